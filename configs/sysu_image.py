@@ -1,0 +1,118 @@
+"""The paper's image-space system on SYSU-MM01 (section 3 and 4.2), at full size: Method1 of Tables 7 and 8.
+
+    python train.py --config configs/sysu_image.py --workdir runs/sysu_image --config.data_dir DIR
+    python eval.py --workdir runs/sysu_image
+
+`DIR` is the dataset's own tree (README, "The real SYSU-MM01"). Presets, as `configs/sysu_image.py:NAME`:
+
+    paper   the paper's equations; DG-Net only where the paper is silent (the default)
+    dgnet   what DG-Net's released system does
+
+Hardware: meant for one accelerator with 16 GB or more, or several: 8 identities x 2 modalities x 2 images of 256x128.
+Score: the paper prints rank-1 45.44, mAP 46.84 (all-search, single-shot, its Table 7). No score of this code on the real
+data is known to us yet.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(preset: str = "paper") -> ConfigDict:
+    """The recipe teacher, then image system, with every choice that can be made."""
+    config = ConfigDict()
+    config.recipe = ("teacher", "image")  # stages in order; each name is a section below
+    config.seed = 0
+    config.dtype = "bfloat16"  # of the convolutions; parameters, statistics and losses are float32
+
+    config.dataset = "sysu_mm01"
+    config.data_dir = "data/SYSU-MM01"
+    config.prepared_dir = ""  # where decoded images are kept; empty: beside data_dir
+    config.source = "tfds"  # "tfds" reads through tf.data; "memory" needs no TensorFlow
+    config.image_size = (256, 128)
+    config.train_split = "trainval"  # as the paper, scored last; "train": 296 identities, the best on "val" is kept
+    config.modalities = (0, 1)  # 0 RGB, 1 IR
+    config.batch = {"identities": 8, "shots": 2}
+    config.protocol = "official"
+    config.rand_perm = ""  # empty: rand_perm_cam.mat in data_dir
+
+    config.augment = {"pad": 10, "erase": {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}}
+
+    recogniser = {"E_a": {"width": 64, "slices": "part"}, "head": {"bottleneck": 512, "dropout": 0.5}}
+    adam = {"kind": "adam", "learning_rate": 1e-4, "b1": 0.0, "b2": 0.999, "l2": 5e-4, "clip": 0.0}
+    sgd = {"kind": "sgd", "learning_rate": 0.002, "momentum": 0.9, "l2": 5e-4, "clip": 0.0}
+    every = {"log_every": 100, "pictures_every": 5_000, "evaluate_every": 5_000, "checkpoint_every": 1_000}
+
+    config.teacher = {
+        "stage": "classifier",
+        "steps": 64_000,  # 60 epochs of 34,167 images
+        "networks": recogniser | {"heads": ("head",)},
+        "optimizers": {
+            "trunk": sgd | {"networks": ("E_a",)},
+            "head": sgd | {"networks": ("head",), "learning_rate": 0.02},
+        },
+        "decay": {"at": (43_000,), "factor": 0.1, "warmup": 0},
+    } | every
+
+    config.image = {
+        "stage": "image",
+        "steps": 150_000,
+        "teacher": "teacher",  # the stage that L_dis listens to
+        "start_from": "",  # a stage whose E_a and head this one starts from; empty: random
+        "networks": recogniser
+        | {
+            "heads": ("head",),
+            "E_s": {"width": 16, "code": 128},
+            "G": {"mlp": 512},
+            "D": {"width": 32, "num_scales": 1},
+        },
+        "optimizers": {
+            "generation": adam | {"networks": ("E_s", "G")},
+            "discrimination": adam | {"networks": ("D",)},
+            "trunk": sgd | {"networks": ("E_a",)},
+            "head": sgd | {"networks": ("head",), "learning_rate": 0.02},
+        },
+        "decay": {"at": (60_000, 90_000, 105_000), "factor": 0.1, "warmup": 0},
+        # One weight a term; 0 removes the term and its cost.
+        "weights": {
+            "L_simple": 5.0,  # lambda_recon
+            "L_cross": 5.0,  # lambda_recon
+            "L_id_orig": 1.0,
+            "L_id_fine": 0.0,  # a second head on real images
+            "L_id_recon": 0.5,  # lambda_id
+            "L_code_s": 1.0,
+            "L_code_a": 1.0,
+            "L_adv_D": 1.0,
+            "L_adv_G": 1.0,
+            "L_R1": 0.0,
+            "L_dis": 1.0,
+            "L_cycle": 0.0,
+        },
+        "ramp": {"terms": ("L_code_s", "L_code_a", "L_dis", "L_cycle"), "start": 30_000, "slope": 5e-4},
+        # Where the paper and DG-Net part ways.
+        "adversarial": "bce",  # or "lsgan"
+        "teacher_kl": "p||q",  # or "q||p"
+        "detach_appearance": False,  # True: reconstruction does not train E_a
+        "freeze_appearance": False,  # True: swapped images are judged by a fixed copy of E_a, save in L_dis
+        "alternate_structure": False,  # True: L_code_s trains either E_s or the image, by a coin
+    } | every
+
+    match preset:
+        case "paper":
+            pass
+        case "dgnet":
+            _dgnet(config.image)
+        case _:
+            raise ValueError(f'preset "{preset}" is unknown; choose "paper" or "dgnet".')
+    return config
+
+
+def _dgnet(image: ConfigDict) -> None:
+    image.networks.E_a.slices = "channel"
+    image.networks.heads = ("head", "head_fine")
+    image.networks.D.num_scales = 3
+    image.optimizers.head.networks = ("head", "head_fine")
+    image.weights.update({"L_id_fine": 1.0, "L_code_a": 0.0, "L_R1": 0.01, "L_dis": 2.0, "L_cycle": 2.0})
+    image.adversarial = "lsgan"
+    image.teacher_kl = "q||p"
+    image.detach_appearance = True
+    image.freeze_appearance = True
+    image.alternate_structure = True

@@ -1,0 +1,72 @@
+"""Stage `classifier`: the baseline CNN trained with identification loss on RGB and IR, teacher of L_dis (section 3.4)."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from rgbir_jax.losses import identity
+from rgbir_jax.stages.recognition import Recogniser
+from rgbir_jax.stages.views import flatten, views
+from rgbir_jax.training import parallel
+from rgbir_jax.training.optimizers import Optimizers
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import Network, State, initialise
+
+
+def build(config: ConfigDict, name: str, classes: int) -> Stage:
+    """The stage that `config[name]` describes, for `classes` training identities."""
+    own = config[name]
+    recogniser = Recogniser.build(own.networks, classes, config.dtype)
+    networks = recogniser.networks(config.image_size)
+    optimizers = Optimizers(own.optimizers, own.decay, tuple(networks))
+    training = ClassifierTraining(config.augment, recogniser, networks, optimizers)
+    return Stage(
+        init=training.init,
+        train_step=training.train_step,
+        features=training.features,
+        pictures=lambda state, images: {},
+        networks=networks,
+        groups=optimizers.groups,
+        schedules=optimizers.schedules,
+    )
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """Classifies identities of both modalities with one network."""
+
+    augment: ConfigDict
+    recogniser: Recogniser
+    networks: dict[str, Network]
+    optimizers: Optimizers
+
+    def init(self, key, previous):
+        """Fresh parameters; no earlier stage is needed."""
+        del previous
+        params, batch_stats = initialise(key, self.networks)
+        return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params))
+
+    def train_step(self, state, batch, key):
+        """Minimises L_id = E[−log p(y|x)]."""
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        view = views(augment_key, batch["image"], batch["label"], self.augment)
+        y = flatten(view.label)
+
+        def loss(params):
+            seen, batch_stats = self.recogniser.train(params, state.batch_stats, flatten(view.erased), dropout_key)
+            logits = seen.logits["head"]
+            metrics = {"L_id": identity.cross_entropy(logits, y), "accuracy": identity.accuracy(logits, y)}
+            return metrics["L_id"], (metrics, batch_stats)
+
+        gradients, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
+        gradients, metrics = parallel.mean((gradients, metrics))
+        params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
+        return state.replace(
+            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+        ), metrics
+
+    def features(self, state, images):
+        """The bottleneck after BatchNorm."""
+        return self.recogniser(state.params, state.batch_stats, images).features

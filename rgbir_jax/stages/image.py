@@ -1,0 +1,342 @@
+"""Stage `image`: the paper's image-space system (section 3), one compiled function an iteration.
+
+The paper's symbols: s structure code, a appearance code, E_s and E_a their encoders, G generator, D discriminator,
+x_1 an anchor, x_1^2 = G(a_2, s_1) the swapped image with the structure of x_1 and the appearance of x_2.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from rgbir_jax.losses import adversarial, identity
+from rgbir_jax.losses.reconstruction import l1
+from rgbir_jax.models.discriminator import Discriminator
+from rgbir_jax.models.generator import Generator
+from rgbir_jax.models.structure_encoder import StructureEncoder
+from rgbir_jax.stages.pairing import partners
+from rgbir_jax.stages.recognition import Recognised, Recogniser
+from rgbir_jax.stages.views import Views, flatten, views
+from rgbir_jax.stages.weights import weight_schedules
+from rgbir_jax.training import parallel
+from rgbir_jax.training.optimizers import Optimizers, Schedule
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import Network, State, initialise
+
+Images = Float[Array, "n height width 3"]
+
+
+class Generated(NamedTuple):
+    """One forward through both encoders and the generator, on one device.
+
+    Attributes:
+        x_1: the anchors.
+        s_1: their structure codes.
+        x_same: G(a_1, s_1), of L_simple.
+        x_cross: G(a_2, s_1) with x_2 of the same identity and modality, of L_cross.
+        x_swap: x_1^2 = G(a_2, s_1) with x_2 of another identity.
+        a_2: the appearance codes that x_swap was given.
+        y_2: whose they are.
+        y_1: the identities of the anchors.
+        real: what E_a and its heads say of all real images.
+        y_real: their identities.
+        batch_stats: E_a's running statistics after the real images.
+        lender: for each anchor of the global batch the place of the anchor that lends it an appearance.
+    """
+
+    x_1: Images
+    s_1: Float[Array, "n h w code"]
+    x_same: Images
+    x_cross: Images
+    x_swap: Images
+    a_2: Float[Array, "n 4 channels"]
+    y_2: Int[Array, "n"]
+    y_1: Int[Array, "n"]
+    real: Recognised
+    y_real: Int[Array, "m"]
+    batch_stats: dict
+    lender: Int[Array, "global"]
+
+
+def grey(x: Images) -> Float[Array, "n height width 1"]:
+    """The structure encoder's input: no colour can leak into s (section 3.3)."""
+    return jnp.mean(x, axis=-1, keepdims=True)
+
+
+def only_if(learns: Array, tree):
+    """Lets the gradient pass where `learns` is 1 and stops it where it is 0; the value stays."""
+    return jax.tree.map(lambda x: learns * x + (1 - learns) * stop_gradient(x), tree)
+
+
+def build(config: ConfigDict, name: str, classes: int) -> Stage:
+    """The stage that `config[name]` describes, for `classes` training identities."""
+    own = config[name]
+    system = ImageSystem.build(config, own, classes)
+    return Stage(
+        init=system.init,
+        train_step=system.train_step,
+        features=system.features,
+        pictures=system.pictures,
+        networks=system.networks,
+        groups=system.optimizers.groups,
+        schedules=system.optimizers.schedules
+        | {f"weight/{term}": weight for term, weight in system.weights.items()},
+        needs=tuple(dict.fromkeys(stage for stage in (own.teacher, own.start_from) if stage)),
+    )
+
+
+@dataclass(frozen=True)
+class ImageSystem:
+    """E_s, E_a, G and D with their losses; `config` holds the choices on which the paper and DG-Net differ."""
+
+    config: ConfigDict
+    augment: ConfigDict
+    E_s: StructureEncoder
+    E_a: Recogniser
+    G: Generator
+    D: Discriminator
+    teacher: Recogniser | None
+    networks: dict[str, Network]
+    optimizers: Optimizers
+    weights: dict[str, Schedule]
+
+    @classmethod
+    def build(cls, config: ConfigDict, own: ConfigDict, classes: int) -> "ImageSystem":
+        """Modules, optimisers and weights from the config.
+
+        Raises:
+            ValueError: for L_dis without a teacher.
+        """
+        weights = weight_schedules(own.weights, own.ramp)
+        if "L_dis" in weights and not own.teacher:
+            raise ValueError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
+        dtype = jnp.dtype(config.dtype)
+        E_s = StructureEncoder(**own.networks.E_s, dtype=dtype)
+        G = Generator(width=own.networks.E_s.code, **own.networks.G, dtype=dtype)
+        D = Discriminator(**own.networks.D, dtype=dtype)
+        E_a = Recogniser.build(own.networks, classes, config.dtype)
+
+        x = jax.ShapeDtypeStruct((1, *config.image_size, 3), jnp.float32)
+        networks = E_a.networks(config.image_size)
+        _, (a, _) = networks["E_a"].shapes()
+        networks["E_s"] = Network(E_s, (jax.eval_shape(grey, x),))
+        _, s = networks["E_s"].shapes()
+        networks |= {"G": Network(G, (s, a)), "D": Network(D, (x,))}
+        return cls(
+            config=own,
+            augment=config.augment,
+            E_s=E_s,
+            E_a=E_a,
+            G=G,
+            D=D,
+            teacher=Recogniser.build(config[own.teacher].networks, classes, config.dtype) if own.teacher else None,
+            networks=networks,
+            optimizers=Optimizers(own.optimizers, own.decay, tuple(networks)),
+            weights=weights,
+        )
+
+    def init(self, key, previous):
+        """Fresh parameters; the teacher frozen beside them; E_a from an earlier stage if `start_from` names one."""
+        params, batch_stats = initialise(key, self.networks)
+        if self.config.start_from:
+            start = previous[self.config.start_from]
+            params |= {"E_a": start.params["E_a"], "head": start.params["head"]}
+            batch_stats |= {"E_a": start.batch_stats["E_a"], "head": start.batch_stats["head"]}
+        frozen = {}
+        if self.teacher:
+            teacher = previous[self.config.teacher]
+            frozen["teacher"] = {"params": teacher.params, "batch_stats": teacher.batch_stats}
+        return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params), frozen)
+
+    # ---------------------------------------------------------------- section 3.3, the images
+
+    def generate(self, params: dict, batch_stats: dict, view: Views, key: Array) -> Generated:
+        """Encodes the batch and generates the same-identity and the different-identity images, in one pass of G."""
+        dropout_key, partner_key = jax.random.split(key)
+        real, batch_stats = self.E_a.train(
+            params,
+            batch_stats,
+            flatten(view.clean),
+            dropout_key,
+            erased=None if view.erased is view.clean else flatten(view.erased),
+        )
+        a = real.code.reshape(*view.label.shape, *real.code.shape[1:])
+        if self.config.detach_appearance:
+            a = stop_gradient(a)
+        a_1, a_positive = (a[:, :, shot].reshape(-1, *a.shape[3:]) for shot in (0, 1))
+        x_1 = view.clean[:, :, 0].reshape(-1, *view.clean.shape[3:])
+        y_1 = view.label[:, :, 0].reshape(-1)
+        s_1 = self.E_s.apply({"params": params["E_s"]}, grey(x_1))
+
+        everyone, labels = parallel.gather(a_1), parallel.gather(y_1)
+        modalities = view.label.shape[1]
+        lender = partners(partner_key, len(labels) // modalities, modalities)
+        mine = lender[parallel.positions(len(y_1))]
+        a_2, y_2 = everyone[mine], labels[mine]
+
+        images = self.G.apply(
+            {"params": params["G"]}, jnp.concatenate([s_1, s_1, s_1]), jnp.concatenate([a_1, a_positive, a_2])
+        )
+        x_same, x_cross, x_swap = jnp.split(images, 3)
+        return Generated(
+            x_1, s_1, x_same, x_cross, x_swap, a_2, y_2, y_1, real, flatten(view.label), batch_stats, lender
+        )
+
+    # ---------------------------------------------------------------- section 3.3 and 3.4, the losses
+
+    def discriminator_terms(self, params: dict, x_1: Images, x_swap: Images) -> dict[str, Array]:
+        """D's side of the game: L_adv_D, and R1 where it has a weight."""
+
+        def D(x):
+            return self.D.apply({"params": params["D"]}, x)
+
+        terms = {}
+        if "L_adv_D" in self.weights:
+            terms["L_adv_D"] = adversarial.discriminator_loss(D(x_1), D(x_swap), self.config.adversarial)
+        if "L_R1" in self.weights:
+            terms["L_R1"] = adversarial.r1_penalty(D, x_1)
+        return terms
+
+    def generator_terms(
+        self, params: dict, params_D: dict, teacher: dict | None, made: Generated, key: Array
+    ) -> dict[str, Array]:
+        """Every other term that has a weight, by the paper's symbol; none of them moves D.
+
+        Args:
+            params: of E_s, E_a, its heads and G.
+            params_D: the new D's.
+            teacher: its params and batch_stats.
+            made: `generate` of the same params.
+            key: of this iteration.
+        """
+        swap_key, coin_key = jax.random.split(key)
+        terms = {}
+
+        def E_a(appearance_params, x):
+            return self.E_a.train(appearance_params, made.batch_stats, x, swap_key)[0]
+
+        # Same identity: L_simple, L_cross, L_id_orig.
+        if "L_simple" in self.weights:
+            terms["L_simple"] = l1(made.x_1, made.x_same)
+        if "L_cross" in self.weights:
+            terms["L_cross"] = l1(made.x_1, made.x_cross)
+        if "L_id_orig" in self.weights:
+            terms["L_id_orig"] = identity.cross_entropy(made.real.logits["head"], made.y_real)
+        if "L_id_fine" in self.weights:
+            terms["L_id_fine"] = identity.cross_entropy(made.real.logits["head_fine"], made.y_real)
+
+        # Different identity: L_code, L_id_recon, L_adv.
+        if "L_code_s" in self.weights:
+            params_E_s, x_swap = params["E_s"], made.x_swap
+            if self.config.alternate_structure:
+                # Either E_s learns from the image, or the image learns through a fixed E_s.
+                coin = jax.random.bernoulli(coin_key).astype(jnp.float32)
+                params_E_s, x_swap = only_if(coin, params_E_s), only_if(1 - coin, x_swap)
+            terms["L_code_s"] = l1(made.s_1, self.E_s.apply({"params": params_E_s}, grey(x_swap)))
+        swapped = E_a(stop_gradient(params) if self.config.freeze_appearance else params, made.x_swap)
+        if "L_code_a" in self.weights:
+            terms["L_code_a"] = l1(stop_gradient(made.a_2), swapped.code)
+        if "L_id_recon" in self.weights:
+            terms["L_id_recon"] = identity.cross_entropy(swapped.logits["head"], made.y_2)
+        if "L_adv_G" in self.weights:
+            judged = self.D.apply({"params": params_D}, made.x_swap)
+            terms["L_adv_G"] = adversarial.generator_loss(judged, self.config.adversarial)
+        if "L_cycle" in self.weights:
+            terms["L_cycle"] = l1(made.x_1, self.cycle(params, made, swapped.code))
+
+        # The teacher's opinion of the swapped images trains E_a alone (section 3.4).
+        if "L_dis" in self.weights:
+            fixed = stop_gradient(made.x_swap)
+            p = E_a(params, fixed).logits["head"]
+            q = stop_gradient(self.teacher(teacher["params"], teacher["batch_stats"], fixed).logits["head"])
+            ours_first = self.config.teacher_kl == "p||q"
+            terms["L_dis"] = identity.kl_divergence(p, q) if ours_first else identity.kl_divergence(q, p)
+        return terms
+
+    def cycle(self, params: dict, made: Generated, a_swap: Float[Array, "n 4 channels"]) -> Images:
+        """x_1 made from swapped images alone: the structure of x_1^2 and the appearance of the image that a_1 went to."""
+        borrower = jnp.argsort(made.lender)[parallel.positions(len(made.x_1))]
+        s = self.E_s.apply({"params": params["E_s"]}, grey(made.x_swap))
+        return self.G.apply({"params": params["G"]}, s, parallel.gather(a_swap)[borrower])
+
+    def total(self, terms: dict[str, Array], step: Array) -> Array:
+        """The weighted sum of the given terms at an iteration; over all terms it is L_total."""
+        return sum((self.weights[term](step) * value for term, value in terms.items()), start=jnp.float32(0))
+
+    # ---------------------------------------------------------------- section 4.2, an iteration
+
+    def train_step(self, state, batch, key):
+        """D's step on the images that E and G make now, then the step of E and G against the new D.
+
+        `generate` is written in both and runs once: the compiler merges the two, their inputs being the same.
+        """
+        augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        view = views(augment_key, batch["image"], batch["label"], self.augment)
+        params_D = {"D": state.params["D"]}
+        params_EG = {network: params for network, params in state.params.items() if network != "D"}
+
+        def discriminator_loss(params):
+            made = stop_gradient(self.generate(params_EG, state.batch_stats, view, generate_key))
+            terms = self.discriminator_terms(params, made.x_1, made.x_swap)
+            return self.total(terms, state.step), terms
+
+        gradients, terms_D = jax.grad(discriminator_loss, has_aux=True)(params_D)
+        params, opt_state = self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
+
+        def generator_loss(params_EG):
+            made = self.generate(params_EG, state.batch_stats, view, generate_key)
+            terms = self.generator_terms(params_EG, params["D"], state.frozen.get("teacher"), made, loss_key)
+            accuracy = identity.accuracy(made.real.logits["head"], made.y_real)
+            return self.total(terms, state.step), (terms, made.batch_stats, accuracy)
+
+        gradients, (terms, batch_stats, accuracy) = jax.grad(generator_loss, has_aux=True)(params_EG)
+        params, opt_state = self.optimizers.update(parallel.mean(gradients), params, opt_state)
+
+        total = self.total(terms_D | terms, state.step)
+        metrics = parallel.mean(terms_D | terms | {"L_total": total, "accuracy": accuracy})
+        state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
+        return state, metrics
+
+    # ---------------------------------------------------------------- what the trained system gives
+
+    def features(self, state, images):
+        """phi(x): E_a's bottleneck after BatchNorm."""
+        return self.E_a(state.params, state.batch_stats, images).features
+
+    def pictures(self, state, images):
+        """Figure 3: every structure with every appearance, and the ways between two appearances and two structures.
+
+        Args:
+            state: of this stage.
+            images: [n, h, w, 3], normalised.
+
+        Returns:
+            `swapped` [n structures, n appearances, h, w, 3]; `between_appearances` [n, 7, h, w, 3]: image i's
+            structure, from its own appearance to the next image's; `between_structures`: the reverse.
+        """
+        a = self.E_a(state.params, state.batch_stats, images).code
+        s = self.E_s.apply({"params": state.params["E_s"]}, grey(images))
+        mix = jnp.linspace(0, 1, 7)
+
+        def G(s, a):
+            return self.G.apply({"params": state.params["G"]}, s, a)
+
+        def between(codes):
+            """[n, 7, ...]: from each code to the next one."""
+            weight = mix.reshape(1, -1, *[1] * (codes.ndim - 1))
+            return (1 - weight) * codes[:, None] + weight * jnp.roll(codes, -1, axis=0)[:, None]
+
+        def rows(s, a):
+            """One row of pictures at a time, which bounds the memory."""
+            return jax.lax.map(lambda row: G(*row), (s, a))
+
+        n = len(images)
+        return {
+            "swapped": rows(jnp.repeat(s[:, None], n, 1), jnp.repeat(a[None], n, 0)),
+            "between_appearances": rows(jnp.repeat(s[:, None], len(mix), 1), between(a)),
+            "between_structures": rows(between(s), jnp.repeat(a[:, None], len(mix), 1)),
+        }

@@ -1,0 +1,60 @@
+"""What a stage makes of a batch on the device: augmented views of each image, and labels beside them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from rgbir_jax.data import augment
+from rgbir_jax.training import parallel
+
+
+class Views(NamedTuple):
+    """A batch [identity, modality, shot] of one device, normalised.
+
+    Attributes:
+        clean: flipped and cropped; what is encoded and reconstructed.
+        erased: the same with random rectangles erased; what an identity loss sees. `clean` itself without erasing.
+        label: the identity of each image.
+    """
+
+    clean: Float[Array, "identity modality shot height width 3"]
+    erased: Float[Array, "identity modality shot height width 3"]
+    label: Int[Array, "identity modality shot"]
+
+
+def views(
+    key: Array,
+    image: UInt8[Array, "identity modality shot height width 3"],
+    label: Int[Array, "identity"],
+    config: ConfigDict,
+) -> Views:
+    """Augments each image by a key of its own place in the global batch.
+
+    Args:
+        key: of this iteration, the same on every device.
+        image: this device's identities.
+        label: theirs.
+        config: `pad` (pixels), `erase` (`probability`, `area` and `aspect` ranges).
+    """
+    flat = image.reshape(-1, *image.shape[3:])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, parallel.positions(len(flat)))
+    keys = jax.vmap(jax.random.split)(keys)
+    clean = augment.normalise(augment.flip_and_crop(keys[:, 0], flat, config.pad))
+    erased = clean
+    if config.erase.probability:
+        erased = augment.erase(
+            keys[:, 1], clean, config.erase.probability, tuple(config.erase.area), tuple(config.erase.aspect)
+        )
+    return Views(
+        clean.reshape(image.shape),
+        erased.reshape(image.shape),
+        jnp.broadcast_to(label[:, None, None], image.shape[:3]),
+    )
+
+
+def flatten(x: Array) -> Array:
+    """[identity, modality, shot, ...] -> [identity · modality · shot, ...]."""
+    return x.reshape(-1, *x.shape[3:])

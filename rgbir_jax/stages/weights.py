@@ -1,0 +1,29 @@
+"""The weight of each loss term as a function of the iteration."""
+
+import optax
+from ml_collections import ConfigDict
+
+from rgbir_jax.training.optimizers import Schedule
+
+
+def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dict[str, Schedule]:
+    """Schedules of the terms whose weight is not zero, by the term's symbol.
+
+    Args:
+        weights: the final weight of each term.
+        ramp: `terms` that start late: 0 until iteration `start`, then `slope` more each iteration, up to the final
+            weight (section 4.2: L_dis and L_code are added once generation is stable).
+
+    Raises:
+        ValueError: where a ramp names a term that has no weight.
+    """
+    late = tuple(ramp.terms) if ramp else ()
+    if unknown := set(late) - set(weights):
+        raise ValueError(f"ramp.terms names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
+
+    def schedule(term: str, final: float) -> Schedule:
+        if term not in late:
+            return optax.constant_schedule(final)
+        return optax.linear_schedule(0.0, final, max(round(final / ramp.slope), 1), transition_begin=ramp.start)
+
+    return {term: schedule(term, final) for term, final in weights.items() if final}

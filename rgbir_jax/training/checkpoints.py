@@ -1,0 +1,97 @@
+"""Checkpoints of one stage: the newest and, where there is a validation score, the best."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from rgbir_jax.training.state import State
+
+
+class Checkpoints:
+    """Saves States under a folder and finds them again. Saving goes on in the background.
+
+    Args:
+        directory: made if it is missing.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = Path(directory).absolute()
+        best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False)
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(1), best])),
+        )
+
+    def latest(self) -> int | None:
+        """The newest saved iteration, None before the first."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """The saved iteration with the highest validation score; the newest where none was scored."""
+        scored = {step: self.meta(step).get("score") for step in self._manager.all_steps()}
+        scored = {step: score for step, score in scored.items() if score is not None}
+        return max(scored, key=lambda step: (scored[step], step)) if scored else self.latest()
+
+    def save(self, step: int, state: State, score: float | None = None) -> None:
+        """Saves the state after `step` iterations.
+
+        Args:
+            step: iterations done.
+            state: copied to the host before this returns, so it may be donated at once.
+            score: validation score, by which the best is kept.
+        """
+        if step == self.latest():
+            return
+        meta = {"shapes": _shapes(state)} | ({} if score is None else {"score": score})
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
+            metrics=None if score is None else {"score": score},
+        )
+
+    def meta(self, step: int) -> dict:
+        """What was noted beside the state."""
+        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+
+    def restore(self, step: int, like: State) -> State:
+        """The state after `step` iterations.
+
+        Args:
+            step: a saved iteration.
+            like: a State of arrays or `jax.ShapeDtypeStruct`s, as `jax.eval_shape` of a stage's init gives it.
+
+        Raises:
+            ValueError: naming the first parameter that the checkpoint has and `like` has not, or in another shape.
+        """
+        saved, wanted = self.meta(step)["shapes"], _shapes(like)
+        for name in sorted(saved.keys() | wanted.keys()):
+            if saved.get(name) != wanted.get(name):
+                raise ValueError(
+                    f"the checkpoint {self.directory} is of another model: it has {_say(saved, name)}, this config "
+                    f"makes {_say(wanted, name)}; take the config that it was trained with or another workdir."
+                )
+        local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
+        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then lets go of the folder."""
+        self._manager.close()
+
+
+def _shapes(state: PyTree) -> dict[str, list[int]]:
+    """Shapes of all leaves by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): list(np.shape(leaf)) for path, leaf in leaves}
+
+
+def _say(shapes: dict[str, list[int]], name: str) -> str:
+    return f"{name} of shape {tuple(shapes[name])}" if name in shapes else f"no {name}"

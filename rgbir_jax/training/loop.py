@@ -1,0 +1,144 @@
+"""The training loop: the same for every stage."""
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+from jaxtyping import Array
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from rgbir_jax.training import parallel
+from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.interrupt import Interrupted, interruptible
+from rgbir_jax.training.logging import Log, tile
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
+
+
+def fit(
+    stage: Stage,
+    state: State,
+    batches: Callable[[int], Iterator[dict]],
+    key: Array,
+    config: ConfigDict,
+    directory: Path,
+    *,
+    evaluate: Callable[[State], dict[str, float]] | None = None,
+    sample: Array | None = None,
+) -> None:
+    """Trains a stage to its last iteration, from its newest checkpoint if there is one.
+
+    An iteration's order: batch, step, log, pictures, evaluation, checkpoint. The metrics that are logged are those of
+    the iteration before, so that nothing waits for the step just begun.
+
+    Args:
+        stage: what to train.
+        state: a fresh State; with a checkpoint only its shapes count.
+        batches: step -> iterator of host batches from that step on.
+        key: the run's; every iteration folds its number in.
+        config: `steps`, and every how many iterations to act: `log_every`, `checkpoint_every`, `evaluate_every`,
+            `pictures_every` (0 for never).
+        directory: of the stage: `checkpoints/`, `metrics.jsonl`, TensorBoard files.
+        evaluate: State -> validation scores; `val/mAP` picks the best checkpoint. None: the newest is kept alone.
+        sample: normalised images that the pictures are made of.
+
+    Raises:
+        FloatingPointError: when a loss is not a finite number; no checkpoint is written from there on.
+        Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written.
+    """
+    checkpoints = Checkpoints(directory / "checkpoints")
+    start = checkpoints.latest() or 0
+    if start >= config.steps:
+        checkpoints.close()
+        return
+    if start:
+        state = checkpoints.restore(start, state)
+    log = Log(directory)
+    train_step = parallel.pmap(stage.train_step)
+    pictures = jax.jit(stage.pictures)
+    # Leaves through the host: two that share a buffer could not both be donated.
+    state, key, sample = (parallel.replicate(tree) for tree in (jax.device_get(state), key, sample))
+    feed = _prefetch(batches(start))
+    metrics, clock = None, None
+    bar = tqdm(total=config.steps, initial=start, desc=directory.name, unit="step", dynamic_ncols=True, mininterval=1)
+
+    def due(every: int, step: int) -> bool:
+        return bool(every) and (step % every == 0 or step == config.steps)
+
+    try:
+        with bar, interruptible() as stopped:
+            for step in range(start + 1, config.steps + 1):
+                batch = next(feed)
+                before, (state, metrics) = metrics, train_step(state, batch, key)
+                clock = clock or _Clock(step, batch)
+                bar.update()
+                if before and due(config.log_every, step):
+                    values = _finite(before, step - 1, checkpoints)
+                    log.scalars(
+                        step - 1,
+                        values
+                        | {name: float(schedule(step - 2)) for name, schedule in stage.schedules.items()}
+                        | clock.rate(step),
+                    )
+                    bar.set_postfix_str(_postfix(values | clock.last))
+                if sample is not None and due(config.pictures_every, step):
+                    for name, grid in pictures(state, sample).items():
+                        log.picture(step, name, tile(jax.device_get(grid)))
+                scores = evaluate(state) if evaluate and due(config.evaluate_every, step) else {}
+                if scores:
+                    log.scalars(step, scores)
+                    bar.write(f"{directory.name} {step}: " + _postfix(scores))
+                if scores or stopped() or due(config.checkpoint_every, step):
+                    _finite(metrics, step, checkpoints)
+                    checkpoints.save(step, state, scores.get("val/mAP"))
+                if stopped() and step < config.steps:
+                    raise Interrupted(f"stopped after iteration {step} of {config.steps}; the same command goes on.")
+    finally:
+        checkpoints.close()
+        log.close()
+
+
+class _Clock:
+    """Images per second since the last reading; starts after the first iteration, which compiles."""
+
+    def __init__(self, step: int, batch: dict):
+        self.images = math.prod(batch["image"].shape[:-3])
+        self.step, self.time, self.last = step, time.perf_counter(), {}
+
+    def rate(self, step: int) -> dict[str, float]:
+        now = time.perf_counter()
+        if step > self.step:
+            self.last = {"images_per_second": self.images * (step - self.step) / (now - self.time)}
+        self.step, self.time = step, now
+        return self.last
+
+
+def _prefetch(batches: Iterator[dict], ahead: int = 2) -> Iterator[dict]:
+    """Sends batches to the devices `ahead` of their use."""
+    sent = deque()
+    for batch in batches:
+        sent.append(parallel.shard(batch))
+        if len(sent) > ahead:
+            yield sent.popleft()
+    yield from sent
+
+
+def _finite(metrics: dict, step: int, checkpoints: Checkpoints) -> dict[str, float]:
+    """The metrics on the host."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise FloatingPointError(
+            f"{', '.join(broken)} is not a finite number at iteration {step}; the last good checkpoint is of iteration "
+            f"{checkpoints.latest() or 0}. Lower the learning rate or the weight of that term in a new workdir."
+        )
+    return values
+
+
+def _postfix(values: dict[str, float]) -> str:
+    return " ".join(f"{name}={value:.3g}" for name, value in itertools.islice(values.items(), 12))

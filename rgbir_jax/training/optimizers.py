@@ -1,0 +1,115 @@
+"""Optimisers by group of networks: each parameter belongs to exactly one, or start-up fails by name."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import optax
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+Schedule = Callable[[jax.typing.ArrayLike], jax.typing.ArrayLike]
+
+
+class Group(NamedTuple):
+    """Networks that share an optimiser and a learning rate."""
+
+    networks: tuple[str, ...]
+    optimizer: optax.GradientTransformation
+    learning_rate: Schedule
+
+
+def learning_rate(config: ConfigDict, decay: ConfigDict) -> Schedule:
+    """Linear warm-up from 0, then a constant that drops by a factor at given iterations.
+
+    Args:
+        config: `learning_rate` (peak).
+        decay: `at` (iterations of the drops), `factor` (of each drop), `warmup` (iterations; 0 for none).
+    """
+    drops = optax.piecewise_constant_schedule(config.learning_rate, dict.fromkeys(decay.at, decay.factor))
+    if not decay.warmup:
+        return drops
+    return lambda step: drops(step) * optax.linear_schedule(0.0, 1.0, decay.warmup)(step + 1)
+
+
+def optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTransformation:
+    """Adam or Nesterov SGD with L2 regularisation added to the gradient (coupled, not AdamW's decay).
+
+    Args:
+        config: `kind` ("adam" with `b1`, `b2`, or "sgd" with `momentum`), `l2`, `clip` (largest global norm of the
+            group's gradient, 0 for no limit).
+        schedule: the learning rate.
+
+    Raises:
+        ValueError: for another kind.
+    """
+    match config.kind:
+        case "adam":
+            rule = optax.scale_by_adam(b1=config.b1, b2=config.b2)
+        case "sgd":
+            rule = optax.trace(decay=config.momentum, nesterov=True)
+        case kind:
+            raise ValueError(f'optimizer kind "{kind}" is unknown; choose "adam" or "sgd".')
+    limit = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    decay = [optax.add_decayed_weights(config.l2)] if config.l2 else []
+    return optax.chain(*limit, *decay, rule, optax.scale_by_learning_rate(schedule))
+
+
+class Optimizers:
+    """The optimisers of one stage.
+
+    Args:
+        groups: config by group name: `networks` and what `optimizer` and `learning_rate` take.
+        decay: config of the learning-rate schedule, shared by all groups.
+        networks: names of all trained networks.
+
+    Raises:
+        ValueError: naming each network that is in no group, in two, or does not exist.
+    """
+
+    def __init__(self, groups: ConfigDict, decay: ConfigDict, networks: tuple[str, ...]):
+        self.groups = {}
+        for name, config in groups.items():
+            schedule = learning_rate(config, decay)
+            self.groups[name] = Group(tuple(config.networks), optimizer(config, schedule), schedule)
+        assigned = [network for group in self.groups.values() for network in group.networks]
+        for network in sorted({*networks, *assigned}):
+            if network not in networks:
+                raise ValueError(f"optimizer groups name a network {network}; the stage trains {', '.join(networks)}.")
+            if assigned.count(network) != 1:
+                raise ValueError(
+                    f"the parameters of {network} belong to {assigned.count(network)} optimizer groups; "
+                    f"name it in exactly one of {', '.join(self.groups)}."
+                )
+
+    def init(self, params: dict[str, PyTree]) -> dict[str, PyTree]:
+        """Optimiser states by group name."""
+        return {name: group.optimizer.init(_pick(params, group)) for name, group in self.groups.items()}
+
+    def update(self, gradients: dict[str, PyTree], params: dict, opt_state: dict) -> tuple[dict, dict]:
+        """One step of every group whose networks have a gradient here; the other networks stay as they are.
+
+        Args:
+            gradients: by network name; covers a group whole or not at all.
+            params: all parameters by network name.
+            opt_state: states by group name.
+
+        Returns:
+            (params, opt_state), complete.
+        """
+        params, opt_state = dict(params), dict(opt_state)
+        for name, group in self.groups.items():
+            if gradients.keys() >= set(group.networks):
+                own = _pick(params, group)
+                updates, opt_state[name] = group.optimizer.update(_pick(gradients, group), opt_state[name], own)
+                params |= optax.apply_updates(own, updates)
+        return params, opt_state
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Learning rates under the names they are logged by."""
+        return {f"learning_rate/{name}": group.learning_rate for name, group in self.groups.items()}
+
+
+def _pick(tree: dict, group: Group) -> dict:
+    return {network: tree[network] for network in group.networks}

@@ -1,0 +1,34 @@
+"""What the loop, the checkpoints and the evaluation know of anything that is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rgbir_jax.training.optimizers import Group, Schedule
+from rgbir_jax.training.state import Network
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage is a value with four pure functions, and what is needed to describe it.
+
+    Attributes:
+        init: (key, previous) -> State; `previous` has the final States of earlier stages of the recipe, by name.
+        train_step: (State, batch, key) -> (State, metrics); runs on every device inside the axis `parallel.AXIS` on that
+            device's identities. `key` is the run's; the step folds its number in. Metrics are scalars by symbol.
+        features: (State, images [n, h, w, 3] normalised float32) -> retrieval features [n, dim] float32.
+        pictures: (State, images [n, h, w, 3] normalised, n even: RGB first, then as many IR) -> grids of normalised
+            images [rows, columns, h, w, 3] by name; empty where the stage draws nothing.
+        networks: the trained networks by name.
+        groups: the optimiser groups by name.
+        schedules: what is logged by the step alone: learning rates and weights.
+        needs: names of the earlier stages that `init` reads.
+    """
+
+    init: Callable
+    train_step: Callable
+    features: Callable
+    pictures: Callable
+    networks: dict[str, Network]
+    groups: dict[str, Group]
+    schedules: dict[str, Schedule]
+    needs: tuple[str, ...] = field(default=())

@@ -1,0 +1,80 @@
+"""What a training run is at one moment."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Int, PyTree
+
+
+@flax.struct.dataclass
+class State:
+    """Everything that a step changes or reads; the whole content of a checkpoint.
+
+    Attributes:
+        step: iterations done, int32.
+        params: parameters by network name.
+        batch_stats: running statistics of the networks that have BatchNorm, by network name.
+        opt_state: optimiser states by group name.
+        frozen: complete variables of networks that are used and not trained, by network name.
+    """
+
+    step: Int[Array, ""]
+    params: dict[str, PyTree]
+    batch_stats: dict[str, PyTree]
+    opt_state: dict[str, PyTree]
+    frozen: dict[str, PyTree] = flax.struct.field(default_factory=dict)
+
+    def variables(self, network: str) -> dict[str, PyTree]:
+        """The variables of one trained network, as `module.apply` takes them."""
+        return variables(self.params, self.batch_stats, network)
+
+
+def variables(params: dict, batch_stats: dict, network: str) -> dict[str, PyTree]:
+    """Joins a network's parameters and, where it has any, its running statistics."""
+    joined = {"params": params[network]}
+    if network in batch_stats:
+        joined["batch_stats"] = batch_stats[network]
+    return joined
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module with the shapes that it is called on.
+
+    Attributes:
+        module: a linen module.
+        inputs: `jax.ShapeDtypeStruct`s of its array arguments, for one image.
+        options: further keyword arguments of the call (`train=False`).
+    """
+
+    module: nn.Module
+    inputs: tuple
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def init(self, key: Array) -> dict[str, PyTree]:
+        """Fresh variables."""
+        inputs = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), self.inputs)
+        return self.module.init(key, *inputs, **self.options)
+
+    def shapes(self) -> tuple[PyTree, PyTree]:
+        """(variables, outputs) as shapes, without computing anything."""
+        return jax.eval_shape(
+            lambda key, *inputs: self.module.init_with_output(key, *inputs, **self.options)[::-1],
+            jax.random.key(0),
+            *self.inputs,
+        )
+
+
+def initialise(key: Array, networks: dict[str, Network]) -> tuple[dict, dict]:
+    """(params, batch_stats) by network name; every network from a key of its own."""
+    params, batch_stats = {}, {}
+    for (name, network), network_key in zip(networks.items(), jax.random.split(key, len(networks)), strict=True):
+        fresh = network.init(network_key)
+        params[name] = fresh["params"]
+        if "batch_stats" in fresh:
+            batch_stats[name] = fresh["batch_stats"]
+    return params, batch_stats
