@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-Maps = Sequence[Float[Array, "n height width 1"]]
+Maps = Sequence[Float[Array, "n _height _width 1"]]  # a scale each, of its own size
 
 
 def _bce(logits: Float[Array, "*shape"], real: bool) -> Float[Array, ""]:

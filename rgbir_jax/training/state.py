@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, PyTree
 
 
 @flax.struct.dataclass
@@ -22,11 +22,11 @@ class State:
         frozen: complete variables of networks that are used and not trained, by network name.
     """
 
-    step: Int[Array, ""]
-    params: dict[str, PyTree]
-    batch_stats: dict[str, PyTree]
-    opt_state: dict[str, PyTree]
-    frozen: dict[str, PyTree] = flax.struct.field(default_factory=dict)
+    step: PyTree
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    frozen: PyTree = flax.struct.field(default_factory=dict)
 
     def variables(self, network: str) -> dict[str, PyTree]:
         """The variables of one trained network, as `module.apply` takes them."""

@@ -1,0 +1,39 @@
+"""What several tests share: a recipe small enough to compile in seconds, and batches for it."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import quickstart
+
+
+def tiny_config(preset: str = "paper") -> ConfigDict:
+    """The quickstart's recipe at widths at which nothing is learnt and everything is computed."""
+    config = quickstart.get_config(preset)
+    config.batch.identities = 4
+    for name in config.recipe:
+        config[name].networks.E_a.width = 4
+        config[name].networks.head.bottleneck = 8
+    config.image.networks.E_s.update({"width": 2, "code": 8})
+    config.image.networks.G.mlp = 8
+    config.image.networks.D.width = 2
+    return config
+
+
+def drawn_batch(config: ConfigDict, classes: int = 4) -> dict:
+    """A batch of noise with the shapes of a real one: [identity, modality, shot, height, width, 3]."""
+    rng = np.random.default_rng(0)
+    shape = (config.batch.identities, len(config.modalities), config.batch.shots)
+    return {
+        "image": jnp.asarray(rng.integers(0, 256, (*shape, *config.image_size, 3)), jnp.uint8),
+        "label": jnp.arange(config.batch.identities, dtype=jnp.int32) % classes,
+        "camera": jnp.ones(shape, jnp.int32),
+    }
+
+
+@pytest.fixture
+def tiny():
+    """(config, batch) of the tiny recipe."""
+    config = tiny_config()
+    return config, drawn_batch(config)

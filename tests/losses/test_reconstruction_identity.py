@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from rgbir_jax.losses import identity
+from rgbir_jax.losses.reconstruction import l1
+
+RNG = np.random.default_rng(0)
+LOGITS_P, LOGITS_Q = jnp.asarray(RNG.normal(size=(2, 6, 5)) * 3, jnp.float32)
+LABEL = jnp.array([0, 4, 2, 2, 1, 3])
+
+
+def test_l1_is_the_mean_absolute_difference():
+    x, y = jnp.asarray(RNG.normal(size=(2, 3, 4, 5)), jnp.float32)
+    by_hand = sum(abs(float(a) - float(b)) for a, b in zip(x.ravel(), y.ravel(), strict=True)) / x.size
+    assert l1(x, y) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_cross_entropy_is_the_expected_surprise():
+    by_hand = 0.0
+    for logits, label in zip(np.asarray(LOGITS_P, float), LABEL, strict=True):
+        p = np.exp(logits) / np.exp(logits).sum()
+        by_hand -= np.log(p[label]) / len(LABEL)
+    assert identity.cross_entropy(LOGITS_P, LABEL) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_cross_entropy_survives_extreme_logits():
+    logits = jnp.array([[1e4, -1e4]])
+    assert identity.cross_entropy(logits, jnp.array([1])) == pytest.approx(2e4)
+
+
+def test_accuracy_counts_the_right_ones():
+    label = jnp.argmax(LOGITS_P, axis=1)
+    label = label.at[:2].set((label[:2] + 1) % 5)
+    assert identity.accuracy(LOGITS_P, label) == pytest.approx(4 / 6)
+
+
+def test_kl_divergence_in_both_directions():
+    p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in np.asarray([LOGITS_P, LOGITS_Q], float))
+    assert identity.kl_divergence(LOGITS_P, LOGITS_Q) == pytest.approx(scipy.stats.entropy(p, q, axis=1).mean(), rel=1e-4)
+    assert identity.kl_divergence(LOGITS_Q, LOGITS_P) == pytest.approx(scipy.stats.entropy(q, p, axis=1).mean(), rel=1e-4)
+    assert identity.kl_divergence(LOGITS_P, LOGITS_P) == pytest.approx(0, abs=1e-6)
+
+
+def test_kl_gradient_vanishes_where_the_distributions_agree():
+    gradient = jax.grad(identity.kl_divergence)(LOGITS_P, LOGITS_P + 7)
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)

@@ -1,0 +1,264 @@
+"""The image-space system: its terms, their gradients, and what an iteration moves."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import drawn_batch, tiny_config
+
+from configs import sysu_image
+from rgbir_jax import stages
+from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.views import views
+from rgbir_jax.training import parallel
+
+CLASSES = 4
+KEY = jax.random.key(0)
+
+
+@cache
+def system(preset: str = "paper"):
+    """(config, ImageSystem, state) with a random teacher."""
+    config = tiny_config(preset)
+    config.image.ramp.start = -10_000  # every weight at its final value from the first iteration
+    teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
+    built = ImageSystem.build(config, config.image, CLASSES)
+    return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})
+
+
+def one_device(function, *arguments):
+    """Runs a function of replicated arguments inside the axis that step bodies know."""
+    lead = jax.tree.map(lambda x: x[None], arguments)
+    return jax.tree.map(lambda x: x[0], jax.jit(jax.vmap(function, axis_name=parallel.AXIS))(*lead))
+
+
+def all_terms(built, params, state, batch, key):
+    view = views(key, batch["image"], batch["label"], built.augment)
+    made = built.generate(params, state.batch_stats, view, key)
+    terms = built.generator_terms(params, params["D"], state.frozen["teacher"], made, key)
+    return built.discriminator_terms(params, made.x_1, made.x_swap), terms
+
+
+EVERYWHERE = {"E_s", "E_a", "G"}
+REACHES = {
+    "paper": {
+        "L_simple": EVERYWHERE,
+        "L_cross": EVERYWHERE,
+        "L_id_orig": {"E_a", "head"},
+        "L_id_recon": EVERYWHERE | {"head"},
+        "L_code_s": EVERYWHERE,
+        "L_code_a": EVERYWHERE,
+        "L_adv_G": EVERYWHERE,
+        "L_dis": {"E_a", "head"},
+    },
+    # E_a's code is detached and swapped images are judged by a fixed copy of E_a. L_code_s, by a coin, see below.
+    "dgnet": {
+        "L_simple": {"E_s", "G"},
+        "L_cross": {"E_s", "G"},
+        "L_id_orig": {"E_a", "head"},
+        "L_id_fine": {"E_a", "head_fine"},
+        "L_id_recon": {"E_s", "G"},
+        "L_code_s": {"E_s", "G"},
+        "L_adv_G": {"E_s", "G"},
+        "L_cycle": {"E_s", "G"},
+        "L_dis": {"E_a", "head"},
+    },
+}
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
+    config, built, state = system(preset)
+    trained = {name: params for name, params in state.params.items() if name != "D"}
+
+    def reach(state, batch):
+        def generator_terms(params):
+            return all_terms(built, params | {"D": state.params["D"]}, state, batch, KEY)[1]
+
+        terms, pullback = jax.vjp(generator_terms, {name: state.params[name] for name in trained})
+        names = list(terms)
+        one_hot = dict(zip(names, jnp.eye(len(names)), strict=True))
+        (gradients,) = jax.vmap(pullback)(one_hot)
+        size = {
+            network: sum(jnp.abs(leaf).reshape(len(names), -1).sum(1) for leaf in jax.tree.leaves(tree))
+            for network, tree in gradients.items()
+        }
+        return {term: {network: size[network][i] for network in size} for i, term in enumerate(names)}
+
+    sizes = one_device(reach, state, drawn_batch(config))
+    reached = {term: {network for network, size in row.items() if size > 0} for term, row in sizes.items()}
+    if preset == "dgnet":  # heads: the coin of L_code_s decides whether G learns; E_s does either way, through s_1
+        reached["L_code_s"] |= {"G"}
+    assert reached == REACHES[preset]
+
+
+def test_the_coin_of_l_code_s_falls_both_ways():
+    config, built, state = system("dgnet")
+
+    def g_learns(state, batch, key):
+        def l_code_s(params_G):
+            params = state.params | {"G": params_G}
+            view = views(KEY, batch["image"], batch["label"], built.augment)
+            made = built.generate(params, state.batch_stats, view, KEY)
+            return built.generator_terms(params, params["D"], state.frozen["teacher"], made, key)["L_code_s"]
+
+        return jax.grad(l_code_s)(state.params["G"])
+
+    lead = jax.tree.map(lambda x: x[None], (state, drawn_batch(config)))
+    inner = jax.vmap(g_learns, (0, 0, None), axis_name=parallel.AXIS)
+    gradients = jax.jit(jax.vmap(inner, (None, None, 0)))(*lead, jax.random.split(KEY, 8))
+    sizes = sum(np.abs(leaf).reshape(8, -1).sum(1) for leaf in jax.tree.leaves(gradients))
+    assert 0 < np.sum(sizes > 0) < 8
+
+
+@cache
+def stepped(preset: str = "paper"):
+    """(config, built, state before, state after, metrics) of one iteration."""
+    config, built, state = system(preset)
+    after, metrics = one_device(built.train_step, state, drawn_batch(config), KEY)
+    return config, built, state, after, metrics
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_l_total_is_the_weighted_sum_of_every_logged_term(preset):
+    config, _, _, after, metrics = stepped(preset)
+    weights = {term: weight for term, weight in config.image.weights.items() if weight}
+    assert set(metrics) == set(weights) | {"L_total", "accuracy"}
+    assert metrics["L_total"] == pytest.approx(sum(w * float(metrics[term]) for term, w in weights.items()), rel=1e-4)
+    assert after.step == 1
+
+
+def test_the_generator_plays_against_the_new_discriminator():
+    config, built, state, after, metrics = stepped()
+
+    def adversarial(state, batch, params_D):
+        augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
+        view = views(augment_key, batch["image"], batch["label"], built.augment)
+        made = built.generate(state.params, state.batch_stats, view, generate_key)
+        return built.generator_terms(state.params, params_D, state.frozen["teacher"], made, loss_key)["L_adv_G"]
+
+    batch = drawn_batch(config)
+    assert metrics["L_adv_G"] == pytest.approx(float(one_device(adversarial, state, batch, after.params["D"])), abs=1e-6)
+    assert metrics["L_adv_G"] != pytest.approx(float(one_device(adversarial, state, batch, state.params["D"])), abs=1e-6)
+
+
+@pytest.mark.parametrize(("still", "moved"), [({"discrimination"}, {"E_s", "G", "E_a", "head"}), ({"generation", "trunk", "head"}, {"D"})])
+def test_a_player_moves_its_own_parameters_alone(still, moved):
+    config, _, state, _, _ = stepped()
+    config = config.copy_and_resolve_references()
+    for group in config.image.optimizers:
+        if group in still:
+            config.image.optimizers[group].update({"learning_rate": 0.0})
+    built = ImageSystem.build(config, config.image, CLASSES)
+    after, _ = one_device(built.train_step, state, drawn_batch(config), KEY)
+    changed = {
+        network
+        for network in state.params
+        if any(
+            np.any(np.asarray(old) != np.asarray(new))
+            for old, new in zip(jax.tree.leaves(state.params[network]), jax.tree.leaves(after.params[network]), strict=True)
+        )
+    }
+    assert changed == moved
+
+
+def test_running_statistics_come_from_real_images_alone():
+    """The statistics after an iteration are those of the pass over real images; the teacher's stay as they were."""
+    config, built, state, after, _ = stepped()
+
+    def real_pass(state, batch):
+        augment_key, generate_key, _ = jax.random.split(jax.random.fold_in(KEY, 0), 3)
+        view = views(augment_key, batch["image"], batch["label"], built.augment)
+        return built.generate(state.params, state.batch_stats, view, generate_key).batch_stats
+
+    expected = one_device(real_pass, state, drawn_batch(config))
+    for new, real, old in zip(*map(jax.tree.leaves, (after.batch_stats, expected, state.batch_stats)), strict=True):
+        np.testing.assert_allclose(new, real, rtol=1e-5, atol=1e-6)
+        assert np.any(np.asarray(new) != np.asarray(old))
+    jax.tree.map(np.testing.assert_array_equal, after.frozen, state.frozen)
+
+
+def test_one_generator_forward_an_iteration():
+    """`generate` stands twice in the step; the compiler is to merge the two."""
+    config, built, state = system()
+    batch = drawn_batch(config)
+
+    def flops(function, *arguments):
+        lead = jax.tree.map(lambda x: x[None], arguments)
+        return jax.jit(jax.vmap(function, axis_name=parallel.AXIS)).lower(*lead).compile().cost_analysis()["flops"]
+
+    def generation(state, batch):
+        view = views(KEY, batch["image"], batch["label"], built.augment)
+        return built.generate(state.params, state.batch_stats, view, KEY)
+
+    def generator_side(state, batch):
+        def loss(params):
+            terms = all_terms(built, params, state, batch, KEY)[1]
+            return built.total(terms, state.step)
+
+        return jax.grad(loss)({name: tree for name, tree in state.params.items()})
+
+    def discriminator_side(state, x):
+        return jax.grad(lambda p: built.total(built.discriminator_terms(p, x, x), state.step))({"D": state.params["D"]})
+
+    x = jnp.zeros((8, *config.image_size, 3))
+    whole = flops(built.train_step, state, batch, KEY)
+    parts = flops(generator_side, state, batch) + flops(discriminator_side, state, x)
+    assert whole < parts + 0.5 * flops(generation, state, batch)
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_the_full_size_step_fits_together(preset):
+    config = sysu_image.get_config(preset)
+    previous = {}
+    for name in config.recipe:
+        stage = stages.build(config, name, 395)
+        previous[name] = jax.eval_shape(stage.init, KEY, previous)
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), jax.eval_shape(lambda: drawn_batch(config))
+    )
+    after, metrics = jax.eval_shape(parallel.pmap(stage.train_step), previous["image"], batch, KEY)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), previous["image"]
+    )
+    assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.params))
+    features = jax.eval_shape(stage.features, after, jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32))
+    assert (features.shape, features.dtype) == ((5, 512), jnp.float32)
+    grids = jax.eval_shape(stage.pictures, after, jax.ShapeDtypeStruct((4, 256, 128, 3), jnp.float32))
+    assert grids["swapped"].shape == (4, 4, 256, 128, 3)
+    assert grids["between_structures"].shape == (4, 7, 256, 128, 3)
+
+
+def test_a_tiny_batch_can_be_overfitted():
+    """On four identities without augmentation the images come back and their owners are known."""
+    config = tiny_config()
+    config.image.networks.E_s.update({"width": 4, "code": 16})
+    config.augment.update({"pad": 0, "erase": {"probability": 0.0, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}})
+    config.image.networks.head.dropout = 0.0
+    for weight in ("L_adv_D", "L_adv_G", "L_dis"):
+        config.image.weights[weight] = 0.0
+    config.image.teacher = ""
+    config.image.start_from = ""
+    built = ImageSystem.build(config, config.image, CLASSES)
+    state = jax.jit(built.init)(KEY, {})
+    batch = drawn_batch(config) | {"image": _smooth_people(config)}
+    step = parallel.pmap(built.train_step)
+    state, batch = parallel.replicate(jax.device_get(state)), parallel.shard(jax.device_get(batch))
+    history = []
+    for _ in range(60):
+        state, metrics = step(state, batch, KEY)
+        history.append(jax.device_get(metrics))
+    assert history[-1]["L_simple"] < 0.5 * history[0]["L_simple"]
+    assert history[-1]["L_cross"] < 0.5 * history[0]["L_cross"]
+    assert history[-1]["accuracy"] == 1
+
+
+def _smooth_people(config):
+    """An image an identity: a block of its own colour at its own height; the shots are equal."""
+    image = np.full((4, 2, 2, *config.image_size, 3), 100, np.uint8)
+    for identity, colour in enumerate(np.random.default_rng(3).integers(0, 256, (4, 3))):
+        image[identity, :, :, 8 + 10 * identity : 28 + 10 * identity, 8:24] = colour
+    return jnp.asarray(image)

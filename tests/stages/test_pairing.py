@@ -1,0 +1,34 @@
+import jax
+import numpy as np
+import pytest
+
+from rgbir_jax.stages.pairing import partners
+
+N, M = 8, 2
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return np.asarray(jax.vmap(lambda key: partners(key, N, M))(jax.random.split(jax.random.key(0), 500)))
+
+
+def test_every_appearance_is_lent_once(drawn):
+    np.testing.assert_array_equal(np.sort(drawn, axis=1), np.broadcast_to(np.arange(N * M), drawn.shape))
+
+
+def test_the_partner_is_somebody_else(drawn):
+    assert np.all(drawn // M != np.arange(N * M) // M)
+
+
+def test_all_other_identities_and_both_modalities_occur(drawn):
+    own_identity, own_modality = np.divmod(np.arange(N * M), M)
+    identity, modality = np.divmod(drawn, M)
+    shift = (identity - own_identity) % N
+    assert set(shift.ravel()) == set(range(1, N))
+    across = np.mean(modality != own_modality)
+    assert across == pytest.approx(0.5, abs=0.03)
+
+
+def test_one_identity_has_no_partner():
+    with pytest.raises(ValueError, match="one identity has no different-identity pairs"):
+        partners(jax.random.key(0), 1, 2)

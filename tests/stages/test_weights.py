@@ -1,0 +1,28 @@
+import pytest
+from ml_collections import ConfigDict
+
+from configs import sysu_image
+from rgbir_jax.stages.weights import weight_schedules
+
+
+@pytest.mark.parametrize(("preset", "late"), [("paper", {"L_code_s": 1, "L_code_a": 1, "L_dis": 1}), ("dgnet", {"L_code_s": 1, "L_dis": 2, "L_cycle": 2})])
+def test_full_length_ramps_at_their_corners(preset, late):
+    config = sysu_image.get_config(preset).image
+    schedules = weight_schedules(config.weights, config.ramp)
+    for term, final in late.items():
+        corners = {0: 0, 30_000: 0, 30_001: 5e-4, 31_000: 0.5, 30_000 + 2_000 * final: final, 150_000: final}
+        for step, value in corners.items():
+            assert schedules[term](step) == pytest.approx(value, abs=1e-6), (term, step)
+    for step in (0, 30_000, 150_000):
+        assert schedules["L_simple"](step) == 5
+        assert schedules["L_id_recon"](step) == 0.5
+
+
+def test_a_zero_weight_removes_the_term():
+    assert "L_cycle" not in weight_schedules(sysu_image.get_config().image.weights)
+
+
+def test_a_ramp_of_an_unknown_term_is_named():
+    ramp = ConfigDict({"terms": ("L_coed",), "start": 0, "slope": 1.0})
+    with pytest.raises(ValueError, match="ramp.terms names L_coed; the terms are L_dis"):
+        weight_schedules(ConfigDict({"L_dis": 1.0}), ramp)

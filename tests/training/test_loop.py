@@ -1,0 +1,128 @@
+"""The loop with a stage of one line: w moves towards the mean of a batch, with noise keyed on the step."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from rgbir_jax.training import parallel
+from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.interrupt import Interrupted
+from rgbir_jax.training.loop import fit
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
+
+
+def _init(key, previous):
+    del key, previous
+    return State(jnp.int32(0), {"w": jnp.zeros(())}, {}, {})
+
+
+def _train_step(state, batch, key):
+    noise = jax.random.normal(jax.random.fold_in(key, state.step))
+    w = state.params["w"]
+    gradient = parallel.mean(w - jnp.mean(batch["image"].astype(jnp.float32))) + 0.01 * noise
+    metrics = {"L_total": gradient**2}
+    return state.replace(step=state.step + 1, params={"w": w - 0.1 * gradient}), metrics
+
+
+STAGE = Stage(
+    init=_init,
+    train_step=_train_step,
+    features=lambda state, images: images.mean((1, 2)),
+    pictures=lambda state, images: {"twice": jnp.stack([images, images])},
+    networks={},
+    groups={},
+    schedules={"weight/L_simple": lambda step: step / 10},
+)
+CONFIG = ConfigDict(
+    {"steps": 10, "log_every": 2, "checkpoint_every": 4, "evaluate_every": 0, "pictures_every": 0}
+)
+
+
+def _batches(start, at=lambda step: None):
+    step = start
+    while True:
+        at(step)
+        yield {"image": np.full((2, 2, 2, 4, 4, 3), step, np.uint8)}
+        step += 1
+
+
+def _fit(directory: Path, batches=_batches, **changes):
+    config = ConfigDict(CONFIG.to_dict() | {k: v for k, v in changes.items() if k in CONFIG})
+    others = {k: v for k, v in changes.items() if k not in CONFIG}
+    fit(STAGE, _init(None, {}), batches, jax.random.key(0), config, directory, **others)
+
+
+def _saved(directory: Path, step: int) -> float:
+    checkpoints = Checkpoints(directory / "checkpoints")
+    assert checkpoints.latest() == step
+    w = float(checkpoints.restore(step, _init(None, {})).params["w"])
+    checkpoints.close()
+    return w
+
+
+def _lines(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_runs_to_the_last_iteration_and_logs(tmp_path):
+    _fit(tmp_path)
+    assert _saved(tmp_path, 10) != 0
+    lines = _lines(tmp_path)
+    assert [line["step"] for line in lines] == [1, 3, 5, 7, 9]
+    assert lines[1]["weight/L_simple"] == pytest.approx(0.2)  # the weight that iteration 3, the third, was made with
+    assert {"L_total", "images_per_second"} <= lines[2].keys()
+    assert list(tmp_path.glob("events.*"))
+
+
+def test_a_finished_stage_is_left_alone(tmp_path):
+    _fit(tmp_path)
+    before = _lines(tmp_path)
+    _fit(tmp_path, batches=lambda start: pytest.fail("a finished stage asked for data"))
+    assert _lines(tmp_path) == before
+
+
+def test_stop_and_resume_give_the_same_weights(tmp_path):
+    _fit(tmp_path / "whole")
+
+    def kill(step):
+        if step == 7:  # two batches are sent ahead: this one is fetched during iteration 5
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"stopped after iteration \d of 10"):
+        _fit(tmp_path / "halves", batches=lambda start: _batches(start, kill))
+    assert 0 < Checkpoints(tmp_path / "halves" / "checkpoints").latest() < 10
+    _fit(tmp_path / "halves")
+    assert _saved(tmp_path / "halves", 10) == _saved(tmp_path / "whole", 10)
+
+
+def test_nan_stops_before_a_checkpoint_is_spoilt(tmp_path):
+    def poisoned(start):
+        for batch in _batches(start):
+            step = int(batch["image"].flat[0])
+            yield {"image": batch["image"].astype(np.float32) * (np.nan if step >= 5 else 1)}
+
+    with pytest.raises(FloatingPointError, match="L_total is not a finite number at iteration .* of iteration 4"):
+        _fit(tmp_path, batches=poisoned)
+    assert np.isfinite(_saved(tmp_path, 4))
+
+
+def test_the_best_on_validation_is_kept(tmp_path):
+    scores = {2: 0.1, 4: 0.9, 6: 0.3, 8: 0.2, 10: 0.4}
+    _fit(tmp_path, evaluate_every=2, evaluate=lambda state: {"val/mAP": scores[int(state.step)]})
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert (checkpoints.best(), checkpoints.latest()) == (4, 10)
+    assert [line["val/mAP"] for line in _lines(tmp_path) if "val/mAP" in line] == list(scores.values())
+
+
+def test_pictures_are_logged(tmp_path):
+    _fit(tmp_path, pictures_every=5, sample=jnp.zeros((2, 4, 4, 3)))
+    recorded = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
+    assert recorded.count(b"twice") >= 2
