@@ -1,0 +1,42 @@
+"""The one place where an image file becomes pixels, so that every source has the same ones."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from os import PathLike, cpu_count
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+
+def decode(path: str | PathLike, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    """Reads an image file as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
+
+    Raises:
+        ValueError: for a file that is truncated or no image.
+    """
+    height, width = image_size
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path} cannot be decoded ({error}); replace it by a whole copy of the image."
+        ) from error
+
+
+def in_threads(function: Callable, items: Iterable) -> Iterator:
+    """`map` with a thread for every core, in order; only a short queue of results waits to be fetched."""
+    workers = cpu_count() or 1
+    items = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(function, item) for item in islice(items, 8 * workers))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(items, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
