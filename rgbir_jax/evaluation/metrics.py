@@ -78,17 +78,13 @@ def rank(
     """
     gallery = Images(np.asarray(gallery.feature, np.float64), gallery.person_id, gallery.camera)
     squares = np.einsum("gd,gd->g", gallery.feature, gallery.feature)
-    by_person = [rows[np.argsort(gallery.person_id[rows], kind="stable")] for rows in galleries]
-    starts = [_starts(gallery.person_id[rows]) for rows in by_person]
+    lists = [_List.of(rows, gallery.person_id) for rows in galleries]
     workers = os.cpu_count() or 1
+    rows_at_a_time = int(np.clip(DISTANCES // (workers * len(gallery)), 1, MAX_ROWS))
 
     def chunk_ranks(start: int) -> list[Ranks]:
-        keys = _keys(probe[start : start + rows_at_a_time], gallery, squares, hidden)
-        return [
-            _read(np.take(keys, rows, axis=1), edges, unit) for rows, edges in zip(by_person, starts, strict=True)
-        ]
+        return _read(_keys(probe[start : start + rows_at_a_time], gallery, squares, hidden), lists, unit)
 
-    rows_at_a_time = int(np.clip(DISTANCES // (workers * len(gallery)), 1, MAX_ROWS))
     with ThreadPoolExecutor(workers) as pool:  # NumPy sorts and multiplies outside the interpreter's lock
         chunks = list(pool.map(chunk_ranks, range(0, len(probe), rows_at_a_time)))
     return [_join(of_gallery) for of_gallery in zip(*chunks, strict=True)]
@@ -119,9 +115,20 @@ def summarise(trials: Sequence[Ranks]) -> dict:
     }
 
 
-def _starts(person_id: Int[np.ndarray, "g"]) -> Int[np.ndarray, "persons"]:
-    """Where each person begins in a list that is sorted by person."""
-    return np.flatnonzero(np.diff(person_id, prepend=person_id[0] - 1))
+@dataclass(frozen=True)
+class _List:
+    """One gallery among all gallery images."""
+
+    rows: np.ndarray  # its images, sorted by person
+    starts: np.ndarray  # where each person begins in `rows`
+    member: np.ndarray  # bool [all gallery images]
+
+    @classmethod
+    def of(cls, rows: np.ndarray, person_id: np.ndarray) -> "_List":
+        member = np.zeros(len(person_id), bool)
+        member[rows] = True
+        rows = rows[np.argsort(person_id[rows], kind="stable")]
+        return cls(rows, np.flatnonzero(np.diff(person_id[rows], prepend=person_id[rows[0]] - 1)), member)
 
 
 def _keys(probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidden: Hidden) -> np.ndarray:
@@ -143,10 +150,39 @@ def _keys(probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidde
     return keys
 
 
-def _read(keys: np.ndarray, starts: Int[np.ndarray, "persons"], unit: str) -> Ranks:
-    """Reads one gallery's ranked lists from its keys, int64 [probes, gallery], columns sorted by person."""
+def _read(keys: np.ndarray, lists: Sequence[_List], unit: str) -> list[Ranks]:
+    """Reads every gallery's ranked lists from the keys, int64 [probes, all gallery images].
+
+    All images are sorted once. A hit's place in one gallery is then the number of its members before the hit; as many
+    galleries are counted at a time as counts fit side by side into 64 bits.
+    """
     ranked = np.sort(keys, axis=1)
-    probe, place = np.divmod(np.flatnonzero((ranked & 1).astype(bool)), keys.shape[1])
+    hit = np.flatnonzero((ranked & 1).astype(bool))
+    probe = hit // keys.shape[1]
+    image = (ranked & ((2 << keys.shape[1].bit_length()) - 1)) >> 1
+    image_hit, key_hit = image.ravel()[hit], ranked.ravel()[hit]
+
+    bits = max(len(one.rows) for one in lists).bit_length()
+    ranks = []
+    for begin in range(0, len(lists), 64 // bits):
+        together = lists[begin : begin + 64 // bits]
+        ones = np.zeros(keys.shape[1], np.uint64)
+        for lane, one in enumerate(together):
+            ones |= one.member.astype(np.uint64) << np.uint64(bits * lane)
+        # Members from each hit to the end of all rows, less those of the later rows whole: modulo 2^64 this is exact.
+        from_hit = np.cumsum(np.add.reduceat(np.take(ones, image).ravel(), hit)[::-1])[::-1]
+        before = (len(keys) - probe).astype(np.uint64) * ones.sum() - from_hit
+        for lane, one in enumerate(together):
+            mine = one.member[image_hit]
+            place = (before[mine] >> np.uint64(bits * lane) & np.uint64((1 << bits) - 1)).astype(np.int64)
+            ranks.append(_figures(keys, one, probe[mine], place, key_hit[mine], unit))
+    return ranks
+
+
+def _figures(
+    keys: np.ndarray, one: _List, probe: np.ndarray, place: np.ndarray, key: np.ndarray, unit: str
+) -> Ranks:
+    """One gallery's figures from its hits, in the order of (probe, place): int64 [hits] each."""
     hits = np.bincount(probe, minlength=len(keys))
     counted = hits > 0
     end = np.cumsum(hits)
@@ -155,11 +191,13 @@ def _read(keys: np.ndarray, starts: Int[np.ndarray, "persons"], unit: str) -> Ra
     precision = np.bincount(probe, nth / (place + 1), minlength=len(keys)) / np.maximum(hits, 1)
 
     first, penalty = np.zeros(len(keys), np.int64), np.zeros(len(keys))
-    first[counted] = place[begin[counted]]
     penalty[counted] = hits[counted] / (place[end[counted] - 1] + 1)
-    if unit == "identity":
-        nearest_hit = np.take_along_axis(ranked, first[:, None], axis=1)
-        first = np.count_nonzero(np.minimum.reduceat(keys, starts, axis=1) < nearest_hit, axis=1)
+    nearest = begin[counted]
+    if unit == "image":
+        first[counted] = place[nearest]
+    else:
+        of_person = np.minimum.reduceat(np.take(keys, one.rows, axis=1), one.starts, axis=1)
+        first[counted] = np.count_nonzero(of_person[counted] < key[nearest, None], axis=1)
     return Ranks(first, precision, penalty, counted)
 
 
