@@ -8,24 +8,24 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.data.layouts import LAYOUTS, Records
 from rgbir_jax.data.sampling import IdentitySampler
 
 
-class Batch(TypedDict):
-    """A training batch on the host; modality and shot in the order that the sampler was asked for."""
+# A training batch on the host; modality and shot in the order that the sampler was asked for:
+#   image   uint8 [identity, modality, shot, height, width, 3], RGB
+#   label   int32 [identity]
+#   camera  int32 [identity, modality, shot]
+Batch = dict[str, np.ndarray]
 
-    image: UInt8[np.ndarray, "identity modality shot height width 3"]
-    label: Int32[np.ndarray, "identity"]
-    camera: Int32[np.ndarray, "identity modality shot"]
 
-
+@runtime_checkable
 class Source(Protocol):
     """A dataset's table and its images, decoded and resized.
 
@@ -82,11 +82,11 @@ def open_source(config: ConfigDict) -> Source:
 
 def batch(sampler: IdentitySampler, records: Records, rows: np.ndarray, image: np.ndarray) -> Batch:
     """A batch of the images of `rows` [identity, modality, shot], given in that order, flat or not."""
-    return Batch(
-        image=image.reshape(*rows.shape, *image.shape[-3:]),
-        label=sampler.label[rows[:, 0, 0]],
-        camera=records.camera[rows],
-    )
+    return {
+        "image": image.reshape(*rows.shape, *image.shape[-3:]),
+        "label": sampler.label[rows[:, 0, 0]],
+        "camera": records.camera[rows],
+    }
 
 
 def fingerprint(root: Path, records: Records) -> str:
@@ -100,7 +100,7 @@ def fingerprint(root: Path, records: Records) -> str:
 
 def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
     """Where the images of this tree, as it is now, are kept decoded; trees do not share a folder."""
-    folder = Path(prepared_dir) if prepared_dir else root.with_name(f"{root.name}.prepared")
+    folder = Path(prepared_dir) if prepared_dir else Path(f"{root.resolve()}.prepared")
     prepared = folder / fingerprint(root, records)
     try:
         prepared.mkdir(parents=True, exist_ok=True)
