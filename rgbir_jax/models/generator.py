@@ -1,0 +1,74 @@
+"""The generator G (Table 4): a decoder of structure codes, steered by appearance codes through AdaIN."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from rgbir_jax.models.layers import (
+    Conv,
+    LayerNorm,
+    ResidualBlock,
+    adaptive_instance_norm,
+    kaiming,
+    leaky_relu,
+    upsample,
+)
+
+
+class MLP(nn.Module):
+    """Two hidden layers with LeakyReLU: a slice of the appearance code to the scales or the biases of one block.
+
+    Attributes:
+        hidden: width of both hidden layers.
+        features: outputs.
+        dtype: of the matrix products.
+    """
+
+    hidden: int
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n channels"]) -> Float[Array, "n features"]:
+        """Float32 out."""
+        dense = partial(nn.Dense, kernel_init=kaiming, dtype=self.dtype)
+        x = leaky_relu(dense(self.hidden)(x))
+        x = leaky_relu(dense(self.hidden)(x))
+        return dense(self.features)(x).astype(jnp.float32)
+
+
+class Generator(nn.Module):
+    """Residual blocks with AdaIN, one for each slice of the appearance code, then two doublings of the size.
+
+    Attributes:
+        width: channels of the structure code and of the residual blocks; 128 in the paper.
+        mlp: hidden width of the MLPs.
+        dtype: of the computation.
+    """
+
+    width: int = 128
+    mlp: int = 512
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, s: Float[Array, "n h w width"], a: Float[Array, "n slices channels"]
+    ) -> Float[Array, "n 4*h 4*w 3"]:
+        """Normalised images x = G(a, s), float32."""
+        width = self.width
+        x = s.astype(self.dtype)
+        for i in range(a.shape[1]):
+            # Each MLP's output is [first layer | second layer] of the block.
+            scales = MLP(self.mlp, 2 * width, self.dtype, name=f"scale_{i}")(a[:, i])
+            biases = MLP(self.mlp, 2 * width, self.dtype, name=f"bias_{i}")(a[:, i])
+            layers = zip(jnp.split(scales, 2, axis=1), jnp.split(biases, 2, axis=1), strict=True)
+            x = ResidualBlock(lambda x, layers=layers: adaptive_instance_norm(x, *next(layers)), dtype=self.dtype)(x)
+        for features in (width // 2, width // 4):
+            x = Conv(features, 5, dtype=self.dtype)(upsample(x))
+            x = leaky_relu(LayerNorm()(x))
+        for _ in range(2):
+            x = leaky_relu(Conv(width // 4, 3, dtype=self.dtype)(x))
+        return Conv(3, 1, dtype=self.dtype)(x).astype(jnp.float32)

@@ -1,0 +1,50 @@
+"""The identity head on pooled features: the bottleneck that retrieval compares, and p, the identity distribution."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from rgbir_jax.models.layers import EPSILON, Dropout, kaiming_fan_out
+
+
+def _around_one(key, shape, dtype=jnp.float32):
+    return 1 + nn.initializers.normal(0.02)(key, shape, dtype)
+
+
+class IdentityHead(nn.Module):
+    """Linear bottleneck, BatchNorm, dropout, linear classifier.
+
+    Attributes:
+        classes: N, the training identities.
+        bottleneck: dimensions of the retrieval feature.
+        dropout: probability.
+        axis_name: of the devices over which BatchNorm averages.
+        dtype: of the matrix products.
+    """
+
+    classes: int
+    bottleneck: int = 512
+    dropout: float = 0.5
+    axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, pooled: Float[Array, "n channels"], train: bool
+    ) -> tuple[Float[Array, "n bottleneck"], Float[Array, "n classes"]]:
+        """(features after BatchNorm, logits of p), float32."""
+        x = nn.Dense(self.bottleneck, kernel_init=kaiming_fan_out, dtype=self.dtype, name="bottleneck_layer")(pooled)
+        features = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=EPSILON,
+            axis_name=self.axis_name,
+            scale_init=_around_one,
+            name="norm",
+        )(x.astype(jnp.float32))
+        x = Dropout(self.dropout, self.axis_name)(features, train)
+        logits = nn.Dense(
+            self.classes, kernel_init=nn.initializers.normal(0.001), dtype=self.dtype, name="classifier"
+        )(x)
+        return features, logits.astype(jnp.float32)

@@ -1,0 +1,57 @@
+"""ResNet-50 (He et al. 2016) without pooling and classifier, its last stage at stride 1."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from rgbir_jax.models.layers import EPSILON, kaiming_fan_out
+
+STAGES = ((3, 1), (4, 2), (6, 2), (3, 1))  # blocks and stride of each stage; the last stride is 1 and not 2
+EXPANSION = 4
+
+
+class ResNet50(nn.Module):
+    """The trunk; its submodules have torchvision's names with "_" for "." (layer1_0_conv1, layer1_0_downsample_0).
+
+    Attributes:
+        width: channels of the first convolution; 64 in the paper. The output has 32 times as many.
+        axis_name: of the devices over which BatchNorm averages.
+        dtype: of the convolutions; statistics are float32.
+    """
+
+    width: int = 64
+    axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W c"]:
+        """Feature maps at a sixteenth of the input's sides."""
+        conv = partial(nn.Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=EPSILON,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+        )
+        x = conv(self.width, (7, 7), 2, padding=3, name="conv1")(x.astype(self.dtype))
+        x = nn.relu(norm(name="bn1")(x))
+        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        for stage, (blocks, stride) in enumerate(STAGES):
+            features = self.width * 2**stage
+            for block in range(blocks):
+                name = f"layer{stage + 1}_{block}"
+                step = stride if block == 0 else 1
+                y = nn.relu(norm(name=f"{name}_bn1")(conv(features, (1, 1), name=f"{name}_conv1")(x)))
+                y = conv(features, (3, 3), step, padding=1, name=f"{name}_conv2")(y)
+                y = nn.relu(norm(name=f"{name}_bn2")(y))
+                y = norm(name=f"{name}_bn3")(conv(EXPANSION * features, (1, 1), name=f"{name}_conv3")(y))
+                if block == 0:
+                    x = conv(EXPANSION * features, (1, 1), step, name=f"{name}_downsample_0")(x)
+                    x = norm(name=f"{name}_downsample_1")(x)
+                x = nn.relu(x + y)
+        return x
