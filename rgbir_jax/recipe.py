@@ -1,7 +1,6 @@
 """A recipe: stages run in order, each from the data and from what the earlier ones became."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,7 +11,7 @@ from rgbir_jax import stages
 from rgbir_jax.data import augment
 from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import Source, open_source
-from rgbir_jax.evaluation import validation
+from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.training import compilation
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.loop import fit
@@ -57,7 +56,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             train_key,
             config[name],
             directory,
-            evaluate=_validator(config, source, stage),
+            evaluate=validator(config, source, stage.features),
             sample=augment.normalise(source.images(sample_rows(config, source))),
         )
         previous[name] = restore(directory, jax.eval_shape(stage.init, init_key, previous))
@@ -128,13 +127,6 @@ def read_config(workdir: str) -> ConfigDict:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {workdir} holds no run; train one with train.py --workdir {workdir}.")
     return ConfigDict(_tuples(json.loads(path.read_text())))
-
-
-def _validator(config: ConfigDict, source: Source, stage: Stage) -> Callable | None:
-    """Scores on the validation identities, where they are not trained on."""
-    if config.train_split != "train" or not np.any(source.records.split == "val"):
-        return None
-    return validation.Validator(config, source, stage.features)
 
 
 def _check_order(stage: Stage, name: str, previous: dict) -> None:

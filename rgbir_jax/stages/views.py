@@ -40,7 +40,7 @@ def views(
         config: `pad` (pixels), `erase` (`probability`, `area` and `aspect` ranges).
     """
     flat = image.reshape(-1, *image.shape[3:])
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, parallel.positions(len(flat)))
+    keys = augment.image_keys(key, parallel.first_position(len(flat)), len(flat))
     keys = jax.vmap(jax.random.split)(keys)
     clean = augment.normalise(augment.flip_and_crop(keys[:, 0], flat, config.pad))
     erased = clean

@@ -61,6 +61,12 @@ def shard(batch: PyTree) -> PyTree:
     return jax.device_put(jax.tree.map(split, batch), NamedSharding(local_mesh(), PartitionSpec(AXIS)))
 
 
+def round_up(n: int) -> int:
+    """The smallest multiple of the number of local devices that is at least n."""
+    devices = jax.local_device_count()
+    return -(-n // devices) * devices
+
+
 def mean(tree: PyTree) -> PyTree:
     """Averages every leaf over the devices."""
     return jax.lax.pmean(tree, AXIS)
@@ -73,4 +79,9 @@ def gather(x: Array) -> Array:
 
 def positions(n: int) -> Int[Array, "n"]:
     """The places of this device's n rows in the global batch."""
-    return jax.lax.axis_index(AXIS) * n + jnp.arange(n)
+    return first_position(n) + jnp.arange(n)
+
+
+def first_position(n: int) -> Int[Array, ""]:
+    """The place in the global batch of this device's first row, each device having n."""
+    return jax.lax.axis_index(AXIS) * n

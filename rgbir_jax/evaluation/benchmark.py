@@ -1,0 +1,92 @@
+"""A dataset's own test: which images are compared, by which protocol."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
+
+from rgbir_jax.data.source import Source
+from rgbir_jax.evaluation import protocols
+from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.training.state import State
+
+
+class Benchmark:
+    """Scores features of a split under the protocol that the config names.
+
+    Args:
+        config: `dataset`, `data_dir`, `protocol`, `rand_perm` (empty: rand_perm_cam.mat in data_dir).
+        source: of that dataset.
+        split: "test", or "val" for choosing between checkpoints. Market-1501 has its queries and gallery for "test".
+
+    Attributes:
+        rows: of the images to compare, in the source's records.
+        records: the table of these rows.
+        protocol: its name.
+
+    Raises:
+        FileNotFoundError, ValueError: for an absent permutation file where the protocol needs one.
+    """
+
+    def __init__(self, config: ConfigDict, source: Source, split: str = "test"):
+        self._market = config.dataset == "market1501"
+        splits = ("query", "gallery") if self._market else (split,)
+        self.rows = np.flatnonzero(np.isin(source.records.split, splits))
+        self.records = source.records.select(self.rows)
+        self.protocol = "single_query" if self._market else config.protocol
+        self._permutations = None
+        if not self._market and config.protocol != "agw":
+            path = config.rand_perm or Path(config.data_dir) / "rand_perm_cam.mat"
+            self._permutations = protocols.read_permutations(path)
+
+    def score(self, features: Float[np.ndarray, "n d"], **chosen) -> dict[str, dict]:
+        """Scores by setting.
+
+        Args:
+            features: of `rows`, in their order.
+            chosen: `settings`, names in `protocols.SETTINGS`.
+        """
+        table = self.records
+        if self._market:
+            return protocols.evaluate_market(features, table.person_id, table.camera, table.split)
+        return protocols.evaluate(
+            features,
+            table.person_id,
+            table.camera,
+            table.index,
+            protocol=self.protocol,
+            permutations=self._permutations,
+            **chosen,
+        )
+
+    def chance(self) -> dict[str, dict]:
+        """What a ranking that knows nothing scores: random unit vectors as features."""
+        features = np.random.default_rng(0).normal(size=(len(self.rows), 32))
+        return self.score(features / np.linalg.norm(features, axis=1, keepdims=True))
+
+
+def validator(
+    config: ConfigDict, source: Source, features: Callable
+) -> Callable[[State], dict[str, float]] | None:
+    """Scores a State on the validation identities, where there are some that are not trained on.
+
+    Args:
+        config: with `train_split` "train".
+        source: of the dataset.
+        features: the stage's.
+
+    Returns:
+        State -> `val/rank1` and `val/mAP` (all-search, single-shot); None where there is nothing to validate on.
+    """
+    if config.train_split != "train" or not np.any(source.records.split == "val"):
+        return None
+    benchmark = Benchmark(config, source, "val")
+    extract = extractor(features)
+
+    def validate(state: State) -> dict[str, float]:
+        scores = benchmark.score(extract(state, source, benchmark.rows), settings=("all_single",))["all_single"]
+        return {"val/rank1": scores["cmc"][0], "val/mAP": scores["mAP"]}
+
+    return validate

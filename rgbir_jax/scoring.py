@@ -1,0 +1,103 @@
+"""Scores a finished run: every stage of its recipe, and what it is to be compared with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+from PIL import Image
+
+from rgbir_jax import recipe
+from rgbir_jax.data.source import Source, open_source
+from rgbir_jax.evaluation.benchmark import Benchmark
+from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.training import compilation
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State, initialise
+
+RAW_PIXELS = (32, 16)  # height and width that images are shrunk to for the comparison of bare pixels
+
+
+class Scored(NamedTuple):
+    """A run with its scores and what they were computed from.
+
+    Attributes:
+        config: that the run was trained with.
+        source: its dataset.
+        stages: every stage with the State it is scored by, in the recipe's order.
+        benchmark: the rows that were scored and the protocol.
+        features: of the last stage, for the benchmark's rows.
+        scores: what scores.json holds.
+    """
+
+    config: ConfigDict
+    source: Source
+    stages: dict[str, tuple[Stage, State]]
+    benchmark: Benchmark
+    features: Float[np.ndarray, "n d"]
+    scores: dict
+
+
+def score(workdir: str, changes: dict | None = None) -> Scored:
+    """Scores a run on its dataset's test identities and writes `scores.json` into its folder.
+
+    Args:
+        workdir: of train.py.
+        changes: values of the config to replace: `data_dir`, `protocol`, `rand_perm`, ...
+
+    Returns:
+        The scores and what a report needs.
+
+    Raises:
+        FileNotFoundError, ValueError: where the run or its data is not there or not whole.
+    """
+    compilation.use_cache()
+    config = recipe.read_config(workdir)
+    config.update(changes or {})
+    source = open_source(config)
+    benchmark = Benchmark(config, source)
+    loaded = recipe.load(config, workdir, recipe.training_sampler(config, source).classes)
+
+    features = {"raw_pixels": raw_pixels(source, benchmark.rows)}
+    *earlier, last = loaded
+    stage, state = loaded[last]
+    features["untrained"] = _features(stage, _untrained(stage, state), source, benchmark, "untrained")
+    for name in earlier:
+        features[name] = _features(*loaded[name], source, benchmark, name)
+    features["trained"] = _features(stage, state, source, benchmark, last)
+
+    scores = {"protocol": benchmark.protocol, "dataset": dataset_name(config)}
+    scores["chance"] = benchmark.chance()
+    scores |= {system: benchmark.score(found) for system, found in features.items()}
+    (Path(workdir) / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    return Scored(config, source, loaded, benchmark, features["trained"], scores)
+
+
+def raw_pixels(source: Source, rows: np.ndarray) -> Float[np.ndarray, "n d"]:
+    """The images themselves as features, shrunk to `RAW_PIXELS`, in 0..1."""
+    height, width = RAW_PIXELS
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX)) for image in source.images(rows)]
+    ).reshape(len(rows), -1) / np.float32(255)
+
+
+def dataset_name(config: ConfigDict) -> str:
+    """The dataset as tables name it; drawn data is never passed off as the real thing."""
+    drawn = (Path(config.data_dir) / "factors.csv").is_file()
+    return f"{config.dataset} (drawn)" if drawn else config.dataset
+
+
+def _untrained(stage: Stage, state: State) -> State:
+    """The same networks with fresh parameters."""
+    params, batch_stats = jax.jit(lambda key: initialise(key, stage.networks))(jax.random.key(0))
+    return state.replace(step=jnp.int32(0), params=params, batch_stats=batch_stats)
+
+
+def _features(stage: Stage, state: State, source: Source, benchmark: Benchmark, name: str) -> np.ndarray:
+    extract: Callable = extractor(stage.features)
+    return extract(state, source, benchmark.rows, progress=name)
