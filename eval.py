@@ -1,7 +1,9 @@
-"""Scores features on SYSU-MM01: `python eval.py --features F.npz --rand_perm rand_perm_cam.mat --test_ids test_id.mat`.
+"""Scores features on SYSU-MM01.
 
-The .npz file, of any system, has `feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and `index`,
-the image's number from 1 within person and camera.
+`python eval.py --features F.npz --rand_perm rand_perm_cam.mat --test_ids test_id.mat`
+
+The .npz file, of any system, has `feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`)
+and `index`, the image's number from 1 within person and camera.
 """
 
 from absl import flags
@@ -9,8 +11,12 @@ from absl import flags
 from rgbir_jax import command_line
 
 FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz file.")
-RAND_PERM = flags.DEFINE_string("rand_perm", None, "SYSU-MM01's rand_perm_cam.mat, which draws the galleries.")
-TEST_IDS = flags.DEFINE_string("test_ids", None, "Test identities, .mat or text; all in the file if not given.")
+RAND_PERM = flags.DEFINE_string(
+    "rand_perm", None, "SYSU-MM01's rand_perm_cam.mat, which draws the galleries."
+)
+TEST_IDS = flags.DEFINE_string(
+    "test_ids", None, "Test identities, .mat or text; all in the file if not given."
+)
 PROTOCOL = flags.DEFINE_enum("protocol", "official", ["official", "agw", "paper"], "Protocol to score under.")
 JSON = flags.DEFINE_string("json", None, "File to write the scores to.")
 

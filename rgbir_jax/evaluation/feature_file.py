@@ -33,8 +33,8 @@ def read_features(path: str | Path) -> FeatureFile:
     """Reads and checks an .npz file with the arrays of `SPELLINGS`.
 
     Raises:
-        FileNotFoundError, ValueError: where the file or an array is absent or not what it should be, or an image is
-            there twice.
+        FileNotFoundError, ValueError: where the file or an array is absent or not what it should be, or an
+        image is there twice.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is not there; --features names an .npz file.")
@@ -42,23 +42,30 @@ def read_features(path: str | Path) -> FeatureFile:
         with np.load(path) as file:
             present = {name: file[name] for name in file}
     except (zipfile.BadZipFile, TypeError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
+        raise ValueError(
+            f"{path} is not an .npz file of plain numbers; write it with numpy.savez."
+        ) from error
     arrays = {name: _named(present, spellings, path) for name, spellings in SPELLINGS.items()}
 
     feature = arrays.pop("feature")
     if feature.ndim != 2 or not np.issubdtype(feature.dtype, np.floating):
-        raise ValueError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
+        raise ValueError(
+            f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size]."
+        )
     for name, array in arrays.items():
         if array.shape != (len(feature),) or not np.issubdtype(array.dtype, np.integer):
             raise ValueError(
-                f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold {len(feature)} integers, one a feature."
+                f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold "
+                f"{len(feature)} integers, one a feature."
             )
     if not len(feature) or not np.isfinite(feature).all():
         raise ValueError(f"{path}: feature is empty or has values that are not finite.")
     images, counts = np.unique(np.stack(list(arrays.values())), axis=1, return_counts=True)
     if counts.max() > 1:
         person, camera, number = images[:, counts.argmax()]
-        raise ValueError(f"{path}: image {number} of identity {person}, camera {camera}, is there {counts.max()} times.")
+        raise ValueError(
+            f"{path}: image {number} of identity {person}, camera {camera}, is there {counts.max()} times."
+        )
     return FeatureFile(feature, **{name: array.astype(np.int64) for name, array in arrays.items()})
 
 

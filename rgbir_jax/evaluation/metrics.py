@@ -1,9 +1,10 @@
 """Ranked lists and what is read from them: CMC, mAP and mINP, for many probes and several galleries at once.
 
-A gallery image's distance to a probe, its place in the gallery and whether it shows the probe's person are packed into
-one integer. Sorting these integers ranks the gallery as a stable sort of the distances would, and the lowest bit of
-each then says whether that rank is a hit: no index array is sorted along, and no probe has a loop of its own. A ranked
-list takes only a choice of columns, so that ten trials share one computation of the distances.
+A gallery image's distance to a probe, its place in the gallery and whether it shows the probe's person are
+packed into one integer. Sorting these integers ranks the gallery as a stable sort of the distances would, and
+the lowest bit of each then says whether that rank is a hit: no index array is sorted along, and no probe has
+a loop of its own. All galleries are read from the one ranking of their union, so that ten trials share the
+distances and the sort.
 """
 
 import os
@@ -50,7 +51,9 @@ class Ranks:
 
     def select(self, mask: Bool[np.ndarray, "n"]) -> "Ranks":
         """The probes under `mask`."""
-        return Ranks(self.first[mask], self.average_precision[mask], self.inverse_penalty[mask], self.counted[mask])
+        return Ranks(
+            self.first[mask], self.average_precision[mask], self.inverse_penalty[mask], self.counted[mask]
+        )
 
 
 def rank(
@@ -62,16 +65,17 @@ def rank(
 ) -> list[Ranks]:
     """Ranks several galleries by Euclidean distance to each probe.
 
-    Distances are float64 whatever the features are. Those that agree in about 52 - log2(gallery) bits of their square
-    count as equal, and equal ones keep the order of `gallery`. Memory beyond the features is bounded by `DISTANCES`.
+    Distances are float64 whatever the features are. Those that agree in about 52 - log2(gallery) bits of
+    their square count as equal, and equal ones keep the order of `gallery`. Memory beyond the features is
+    bounded by `DISTANCES`.
 
     Args:
         probe: the queries.
         gallery: every image that is in any of the galleries.
         galleries: for each gallery the rows of `gallery` it consists of.
         hidden: gallery images to remove from a probe's lists.
-        unit: what `Ranks.first` counts: persons, each at their nearest image (SYSU-MM01, LLCM), or images (Market-1501,
-            RegDB).
+        unit: what `Ranks.first` counts: persons, each at their nearest image (SYSU-MM01, LLCM), or images
+            (Market-1501, RegDB).
 
     Returns:
         One `Ranks` a gallery, each over all probes.
@@ -94,8 +98,9 @@ def summarise(trials: Sequence[Ranks]) -> dict:
     """Averages over the counted probes of each trial, then over trials.
 
     Returns:
-        `cmc`: `CMC_LENGTH` shares in 0..1 from rank 1, `mAP`, `mINP`; `std`: of `rank1` and `mAP` over the trials (their
-        root mean square deviation); `trials`: `rank1` and `mAP` of each; `counted_probes`: of the first trial.
+        `cmc`: `CMC_LENGTH` shares in 0..1 from rank 1, `mAP`, `mINP`; `std`: of `rank1` and `mAP` over the
+            trials (their root mean square deviation); `trials`: `rank1` and `mAP` of each; `counted_probes`:
+            of the first trial.
 
     Raises:
         ValueError: where no probe counts.
@@ -132,7 +137,7 @@ class _List:
 
 
 def _keys(probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidden: Hidden) -> np.ndarray:
-    """int64 [probes, gallery], ordered as (squared distance, place in the gallery), the lowest bit 1 for a match."""
+    """int64 [probes, gallery], ordered as (distance, place in the gallery), lowest bit 1 for a match."""
     feature = np.asarray(probe.feature, np.float64)
     distance = feature @ gallery.feature.T
     distance *= -2
@@ -153,8 +158,8 @@ def _keys(probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidde
 def _read(keys: np.ndarray, lists: Sequence[_List], unit: str) -> list[Ranks]:
     """Reads every gallery's ranked lists from the keys, int64 [probes, all gallery images].
 
-    All images are sorted once. A hit's place in one gallery is then the number of its members before the hit; as many
-    galleries are counted at a time as counts fit side by side into 64 bits.
+    All images are sorted once. A hit's place in one gallery is then the number of its members before the hit;
+    as many galleries are counted at a time as counts fit side by side into 64 bits.
     """
     ranked = np.sort(keys, axis=1)
     hit = np.flatnonzero((ranked & 1).astype(bool))
@@ -169,7 +174,7 @@ def _read(keys: np.ndarray, lists: Sequence[_List], unit: str) -> list[Ranks]:
         ones = np.zeros(keys.shape[1], np.uint64)
         for lane, one in enumerate(together):
             ones |= one.member.astype(np.uint64) << np.uint64(bits * lane)
-        # Members from each hit to the end of all rows, less those of the later rows whole: modulo 2^64 this is exact.
+        # Members before a hit: those from its row to the last, less those from the hit on; exact modulo 2^64.
         from_hit = np.cumsum(np.add.reduceat(np.take(ones, image).ravel(), hit)[::-1])[::-1]
         before = (len(keys) - probe).astype(np.uint64) * ones.sum() - from_hit
         for lane, one in enumerate(together):

@@ -1,14 +1,15 @@
 """Which probes meet which galleries: SYSU-MM01's protocols by name, and Market-1501's single-query protocol.
 
-SYSU-MM01 (IR probes of cameras 3 and 6, RGB galleries of cameras 1, 2, 4, 5, or indoors 1 and 2; ten trials; a probe of
-camera 3 does not see camera 2, which stands in the same place; CMC by person):
+SYSU-MM01 (IR probes of cameras 3 and 6, RGB galleries of cameras 1, 2, 4, 5, or indoors 1 and 2; ten trials;
+a probe of camera 3 does not see camera 2, which stands in the same place; CMC by person):
 
-- `official`: the galleries are drawn by the permutations that come with the dataset, the first one (single-shot) or ten
-  (multi-shot) images of each person in each camera.
-- `agw`: drawn by Python's `random`, seeded with the trial's number from 0, person by person and in each camera by camera:
-  `choice` among the sorted files, as most PyTorch code does. There multi-shot is not settled; here it is a `sample` of ten.
-- `paper`: as `official`, but the indoor probes are those of camera 3 alone, and multi-shot has ten images of a person
-  over all cameras: one from each camera in turn, in the order of the same permutations.
+- `official`: the galleries are drawn by the permutations that come with the dataset, the first one
+  (single-shot) or ten (multi-shot) images of each person in each camera.
+- `agw`: drawn by Python's `random`, seeded with the trial's number from 0, person by person and in each
+  camera by camera: `choice` among the sorted files, as most PyTorch code does. There multi-shot is not
+  settled; here it is a `sample` of ten.
+- `paper`: as `official`, but the indoor probes are those of camera 3 alone, and multi-shot has ten images of
+  a person over all cameras: one from each camera in turn, in the order of the same permutations.
 """
 
 import random
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 from jaxtyping import Float, Int
+from scipy.io.matlab import MatReadError
 
 from rgbir_jax.evaluation import metrics
 from rgbir_jax.evaluation.metrics import Images
@@ -27,7 +29,8 @@ from rgbir_jax.evaluation.metrics import Images
 PROTOCOLS = ("official", "agw", "paper")
 TRIALS = 10
 PERMUTATIONS_FROM = (
-    "it comes with the SYSU-MM01 release and its official evaluation code as exp/rand_perm_cam.mat (--rand_perm names it)"
+    "it comes with the SYSU-MM01 release and its official evaluation code as exp/rand_perm_cam.mat "
+    "(--rand_perm names it)"
 )
 
 # (camera, person_id) -> int [trials, images]: for each trial a permutation of the image numbers 1..images.
@@ -82,13 +85,15 @@ def evaluate(
         For each setting what `metrics.summarise` gives, `gallery_images` of a trial and `probe_images`.
 
     Raises:
-        ValueError: for an unknown protocol, absent permutations, or images that are not those the permutations name.
+        ValueError: for an unknown protocol, absent permutations, or images that are not those the
+            permutations name.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f'The protocol "{protocol}" is unknown; choose one of {", ".join(PROTOCOLS)}.')
     if protocol != "agw" and permutations is None:
         raise ValueError(
-            f"The protocol {protocol} needs rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none."
+            f"The protocol {protocol} needs rand_perm_cam.mat: {PERMUTATIONS_FROM}; "
+            "the protocol agw needs none."
         )
     people = np.unique(person_id if test_ids is None else np.asarray(test_ids))
     table = _rows_by_person_and_camera(person_id, camera, index, people)
@@ -102,7 +107,8 @@ def evaluate(
     column[gallery] = np.arange(len(gallery))
     drawn = {
         name: [
-            column[_draw(protocol, SETTINGS[name], trial, table, people, permutations)] for trial in range(TRIALS)
+            column[_draw(protocol, SETTINGS[name], trial, table, people, permutations)]
+            for trial in range(TRIALS)
         ]
         for name in settings
     }
@@ -121,8 +127,8 @@ def evaluate(
 def chance(
     person_id: Int[np.ndarray, "n"], camera: Int[np.ndarray, "n"], index: Int[np.ndarray, "n"], **protocol
 ) -> dict[str, dict]:
-    """What a ranking that knows nothing scores: `evaluate` on random unit vectors, with its other arguments."""
-    features = np.random.default_rng(0).normal(size=(len(person_id), 32))
+    """What a ranking that knows nothing scores: `evaluate` on random unit vectors."""
+    features = np.random.default_rng(0).normal(size=(len(person_id), 512))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return evaluate(features, person_id, camera, index, **protocol)
 
@@ -133,10 +139,10 @@ def evaluate_market(
     camera: Int[np.ndarray, "n"],
     split: np.ndarray,
 ) -> dict[str, dict]:
-    """Scores features on Market-1501: single query, CMC over images, AP as the mean of the precision at each hit.
+    """Scores features on Market-1501: single query, CMC over images, AP the mean of the precision at each hit.
 
-    Junk (person -1) is left out of the gallery, distractors (person 0) stay; a query does not see its own person in its
-    own camera.
+    Junk (person -1) is left out of the gallery, distractors (person 0) stay; a query does not see its own
+    person in its own camera.
 
     Args:
         features: of all images.
@@ -154,15 +160,17 @@ def evaluate_market(
     probe, gallery = images[split == "query"], images[(split == "gallery") & (person_id != -1)]
     ranks = metrics.rank(probe, gallery, [np.arange(len(gallery))], _same_person_and_camera, "image")
     return {
-        "single_query": metrics.summarise(ranks) | {"gallery_images": len(gallery), "probe_images": len(probe)}
+        "single_query": metrics.summarise(ranks)
+        | {"gallery_images": len(gallery), "probe_images": len(probe)}
     }
 
 
 def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
-    """Reads rand_perm_cam.mat: a cell of cameras, each a cell of persons, each [trials, images] of image numbers.
+    """Reads rand_perm_cam.mat: a cell of cameras, each a cell of persons, each int [trials, images].
 
     Returns:
-        (camera, person_id), both from 1, -> int64 [trials, images]; persons whom a camera did not see are left out.
+        (camera, person_id), both from 1, -> int64 [trials, images]; persons whom a camera did not see are
+        left out.
 
     Raises:
         FileNotFoundError, ValueError: where there is no such file, or it holds something else.
@@ -177,9 +185,14 @@ def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
             for person, entry in enumerate(cell.ravel(), start=1)
             if entry.size
         }
-        complete = all(np.array_equal(np.sort(rows, axis=1)[-1], np.arange(rows.shape[1]) + 1) for rows in entries.values())
+        complete = all(
+            np.array_equal(np.sort(rows, axis=1)[-1], np.arange(rows.shape[1]) + 1)
+            for rows in entries.values()
+        )
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is not laid out as rand_perm_cam.mat: cameras of persons of permutations.") from error
+        raise ValueError(
+            f"{path} is not laid out as rand_perm_cam.mat: cameras of persons of permutations."
+        ) from error
     short = [rows for rows in entries.values() if len(rows) < TRIALS]
     if short or not complete or not entries:
         raise ValueError(f"{path} does not hold {TRIALS} permutations for each camera and person.")
@@ -193,7 +206,9 @@ def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
         FileNotFoundError, ValueError: where there is no such file, or it holds something else.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there; SYSU-MM01 has its test identities in exp/test_id.mat or .txt.")
+        raise FileNotFoundError(
+            f"{path} is not there; SYSU-MM01 has its test identities in exp/test_id.mat or .txt."
+        )
     if Path(path).suffix == ".mat":
         return _read_mat(path, "id").ravel().astype(np.int64)
     try:
@@ -205,7 +220,7 @@ def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
 def _read_mat(path: str | Path, name: str) -> np.ndarray:
     try:
         return scipy.io.loadmat(path, variable_names=[name])[name]
-    except (ValueError, KeyError, NotImplementedError, TypeError) as error:
+    except (ValueError, KeyError, NotImplementedError, TypeError, MatReadError) as error:
         raise ValueError(f"{path} is not a MATLAB file (version 5) with the variable {name}.") from error
 
 
@@ -219,30 +234,40 @@ def _rows_by_person_and_camera(
     rows = np.flatnonzero(np.isin(person_id, people))
     rows = rows[np.lexsort((index[rows], camera[rows], person_id[rows]))]
     if not len(rows):
-        raise ValueError("None of the test identities has an image here; do the ids belong to these features?")
+        raise ValueError(
+            "None of the test identities has an image here; do the ids belong to these features?"
+        )
     edges = np.flatnonzero(np.diff(person_id[rows]) | np.diff(camera[rows])) + 1
     return {(int(person_id[r[0]]), int(camera[r[0]])): r for r in np.split(rows, edges)}
 
 
 def _rows(table: Table, cameras: set[int]) -> Int[np.ndarray, "n"]:
-    return np.concatenate([rows for (_, camera), rows in table.items() if camera in cameras] or [np.zeros(0, np.int64)])
+    return np.concatenate(
+        [rows for (_, camera), rows in table.items() if camera in cameras] or [np.zeros(0, np.int64)]
+    )
 
 
 def _check_images(table: Table, index: np.ndarray, permutations: Permutations, people: np.ndarray) -> None:
-    """Raises a ValueError unless the images of each person and camera are those that the permutations name."""
+    """Raises a ValueError unless every person and camera has the images that the permutations name."""
     for person in people.tolist():
         for camera in range(1, 7):
             named = permutations.get((camera, person), np.zeros((TRIALS, 0))).shape[1]
             present = index[table.get((person, camera), np.zeros(0, np.int64))]
             if not np.array_equal(present, np.arange(1, named + 1)):
                 raise ValueError(
-                    f"Identity {person} has {len(present)} images in camera {camera} here, but rand_perm_cam.mat "
-                    f"names the images 1 to {named}; score the features of exactly the images it was made for."
+                    f"Identity {person} has {len(present)} images in camera {camera} here, but "
+                    f"rand_perm_cam.mat names the images 1 to {named}; "
+                    "score the features of exactly the images it was made for."
                 )
 
 
 def _draw(
-    protocol: str, setting: Setting, trial: int, table: Table, people: np.ndarray, permutations: Permutations | None
+    protocol: str,
+    setting: Setting,
+    trial: int,
+    table: Table,
+    people: np.ndarray,
+    permutations: Permutations | None,
 ) -> Int[np.ndarray, "n"]:
     """The rows of one trial's gallery."""
     generator = random.Random(trial)

@@ -16,14 +16,20 @@ def table(rows: Mapping[str, Mapping], protocol: str, title: str) -> str:
     trials = max(len(row["trials"]) for row in rows.values())
     over = f"mean ± standard deviation over {trials} trials" if trials > 1 else "one trial"
     width = max(map(len, rows))
-    head = f"{'':{width}}" + "".join(f"  {name:>13}" if name in ("rank-1", "mAP") else f"  {name:>7}" for name in _COLUMNS)
+    head = f"{'':{width}}" + "".join(
+        f"  {name:>13}" if name in ("rank-1", "mAP") else f"  {name:>7}" for name in _COLUMNS
+    )
     lines = [f"{title}; protocol {protocol}; in %, {over}", head]
     return "\n".join(lines + [f"{name:{width}}{_cells(row)}" for name, row in rows.items()])
 
 
 def _cells(row: Mapping) -> str:
     def with_deviation(value: float, deviation: float) -> str:
-        return f"  {100 * value:6.2f} ± {100 * deviation:4.2f}" if len(row["trials"]) > 1 else f"  {100 * value:13.2f}"
+        return (
+            f"  {100 * value:6.2f} ± {100 * deviation:4.2f}"
+            if len(row["trials"]) > 1
+            else f"  {100 * value:13.2f}"
+        )
 
     later_ranks = "".join(f"  {100 * row['cmc'][k - 1]:7.2f}" for k in (5, 10, 20))
     return (

@@ -1,0 +1,236 @@
+"""Protocols against plain loops that follow their descriptions image by image."""
+
+import random
+
+import numpy as np
+import pytest
+import scipy.io
+
+from rgbir_jax.evaluation import protocols
+
+PEOPLE, TEST_IDS = 12, [2, 3, 5, 7, 8, 11, 12]
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    """(features, person_id, camera, index), permutations: a small SYSU-MM01, rows shuffled."""
+    rng = np.random.default_rng(0)
+    table, permutations = [], {}
+    for person in range(1, PEOPLE + 1):
+        for camera in range(1, 7):
+            if camera in (1, 2, 5) and (person + camera) % 3 == 0:
+                continue
+            count = int(rng.integers(3, 15))
+            table += [(person, camera, number) for number in range(1, count + 1)]
+            permutations[camera, person] = np.array([rng.permutation(count) + 1 for _ in range(10)])
+    person_id, camera, index = rng.permutation(np.array(table)).T
+    features = rng.normal(size=(len(table), 6)) + 0.5 * rng.normal(size=(PEOPLE + 1, 6))[person_id]
+    return (features, person_id, camera, index), permutations
+
+
+def slow(images, gallery_of_trial, probe_cameras):
+    """(rank-1, rank-3, mAP, mINP, counted probes) of each trial, probe by probe; ranks count persons."""
+    features, person_id, camera, _ = images
+    probes = np.flatnonzero(np.isin(camera, probe_cameras) & np.isin(person_id, TEST_IDS))
+    trials = []
+    for trial in range(10):
+        figures = []
+        for probe in probes:
+            gallery = [r for r in gallery_of_trial(trial) if not (camera[probe] == 3 and camera[r] == 2)]
+            gallery.sort(key=lambda r: np.linalg.norm(features[r] - features[probe]))
+            hits = [k for k, r in enumerate(gallery) if person_id[r] == person_id[probe]]
+            if hits:
+                precision = np.mean([(n + 1) / (k + 1) for n, k in enumerate(hits)])
+                first = list(dict.fromkeys(person_id[gallery])).index(person_id[probe])
+                figures.append((first < 1, first < 3, precision, len(hits) / (hits[-1] + 1)))
+        trials.append((*np.mean(figures, axis=0), len(figures)))
+    return np.array(trials)
+
+
+def gallery_drawer(protocol, images, permutations, cameras, shots):
+    """Trial -> rows of the gallery, by the protocol's description."""
+    row_of = {
+        image: row for row, image in enumerate(zip(*(column.tolist() for column in images[1:]), strict=True))
+    }
+
+    def draw(trial):
+        random.seed(trial)
+        rows = []
+        for person in TEST_IDS:
+            seen = [c for c in cameras if (c, person) in permutations]
+            if protocol == "official" or (protocol == "paper" and shots == 1):
+                for c in seen:
+                    rows += [row_of[person, c, n] for n in permutations[c, person][trial][:shots]]
+            elif protocol == "paper":
+                turns = [(k, c) for k in range(20) for c in seen if k < permutations[c, person].shape[1]]
+                rows += [row_of[person, c, permutations[c, person][trial][k]] for k, c in turns[:10]]
+            else:
+                for c in seen:
+                    files = [f"{number:04d}.jpg" for number in sorted(permutations[c, person][trial])]
+                    drawn = random.sample(files, min(10, len(files))) if shots > 1 else [random.choice(files)]
+                    rows += [row_of[person, c, int(file.removesuffix(".jpg"))] for file in drawn]
+        return rows
+
+    return draw
+
+
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
+@pytest.mark.parametrize("name", protocols.SETTINGS)
+def test_every_setting_agrees_with_a_plain_loop(dataset, protocol, name):
+    images, permutations = dataset
+    scores = protocols.evaluate(
+        *images, protocol=protocol, test_ids=TEST_IDS, permutations=permutations, settings=[name]
+    )[name]
+    cameras = (1, 2) if name.startswith("indoor") else (1, 2, 4, 5)
+    draw = gallery_drawer(protocol, images, permutations, cameras, 1 if name.endswith("single") else 10)
+    probe_cameras = (3,) if protocol == "paper" and name.startswith("indoor") else (3, 6)
+    trials = slow(images, draw, probe_cameras)
+    assert scores["cmc"][0] == pytest.approx(trials[:, 0].mean(), abs=1e-12)
+    assert scores["cmc"][2] == pytest.approx(trials[:, 1].mean(), abs=1e-12)
+    assert scores["mAP"] == pytest.approx(trials[:, 2].mean(), abs=1e-12)
+    assert scores["mINP"] == pytest.approx(trials[:, 3].mean(), abs=1e-12)
+    assert scores["std"]["mAP"] == pytest.approx(trials[:, 2].std(), abs=1e-12)
+    assert [trial["rank1"] for trial in scores["trials"]] == pytest.approx(trials[:, 0].tolist(), abs=1e-12)
+    assert scores["counted_probes"] == trials[0, 4]
+    assert scores["gallery_images"] == len(draw(0))
+    is_probe = np.isin(images[2], probe_cameras) & np.isin(images[1], TEST_IDS)
+    assert scores["probe_images"] == is_probe.sum()
+    assert len(scores["cmc"]) == 50
+    assert np.all(np.diff(scores["cmc"]) >= 0)
+
+
+def test_perfect_features_score_one(dataset):
+    (_, person_id, camera, index), permutations = dataset
+    scores = protocols.evaluate(
+        np.eye(PEOPLE + 1)[person_id], person_id, camera, index, permutations=permutations
+    )
+    for score in scores.values():
+        assert score["cmc"][0] == score["mAP"] == score["mINP"] == 1
+
+
+def test_chance_is_the_expectation_of_a_random_ranking(dataset):
+    (_, person_id, camera, index), permutations = dataset
+    chance = protocols.chance(person_id, camera, index, permutations=permutations, settings=["all_multi"])[
+        "all_multi"
+    ]
+    rank1, precision = [], []
+    taken = {key: min(10, draws.shape[1]) for key, draws in permutations.items() if key[0] in (1, 2, 4, 5)}
+    for person, cam in zip(person_id, camera, strict=True):
+        if cam not in (3, 6):
+            continue
+        seen = {key: count for key, count in taken.items() if not (cam == 3 and key[0] == 2)}
+        n, hits = sum(seen.values()), sum(count for key, count in seen.items() if key[1] == person)
+        rank1.append(hits / n)
+        k = np.arange(1, n + 1)
+        precision.append(np.mean((1 + (k - 1) * (hits - 1) / (n - 1)) / k))  # E[AP] of a random order
+    assert chance["cmc"][0] == pytest.approx(np.mean(rank1), rel=0.12)
+    assert chance["mAP"] == pytest.approx(np.mean(precision), rel=0.04)
+
+
+def test_absent_permutations_say_where_they_come_from(dataset):
+    with pytest.raises(ValueError, match=r"needs rand_perm_cam\.mat: it comes with the SYSU-MM01 release"):
+        protocols.evaluate(*dataset[0])
+    assert protocols.evaluate(*dataset[0], protocol="agw", settings=["all_single"])
+
+
+def test_unknown_protocol(dataset):
+    with pytest.raises(ValueError, match='"ours" is unknown; choose one of official, agw, paper'):
+        protocols.evaluate(*dataset[0], protocol="ours")
+
+
+@pytest.mark.parametrize("camera", [1, 6])
+def test_absent_images_are_named(dataset, camera):
+    images, permutations = dataset
+    person = next(p for p in TEST_IDS if (camera, p) in permutations)
+    count = permutations[camera, person].shape[1]
+    kept = ~((images[1] == person) & (images[2] == camera) & (images[3] == count))
+    message = (
+        f"Identity {person} has {count - 1} images in camera {camera} here.*names the images 1 to {count}"
+    )
+    with pytest.raises(ValueError, match=message):
+        protocols.evaluate(*(column[kept] for column in images), permutations=permutations)
+
+
+def test_identities_without_images(dataset):
+    with pytest.raises(ValueError, match=r"None of the test identities"):
+        protocols.evaluate(*dataset[0], protocol="agw", test_ids=[99])
+
+
+def test_market_hides_junk_and_the_query_s_own_camera():
+    # Distances from the query at 0:       same camera  junk  distractor  hit   other  hit
+    features = np.array([[0.0], [5.0], [0.1], [0.2], [1.0], [2.0], [3.0], [4.0]])
+    person_id = np.array([1, 9, 1, -1, 0, 1, 2, 1])
+    camera = np.array([1, 1, 1, 2, 2, 2, 3, 3])
+    split = np.array(["query", "query", *["gallery"] * 6])
+    score = protocols.evaluate_market(features, person_id, camera, split)["single_query"]
+    assert (score["gallery_images"], score["probe_images"], score["counted_probes"]) == (5, 2, 1)
+    assert score["cmc"][:2] == [0, 1]
+    assert score["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert score["mINP"] == pytest.approx(2 / 4)
+
+
+def write_permutations(path, permutations, **changed):
+    cells = np.empty((6, 1), object)
+    for camera in range(1, 7):
+        cells[camera - 1, 0] = np.empty((PEOPLE, 1), object)
+        for person in range(1, PEOPLE + 1):
+            cells[camera - 1, 0][person - 1, 0] = permutations.get((camera, person), np.zeros((10, 0)))
+    scipy.io.savemat(path, {"rand_perm_cam": cells} | changed)
+
+
+def test_permutations_round_trip(tmp_path, dataset):
+    permutations = dataset[1]
+    write_permutations(tmp_path / "rand_perm_cam.mat", permutations)
+    read = protocols.read_permutations(tmp_path / "rand_perm_cam.mat")
+    assert read.keys() == permutations.keys()
+    for key, draws in permutations.items():
+        np.testing.assert_array_equal(read[key], draws)
+
+
+def test_permutations_of_one_image_are_read(tmp_path):
+    write_permutations(tmp_path / "p.mat", {(4, 2): np.ones((10, 1))})
+    assert protocols.read_permutations(tmp_path / "p.mat")[4, 2].shape == (10, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"id": np.arange(3)}, "with the variable rand_perm_cam"),
+        ({"rand_perm_cam": "text"}, r"not laid out as rand_perm_cam\.mat"),
+        ({"rand_perm_cam": np.arange(6)}, "does not hold 10 permutations"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, content, message):
+    scipy.io.savemat(tmp_path / "p.mat", content)
+    with pytest.raises(ValueError, match=message):
+        protocols.read_permutations(tmp_path / "p.mat")
+
+
+@pytest.mark.parametrize("draws", [np.ones((3, 1)), np.full((10, 2), 2), np.zeros((10, 1))])
+def test_incomplete_permutations_are_refused(tmp_path, draws):
+    write_permutations(tmp_path / "p.mat", {(4, 2): draws})
+    with pytest.raises(ValueError, match="does not hold 10 permutations"):
+        protocols.read_permutations(tmp_path / "p.mat")
+
+
+def test_absent_permutation_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"exp/rand_perm_cam\.mat"):
+        protocols.read_permutations(tmp_path / "p.mat")
+
+
+def test_ids_from_text_and_matlab(tmp_path):
+    (tmp_path / "test_id.txt").write_text("6,10,17\n")
+    scipy.io.savemat(tmp_path / "test_id.mat", {"id": np.array([[6, 10, 17]], np.uint16)})
+    for name in ("test_id.txt", "test_id.mat"):
+        assert protocols.read_ids(tmp_path / name).tolist() == [6, 10, 17]
+
+
+def test_ids_from_something_else(tmp_path):
+    (tmp_path / "test_id.txt").write_text("six")
+    (tmp_path / "test_id.mat").write_text("6,10")
+    with pytest.raises(ValueError, match="not a comma-separated list"):
+        protocols.read_ids(tmp_path / "test_id.txt")
+    with pytest.raises(ValueError, match="not a MATLAB file"):
+        protocols.read_ids(tmp_path / "test_id.mat")
+    with pytest.raises(FileNotFoundError, match="exp/test_id"):
+        protocols.read_ids(tmp_path / "absent.txt")
