@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Float32, Key, UInt8
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-# Rectangles proposed for an image; the first that fits is erased. With the usual ranges and 256x128 images one
-# proposal in twenty does not fit, so hardly ever do all of them fail.
+# Rectangles proposed for an image; the first that fits is erased. With the usual ranges and 256x128 images
+# one proposal in twenty does not fit, so hardly ever do all of them fail.
 _PROPOSALS = 10
 
 
@@ -61,27 +61,26 @@ def erase(
 def _flip_and_crop(key: Array, image: Array, pad: int) -> Array:
     """Reads the padded image through clamped coordinates: it is never made."""
     height, width, _ = image.shape
-    crop_key, flip_key = jax.random.split(key)
-    top, left = jax.random.randint(crop_key, (2,), -pad, pad + 1)
+    lowest, highest = jnp.array([-pad, -pad, 0]), jnp.array([pad, pad, 1])
+    top, left, flip = jax.random.randint(key, (3,), lowest, highest + 1)
     rows = jnp.clip(top + jnp.arange(height), 0, height - 1)
     columns = jnp.clip(left + jnp.arange(width), 0, width - 1)
-    columns = jnp.where(jax.random.bernoulli(flip_key), columns[::-1], columns)
-    return image[rows[:, None], columns[None, :]]
+    return image[rows[:, None], jnp.where(flip, columns[::-1], columns)[None, :]]
 
 
 def _erase(key: Array, image: Array, probability: float, area: tuple, aspect: tuple) -> Array:
     height, width, _ = image.shape
-    erase_key, area_key, aspect_key, place_key = jax.random.split(key, 4)
-    pixels = height * width * jax.random.uniform(area_key, (_PROPOSALS,), minval=area[0], maxval=area[1])
-    ratio = jax.random.uniform(aspect_key, (_PROPOSALS,), minval=aspect[0], maxval=aspect[1])
+    u = jax.random.uniform(key, (3 + 2 * _PROPOSALS,))
+    chance, down, along = u[:3]
+    pixels = height * width * (area[0] + (area[1] - area[0]) * u[3 : 3 + _PROPOSALS])
+    ratio = aspect[0] + (aspect[1] - aspect[0]) * u[3 + _PROPOSALS :]
     tall, wide = jnp.round(jnp.sqrt(pixels * ratio)), jnp.round(jnp.sqrt(pixels / ratio))
     fits = (tall < height) & (wide < width)
     first = jnp.argmax(fits)
     tall, wide = tall[first], wide[first]
 
-    place = jax.random.uniform(place_key, (2,))
-    top, left = jnp.floor(place * (jnp.array([height - tall, width - wide]) + 1))
+    top = jnp.floor(down * (height - tall + 1))
+    left = jnp.floor(along * (width - wide + 1))
     y, x = jnp.arange(height)[:, None, None], jnp.arange(width)[None, :, None]
     inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)
-    erased = jax.random.bernoulli(erase_key, probability) & fits[first]
-    return jnp.where(erased & inside, jnp.zeros_like(image), image)
+    return jnp.where((chance < probability) & fits[first] & inside, jnp.zeros_like(image), image)

@@ -117,8 +117,8 @@ def _existing(root: str | os.PathLike) -> Path:
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(
-            f"the dataset's folder {root} does not exist; set --config.data_dir to its place, or draw a dataset: "
-            f"python -m rgbir_jax.data.synthetic --out {root}"
+            f"the dataset's folder {root} does not exist; set --config.data_dir to its place, "
+            f"or draw a dataset: python -m rgbir_jax.data.synthetic --out {root}"
         )
     return root
 
@@ -153,6 +153,10 @@ def _sysu_splits(root: Path) -> dict[int, str]:
                     f"{path} lists identity {entry}, and so does {split_of[int(entry)]}_id.txt; "
                     f"take it off one of them."
                 )
+    if not split_of:
+        raise ValueError(
+            f"{root}/exp lists no identity; list those that train and test, separated by commas."
+        )
     return split_of
 
 

@@ -13,8 +13,8 @@ _EPOCH, _STEP = 0, 1  # two independent streams of one seed
 class IdentitySampler:
     """Draws identities, and for each identity and modality some of its images.
 
-    An epoch shows every training identity once, save a few (others each time) that do not fill a batch. Within a
-    batch the identities differ, and so do the images of an identity as long as it has enough.
+    An epoch shows every training identity once, save a few (others each time) that do not fill a batch.
+    Within a batch the identities differ, and so do the images of an identity as long as it has enough.
 
     Attributes:
         classes: number of training identities.
@@ -66,8 +66,8 @@ class IdentitySampler:
         order = self._generator(_EPOCH, epoch).permutation(self.classes)
         chosen = order[place * self._identities : (place + 1) * self._identities]
 
-        # Each image draws a ticket and the lowest win. Padding comes last; an identity with too few images shows
-        # all of them before any of them again.
+        # Each image draws a ticket and the lowest win. Padding comes last; an identity with too few images
+        # shows all of them before any of them again.
         images, counts = self._images[chosen], self._counts[chosen][..., None]
         tickets = self._generator(_STEP, step).random(images.shape)
         tickets[np.arange(images.shape[-1]) >= counts] = np.inf

@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 from rgbir_jax.data.layouts import LAYOUTS, Records
 from rgbir_jax.data.sampling import IdentitySampler
 
-
 # A training batch on the host; modality and shot in the order that the sampler was asked for:
 #   image   uint8 [identity, modality, shot, height, width, 3], RGB
 #   label   int32 [identity]
@@ -57,7 +56,8 @@ def open_source(config: ConfigDict) -> Source:
 
     Args:
         config: `dataset` ("sysu_mm01" or "market1501"), `data_dir` (its tree), `prepared_dir` (where decoded
-            images are kept; empty: beside `data_dir`), `image_size` (height, width), `source` ("tfds" or "memory").
+            images are kept; empty: beside `data_dir`), `image_size` (height, width), `source` ("tfds" or
+            "memory").
 
     Raises:
         ValueError: for an unknown name, a tree that contradicts itself or an image that cannot be decoded.

@@ -1,0 +1,1 @@
+"""Market-1501 for TFDS."""
