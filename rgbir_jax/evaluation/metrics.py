@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 DISTANCES = 2**25  # held at a time by all threads together: 256 MiB, and about three times that at the peak
-MAX_ROWS = 128  # probes in a chunk: more gain nothing, fewer stay in the cache
+MAX_ROWS = 64  # probes in a chunk: more gain nothing, fewer stay in the cache
 CMC_LENGTH = 50
 
 

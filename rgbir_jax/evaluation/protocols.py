@@ -139,7 +139,7 @@ def evaluate_market(
     camera: Int[np.ndarray, "n"],
     split: np.ndarray,
 ) -> dict[str, dict]:
-    """Scores features on Market-1501: single query, CMC over images, AP the mean of the precision at each hit.
+    """Scores features on Market-1501: single query, CMC over images, AP the mean precision over the hits.
 
     Junk (person -1) is left out of the gallery, distractors (person 0) stay; a query does not see its own
     person in its own camera.
