@@ -58,10 +58,8 @@ class PreparedSource:
         examples = examples.batch(len(records)).get_single_element()
         self._stored = examples["image"]
         # TFDS keeps examples in an order of its own.
-        self._place = np.empty(len(records), np.int64)
-        self._place[np.searchsorted(records.path, examples["path"].numpy().astype(str))] = np.arange(
-            len(records)
-        )
+        rows = np.searchsorted(records.path, examples["path"].numpy().astype(str))
+        self._place = np.argsort(rows)
         self._decode_all = tf.function(
             lambda places: tf.map_fn(self._decode, places, fn_output_signature=tf.uint8),
             input_signature=[tf.TensorSpec((None,), tf.int64)],

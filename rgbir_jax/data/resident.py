@@ -1,6 +1,6 @@
 """A dataset held in memory: one uint8 array, decoded once and mapped from a file ever after. No TensorFlow.
 
-All of SYSU-MM01 at 256x128 is 4.4 GB; what training does not touch is not read from the file.
+SYSU-MM01's 34,167 training images take 3.4 GB at 256x128; only what is used is read from the file.
 """
 
 import itertools
@@ -61,12 +61,13 @@ def _decode_to(path: Path, dataset: str, root: Path, records: Records, image_siz
     """Writes under another name and renames at the end: a file by the right name is always whole."""
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        images = np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(records), *image_size, 3))
-        files = [root / name for name in records.path]
-        decoded = in_threads(partial(decode, image_size=image_size), files)
-        for row, image in enumerate(tqdm(decoded, f"decoding {dataset}", len(files), unit="image", delay=2)):
-            images[row] = image
-        images.flush()
+        with unfinished.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(records), *image_size, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+            files = [root / name for name in records.path]
+            decoded = in_threads(partial(decode, image_size=image_size), files)
+            for image in tqdm(decoded, f"decoding {dataset}", len(files), unit="image", delay=2):
+                file.write(image.tobytes())
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)

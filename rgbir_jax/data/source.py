@@ -90,7 +90,7 @@ def batch(sampler: IdentitySampler, records: Records, rows: np.ndarray, image: n
 
 
 def fingerprint(root: Path, records: Records) -> str:
-    """Of a tree's images: changes when one of them comes, goes or is written anew."""
+    """Twelve hexadecimal digits that change when an image of the tree comes, goes or is written anew."""
     digest = hashlib.sha256()
     for path in records.path:
         status = os.stat(root / path)
