@@ -4,12 +4,15 @@ The dataset is prepared once by its TFDS builder. Then its stored images are rea
 gather and a decoding, in parallel and in order, ahead of the step that wants it.
 """
 
+import contextlib
+import io
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from jaxtyping import Int, UInt8
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors; read at TensorFlow's import
@@ -45,16 +48,17 @@ class PreparedSource:
         """
         self.records = records
         self.image_size = image_size
-        builder = tfds.builder(
-            dataset, config=rgbir_jax.data.datasets.resized(image_size), data_dir=prepared, try_gcs=False
-        )
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
-        )
-        examples = builder.as_dataset(
-            split="all",  # pyright: ignore[reportCallIssue] (TFDS wraps the method)
-            decoders={"image": tfds.decode.SkipDecoding()},
-        )
+        with _quietly():
+            builder = tfds.builder(
+                dataset, config=rgbir_jax.data.datasets.resized(image_size), data_dir=prepared, try_gcs=False
+            )
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
+            )
+            examples = builder.as_dataset(
+                split="all",  # pyright: ignore[reportCallIssue] (TFDS wraps the method)
+                decoders={"image": tfds.decode.SkipDecoding()},
+            )
         examples = examples.batch(len(records)).get_single_element()
         self._stored = examples["image"]
         # TFDS keeps examples in an order of its own.
@@ -100,3 +104,15 @@ class PreparedSource:
     def _decode(self, place: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_bmp(tf.gather(self._stored, place), channels=3)
         return tf.ensure_shape(image, (*self.image_size, 3))
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps TFDS's progress bars and drops what it says beside them, of downloads that never are."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
