@@ -1,0 +1,138 @@
+"""Who is drawn: a body, and clothes whose colour in visible light says nothing of their brightness in infrared."""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+HAIR = ("bald", "short", "full", "long", "ponytail", "bun")
+HATS = ("none", "none", "none", "cap", "beanie", "brim")
+SLEEVES = ("none", "short", "long")
+LOWERS = ("trousers", "trousers", "shorts", "skirt")
+PATTERNS = ("plain", "plain", "across", "down", "checks", "print")
+PRINTS = ("disc", "band", "triangle")
+BAGS = ("none", "none", "backpack", "shoulder", "handbag")
+
+# Skin and hair vary little in near infrared, so they are given; everything else is dyed.
+SKIN_INFRARED = 0.62
+
+
+@dataclass(frozen=True)
+class Material:
+    """A surface.
+
+    Attributes:
+        colour: reflectance in red, green and blue, 0..1.
+        infrared: reflectance in near infrared, 0..1, drawn independently of the colour, as dyes have it.
+    """
+
+    colour: tuple[float, float, float]
+    infrared: float
+
+
+@dataclass(frozen=True)
+class Garment:
+    """A piece of clothing of one or two materials.
+
+    Attributes:
+        pattern: one of PATTERNS.
+        main: its material.
+        second: of the stripes, checks or print; `main` where it is plain.
+        period: of stripes and checks, in body heights.
+        figure: what a print shows, one of PRINTS.
+    """
+
+    pattern: str
+    main: Material
+    second: Material
+    period: float
+    figure: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person. Lengths are in body heights.
+
+    Attributes:
+        height: of the body as part of the picture's height, before the pose scales it.
+        build: width of the body, 1 on average.
+        legs: height of the hips above the ground.
+        head: size of the head, 1 on average.
+        hair, hat, sleeves, lower, bag: one of HAIR, HATS, SLEEVES, LOWERS, BAGS.
+        hem: how far down the upper garment reaches below the hips.
+        skirt: length of a skirt.
+        bag_size: 1 on average.
+        bag_side: -1 or 1, for bags that hang on one side.
+        upper, lower_garment: clothes.
+        skin, hair_material, shoes, hat_material, bag_material: surfaces.
+    """
+
+    height: float
+    build: float
+    legs: float
+    head: float
+    hair: str
+    hat: str
+    sleeves: str
+    lower: str
+    bag: str
+    hem: float
+    skirt: float
+    bag_size: float
+    bag_side: int
+    upper: Garment
+    lower_garment: Garment
+    skin: Material
+    hair_material: Material
+    shoes: Material
+    hat_material: Material
+    bag_material: Material
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> "Identity":
+        """A person like no other."""
+        tone = rng.uniform(0.35, 0.95)
+        dark = rng.uniform(0.05, 0.45)
+        return cls(
+            height=rng.uniform(0.76, 0.95),
+            build=rng.uniform(0.72, 1.4),
+            legs=rng.uniform(0.45, 0.53),
+            head=rng.uniform(0.88, 1.15),
+            hair=str(rng.choice(HAIR)),
+            hat=str(rng.choice(HATS)),
+            sleeves=str(rng.choice(SLEEVES, p=(0.15, 0.4, 0.45))),
+            lower=str(rng.choice(LOWERS)),
+            bag=str(rng.choice(BAGS)),
+            hem=rng.choice([rng.uniform(0, 0.06), rng.uniform(0.1, 0.2)], p=(0.7, 0.3)),
+            skirt=rng.uniform(0.13, 0.34),
+            bag_size=rng.uniform(0.75, 1.35),
+            bag_side=int(rng.choice((-1, 1))),
+            upper=_garment(rng, PATTERNS),
+            lower_garment=_garment(rng, PATTERNS[:-1]),
+            skin=Material((tone, 0.78 * tone, 0.66 * tone), SKIN_INFRARED),
+            hair_material=Material((dark, 0.8 * dark, 0.6 * dark), rng.uniform(0.15, 0.4)),
+            shoes=_dyed(rng),
+            hat_material=_dyed(rng),
+            bag_material=_dyed(rng),
+        )
+
+
+def _dyed(rng: np.random.Generator) -> Material:
+    """Any colour with any infrared reflectance."""
+    colour = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0, 0.9), rng.uniform(0.15, 0.95))
+    return Material(colour, rng.uniform(0.1, 0.95))
+
+
+def _garment(rng: np.random.Generator, patterns: tuple[str, ...]) -> Garment:
+    """Where there is a pattern its two materials can be told apart in either light."""
+    pattern = str(rng.choice(patterns))
+    main = second = _dyed(rng)
+    if pattern != "plain":
+        while abs(second.infrared - main.infrared) < 0.3 or _luma(second) - _luma(main) < 0.2 < _luma(main) + 0.3:
+            main, second = _dyed(rng), _dyed(rng)
+    return Garment(pattern, main, second, rng.uniform(0.045, 0.12), str(rng.choice(PRINTS)))
+
+
+def _luma(material: Material) -> float:
+    red, green, blue = material.colour
+    return 0.3 * red + 0.59 * green + 0.11 * blue
