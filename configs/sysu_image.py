@@ -36,7 +36,10 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     config.augment = {"pad": 10, "erase": {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}}
 
-    recogniser = {"E_a": {"width": 64, "slices": "part"}, "head": {"bottleneck": 512, "dropout": 0.5}}
+    recogniser = {
+        "E_a": {"width": 64, "blocks": (3, 4, 6, 3), "slices": "part"},
+        "head": {"bottleneck": 512, "dropout": 0.5},
+    }
     adam = {"kind": "adam", "learning_rate": 1e-4, "b1": 0.0, "b2": 0.999, "l2": 5e-4, "clip": 0.0}
     sgd = {"kind": "sgd", "learning_rate": 0.002, "momentum": 0.9, "l2": 5e-4, "clip": 0.0}
     every = {"log_every": 100, "pictures_every": 5_000, "evaluate_every": 5_000, "checkpoint_every": 1_000}

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from rgbir_jax.training.interrupt import Interrupted
 
@@ -34,6 +34,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _one_sentence(main: Callable[[], None]) -> None:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     try:
         main()
     except (Interrupted, ValueError, OSError, ImportError, FloatingPointError) as error:

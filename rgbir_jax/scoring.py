@@ -94,7 +94,7 @@ def dataset_name(config: ConfigDict) -> str:
 
 def _untrained(stage: Stage, state: State) -> State:
     """The same networks with fresh parameters."""
-    params, batch_stats = jax.jit(lambda key: initialise(key, stage.networks))(jax.random.key(0))
+    params, batch_stats = initialise(jax.random.key(0, impl="rbg"), stage.networks)
     return state.replace(step=jnp.int32(0), params=params, batch_stats=batch_stats)
 
 

@@ -9,11 +9,11 @@ from configs import quickstart
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
-    """The quickstart's recipe at widths at which nothing is learnt and everything is computed."""
+    """The quickstart's recipe, narrow and with a short ResNet: little is learnt, everything is computed, soon compiled."""
     config = quickstart.get_config(preset)
     config.batch.identities = 4
     for name in config.recipe:
-        config[name].networks.E_a.width = 4
+        config[name].networks.E_a.update({"width": 4, "blocks": (1, 1, 1, 1)})
         config[name].networks.head.bottleneck = 8
     config.image.networks.E_s.update({"width": 2, "code": 8})
     config.image.networks.G.mlp = 8

@@ -18,6 +18,7 @@ class AppearanceEncoder(nn.Module):
 
     Attributes:
         width: of the ResNet; 64 in the paper, for codes of 4 x 2048.
+        blocks: residual blocks of each of its stages.
         slices: what a slice of the code is: "part", a quarter of the body's height with all channels, or "channel", a
             quarter of the channels with all body parts, as in DG-Net's released system.
         axis_name: of the devices over which BatchNorm averages.
@@ -25,6 +26,7 @@ class AppearanceEncoder(nn.Module):
     """
 
     width: int = 64
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     slices: Literal["part", "channel"] = "part"
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
@@ -38,7 +40,7 @@ class AppearanceEncoder(nn.Module):
         Raises:
             ValueError: for an unknown kind of slices, or an image too low for four body parts.
         """
-        x = ResNet50(self.width, self.axis_name, self.dtype, name="trunk")(x, train).astype(jnp.float32)
+        x = ResNet50(self.width, self.blocks, self.axis_name, self.dtype, name="trunk")(x, train).astype(jnp.float32)
         parts = part_max_pool(x, SLICES)
         match self.slices:
             case "part":

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from rgbir_jax.models.layers import EPSILON, kaiming_fan_out
 
-STAGES = ((3, 1), (4, 2), (6, 2), (3, 1))  # blocks and stride of each stage; the last stride is 1 and not 2
+STRIDES = (1, 2, 2, 1)  # of the stages; the last is 1 and not 2
 EXPANSION = 4
 
 
@@ -18,11 +18,13 @@ class ResNet50(nn.Module):
 
     Attributes:
         width: channels of the first convolution; 64 in the paper. The output has 32 times as many.
+        blocks: residual blocks of each stage; those of ResNet-50.
         axis_name: of the devices over which BatchNorm averages.
         dtype: of the convolutions; statistics are float32.
     """
 
     width: int = 64
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -41,7 +43,7 @@ class ResNet50(nn.Module):
         x = conv(self.width, (7, 7), 2, padding=3, name="conv1")(x.astype(self.dtype))
         x = nn.relu(norm(name="bn1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-        for stage, (blocks, stride) in enumerate(STAGES):
+        for stage, (blocks, stride) in enumerate(zip(self.blocks, STRIDES, strict=True)):
             features = self.width * 2**stage
             for block in range(blocks):
                 name = f"layer{stage + 1}_{block}"

@@ -70,10 +70,13 @@ class Network:
 
 
 def initialise(key: Array, networks: dict[str, Network]) -> tuple[dict, dict]:
-    """(params, batch_stats) by network name; every network from a key of its own."""
+    """(params, batch_stats) by network name; every network from a key of its own.
+
+    Each is compiled by itself, so that a network which two stages share is compiled once.
+    """
     params, batch_stats = {}, {}
     for (name, network), network_key in zip(networks.items(), jax.random.split(key, len(networks)), strict=True):
-        fresh = network.init(network_key)
+        fresh = jax.jit(network.init)(network_key)
         params[name] = fresh["params"]
         if "batch_stats" in fresh:
             batch_stats[name] = fresh["batch_stats"]
