@@ -28,9 +28,7 @@ from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import open_source
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Tree of SYSU-MM01.", required=True)
-PREPARED_DIR = flags.DEFINE_string(
-    "prepared_dir", "", "Where decoded images are kept; empty: beside data_dir."
-)
+PREPARED_DIR = flags.DEFINE_string("prepared_dir", "", "Where decoded images are kept; empty: beside data_dir.")
 WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of the DataLoader.")
 BATCHES = flags.DEFINE_integer("batches", 50, "Batches of a round, after as many that are not timed.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each way, of which the median counts.")

@@ -30,9 +30,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         stage.networks.head.update({"bottleneck": 128, "dropout": 0.2})
         stage.decay.warmup = 20
         for group in ("trunk", "head"):
-            stage.optimizers[group].update(
-                {"kind": "adam", "learning_rate": 2e-3, "b1": 0.9, "b2": 0.999, "clip": 1.0}
-            )
+            stage.optimizers[group].update({"kind": "adam", "learning_rate": 2e-3, "b1": 0.9, "b2": 0.999, "clip": 1.0})
 
     config.teacher.update({"steps": 600, "log_every": 20, "evaluate_every": 200, "checkpoint_every": 200})
     config.teacher.decay.at = (400,)

@@ -25,7 +25,9 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(f"{_program()}: {sentence} --help lists the flags.")
     except (AttributeError, KeyError) as error:
         unknown = str(error).strip("\"'")
-        sys.exit(f"{_program()}: the config has no key {unknown}; its file lists them, and --config.KEY=VALUE sets one.")
+        sys.exit(
+            f"{_program()}: the config has no key {unknown}; its file lists them, and --config.KEY=VALUE sets one."
+        )
     except (TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
         sys.exit(f"{_program()}: {error}")
     if len(rest) > 1:

@@ -127,7 +127,9 @@ def read_config(workdir: str) -> ConfigDict:
     """
     path = Path(workdir) / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {workdir} holds no run; train one with train.py --workdir {workdir}.")
+        raise FileNotFoundError(
+            f"{path} is missing: {workdir} holds no run; train one with train.py --workdir {workdir}."
+        )
     return ConfigDict(_tuples(json.loads(path.read_text())))
 
 

@@ -16,6 +16,7 @@ from rgbir_jax import recipe
 from rgbir_jax.data.source import Source, open_source
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.evaluation.scores import table
 from rgbir_jax.training import compilation
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
@@ -82,7 +83,10 @@ def raw_pixels(source: Source, rows: np.ndarray) -> Float[np.ndarray, "n d"]:
     """The images themselves as features, shrunk to `RAW_PIXELS`, in 0..1."""
     height, width = RAW_PIXELS
     return np.stack(
-        [np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX)) for image in source.images(rows)]
+        [
+            np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+            for image in source.images(rows)
+        ]
     ).reshape(len(rows), -1) / np.float32(255)
 
 
@@ -101,3 +105,17 @@ def _untrained(stage: Stage, state: State) -> State:
 def _features(stage: Stage, state: State, source: Source, benchmark: Benchmark, name: str) -> np.ndarray:
     extract: Callable = extractor(stage.features)
     return extract(state, source, benchmark.rows, progress=name)
+
+
+def tables(scores: dict) -> str:
+    """All settings as text, a row a system."""
+    systems = {name: found for name, found in scores.items() if isinstance(found, dict)}
+    settings = next(iter(systems.values()))
+    return "\n\n".join(
+        table(
+            {name: found[setting] for name, found in systems.items()},
+            scores["protocol"],
+            f"{scores['dataset']}, {setting}",
+        )
+        for setting in settings
+    )

@@ -22,9 +22,7 @@ def decode(path: str | PathLike, image_size: tuple[int, int]) -> UInt8[np.ndarra
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path} cannot be decoded ({error}); replace it by a whole copy of the image."
-        ) from error
+        raise ValueError(f"{path} cannot be decoded ({error}); replace it by a whole copy of the image.") from error
 
 
 def in_threads(function: Callable, items: Iterable) -> Iterator:

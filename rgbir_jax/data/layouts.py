@@ -139,24 +139,18 @@ def _sysu_splits(root: Path) -> dict[int, str]:
     for split in _SYSU_SPLITS:
         path = root / "exp" / f"{split}_id.txt"
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing; it lists SYSU-MM01's {split} identities, separated by commas."
-            )
+            raise FileNotFoundError(f"{path} is missing; it lists SYSU-MM01's {split} identities, separated by commas.")
         entries = path.read_text().replace("\n", ",").split(",")
         for entry in filter(None, map(str.strip, entries)):
             if not entry.isdecimal():
-                raise ValueError(
-                    f'{path} has "{entry}" where an identity\'s number should be; mend that line.'
-                )
+                raise ValueError(f'{path} has "{entry}" where an identity\'s number should be; mend that line.')
             if split_of.setdefault(int(entry), split) != split:
                 raise ValueError(
                     f"{path} lists identity {entry}, and so does {split_of[int(entry)]}_id.txt; "
                     f"take it off one of them."
                 )
     if not split_of:
-        raise ValueError(
-            f"{root}/exp lists no identity; list those that train and test, separated by commas."
-        )
+        raise ValueError(f"{root}/exp lists no identity; list those that train and test, separated by commas.")
     return split_of
 
 

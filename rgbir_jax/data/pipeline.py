@@ -31,9 +31,7 @@ tf.config.set_visible_devices([], "GPU")  # the accelerator is JAX's
 class PreparedSource:
     """`data.source.Source` over a dataset prepared by TFDS."""
 
-    def __init__(
-        self, dataset: str, root: Path, records: Records, image_size: tuple[int, int], prepared: Path
-    ):
+    def __init__(self, dataset: str, root: Path, records: Records, image_size: tuple[int, int], prepared: Path):
         """Reads the prepared images, after preparing them if this tree was never opened at this size.
 
         Args:
@@ -85,9 +83,7 @@ class PreparedSource:
         size = int(np.prod(shape))
 
         def places(step: tf.Tensor) -> tf.Tensor:
-            chosen = tf.numpy_function(
-                lambda number: self._place[share(int(number))].ravel(), [step], tf.int64
-            )
+            chosen = tf.numpy_function(lambda number: self._place[share(int(number))].ravel(), [step], tf.int64)
             return tf.ensure_shape(chosen, (size,))
 
         images = (

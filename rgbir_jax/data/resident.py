@@ -22,9 +22,7 @@ from rgbir_jax.data.source import Batch, batch
 class ResidentSource:
     """`data.source.Source` over an array [image, height, width, 3]; a batch is a gather."""
 
-    def __init__(
-        self, dataset: str, root: Path, records: Records, image_size: tuple[int, int], prepared: Path
-    ):
+    def __init__(self, dataset: str, root: Path, records: Records, image_size: tuple[int, int], prepared: Path):
         """Maps the decoded images, after decoding them if this tree was never opened at this size.
 
         Args:

@@ -70,9 +70,7 @@ def open_source(config: ConfigDict) -> Source:
         raise ValueError(f'config.source "{config.source}" is unknown; choose {_either(_SOURCES)}.')
     image_size = tuple(config.image_size)
     if len(image_size) != 2 or min(image_size) < 1:
-        raise ValueError(
-            f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual."
-        )
+        raise ValueError(f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual.")
     root = Path(config.data_dir)
     records = LAYOUTS[config.dataset](root)
     return _SOURCES[config.source](

@@ -264,7 +264,12 @@ def _factors(shots: list[Shot], seed: int) -> Iterator[dict]:
     people = {person: _flat("identity", _identity(person, seed)) for person in {shot.person for shot in shots}}
     for shot in shots:
         camera = {"camera": shot.camera.number, "place": shot.camera.place, "infrared": int(shot.camera.infrared)}
-        yield {"path": shot.path, "person": shot.person} | camera | people[shot.person] | _flat("pose", _pose(shot, seed)[0])
+        yield (
+            {"path": shot.path, "person": shot.person}
+            | camera
+            | people[shot.person]
+            | _flat("pose", _pose(shot, seed)[0])
+        )
 
 
 def _flat(prefix: str, value) -> dict:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
+from rgbir_jax.data.layouts import IR, RGB
 from rgbir_jax.data.source import Source
 from rgbir_jax.evaluation import protocols
 from rgbir_jax.evaluation.features import extractor
@@ -61,15 +62,28 @@ class Benchmark:
             **chosen,
         )
 
+    def search(self) -> tuple[Int[np.ndarray, "p"], Int[np.ndarray, "g"], Callable]:
+        """(probes, gallery, hidden): places in `rows`, and (probes, gallery) -> bool of what a probe does not see."""
+        table = self.records
+        if self._market:
+            probes, gallery = np.flatnonzero(table.split == "query"), np.flatnonzero(table.split == "gallery")
+            return (
+                probes,
+                gallery,
+                lambda p, g: (
+                    (table.person_id[p][:, None] == table.person_id[g]) & (table.camera[p][:, None] == table.camera[g])
+                ),
+            )
+        probes, gallery = np.flatnonzero(table.modality == IR), np.flatnonzero(table.modality == RGB)
+        return probes, gallery, lambda p, g: (table.camera[p] == 3)[:, None] & (table.camera[g] == 2)
+
     def chance(self) -> dict[str, dict]:
         """What a ranking that knows nothing scores: random unit vectors as features."""
         features = np.random.default_rng(0).normal(size=(len(self.rows), 32))
         return self.score(features / np.linalg.norm(features, axis=1, keepdims=True))
 
 
-def validator(
-    config: ConfigDict, source: Source, features: Callable
-) -> Callable[[State], dict[str, float]] | None:
+def validator(config: ConfigDict, source: Source, features: Callable) -> Callable[[State], dict[str, float]] | None:
     """Scores a State on the validation identities, where there are some that are not trained on.
 
     Args:

@@ -42,16 +42,12 @@ def read_features(path: str | Path) -> FeatureFile:
         with np.load(path) as file:
             present = {name: file[name] for name in file}
     except (zipfile.BadZipFile, TypeError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} is not an .npz file of plain numbers; write it with numpy.savez."
-        ) from error
+        raise ValueError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
     arrays = {name: _named(present, spellings, path) for name, spellings in SPELLINGS.items()}
 
     feature = arrays.pop("feature")
     if feature.ndim != 2 or not np.issubdtype(feature.dtype, np.floating):
-        raise ValueError(
-            f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size]."
-        )
+        raise ValueError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
     for name, array in arrays.items():
         if array.shape != (len(feature),) or not np.issubdtype(array.dtype, np.integer):
             raise ValueError(

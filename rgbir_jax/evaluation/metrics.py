@@ -51,9 +51,7 @@ class Ranks:
 
     def select(self, mask: Bool[np.ndarray, "n"]) -> "Ranks":
         """The probes under `mask`."""
-        return Ranks(
-            self.first[mask], self.average_precision[mask], self.inverse_penalty[mask], self.counted[mask]
-        )
+        return Ranks(self.first[mask], self.average_precision[mask], self.inverse_penalty[mask], self.counted[mask])
 
 
 def rank(
@@ -184,9 +182,7 @@ def _read(keys: np.ndarray, lists: Sequence[_List], unit: str) -> list[Ranks]:
     return ranks
 
 
-def _figures(
-    keys: np.ndarray, one: _List, probe: np.ndarray, place: np.ndarray, key: np.ndarray, unit: str
-) -> Ranks:
+def _figures(keys: np.ndarray, one: _List, probe: np.ndarray, place: np.ndarray, key: np.ndarray, unit: str) -> Ranks:
     """One gallery's figures from its hits, in the order of (probe, place): int64 [hits] each."""
     hits = np.bincount(probe, minlength=len(keys))
     counted = hits > 0

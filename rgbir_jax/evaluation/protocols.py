@@ -92,8 +92,7 @@ def evaluate(
         raise ValueError(f'The protocol "{protocol}" is unknown; choose one of {", ".join(PROTOCOLS)}.')
     if protocol != "agw" and permutations is None:
         raise ValueError(
-            f"The protocol {protocol} needs rand_perm_cam.mat: {PERMUTATIONS_FROM}; "
-            "the protocol agw needs none."
+            f"The protocol {protocol} needs rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none."
         )
     people = np.unique(person_id if test_ids is None else np.asarray(test_ids))
     table = _rows_by_person_and_camera(person_id, camera, index, people)
@@ -106,16 +105,11 @@ def evaluate(
     column = np.zeros(len(features), np.int64)
     column[gallery] = np.arange(len(gallery))
     drawn = {
-        name: [
-            column[_draw(protocol, SETTINGS[name], trial, table, people, permutations)]
-            for trial in range(TRIALS)
-        ]
+        name: [column[_draw(protocol, SETTINGS[name], trial, table, people, permutations)] for trial in range(TRIALS)]
         for name in settings
     }
     images = Images(features, person_id, camera)
-    ranks = iter(
-        metrics.rank(images[probe], images[gallery], [*chain(*drawn.values())], _same_place, "identity")
-    )
+    ranks = iter(metrics.rank(images[probe], images[gallery], [*chain(*drawn.values())], _same_place, "identity"))
     scores = {}
     for name, galleries in drawn.items():
         asked = np.isin(camera[probe], SETTINGS[name].probe_cameras(protocol))
@@ -159,10 +153,7 @@ def evaluate_market(
     images = Images(features, person_id, camera)
     probe, gallery = images[split == "query"], images[(split == "gallery") & (person_id != -1)]
     ranks = metrics.rank(probe, gallery, [np.arange(len(gallery))], _same_person_and_camera, "image")
-    return {
-        "single_query": metrics.summarise(ranks)
-        | {"gallery_images": len(gallery), "probe_images": len(probe)}
-    }
+    return {"single_query": metrics.summarise(ranks) | {"gallery_images": len(gallery), "probe_images": len(probe)}}
 
 
 def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
@@ -186,13 +177,10 @@ def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
             if entry.size
         }
         complete = all(
-            np.array_equal(np.sort(rows, axis=1)[-1], np.arange(rows.shape[1]) + 1)
-            for rows in entries.values()
+            np.array_equal(np.sort(rows, axis=1)[-1], np.arange(rows.shape[1]) + 1) for rows in entries.values()
         )
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not laid out as rand_perm_cam.mat: cameras of persons of permutations."
-        ) from error
+        raise ValueError(f"{path} is not laid out as rand_perm_cam.mat: cameras of persons of permutations.") from error
     short = [rows for rows in entries.values() if len(rows) < TRIALS]
     if short or not complete or not entries:
         raise ValueError(f"{path} does not hold {TRIALS} permutations for each camera and person.")
@@ -206,9 +194,7 @@ def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
         FileNotFoundError, ValueError: where there is no such file, or it holds something else.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"{path} is not there; SYSU-MM01 has its test identities in exp/test_id.mat or .txt."
-        )
+        raise FileNotFoundError(f"{path} is not there; SYSU-MM01 has its test identities in exp/test_id.mat or .txt.")
     if Path(path).suffix == ".mat":
         return _read_mat(path, "id").ravel().astype(np.int64)
     try:
@@ -234,17 +220,13 @@ def _rows_by_person_and_camera(
     rows = np.flatnonzero(np.isin(person_id, people))
     rows = rows[np.lexsort((index[rows], camera[rows], person_id[rows]))]
     if not len(rows):
-        raise ValueError(
-            "None of the test identities has an image here; do the ids belong to these features?"
-        )
+        raise ValueError("None of the test identities has an image here; do the ids belong to these features?")
     edges = np.flatnonzero(np.diff(person_id[rows]) | np.diff(camera[rows])) + 1
     return {(int(person_id[r[0]]), int(camera[r[0]])): r for r in np.split(rows, edges)}
 
 
 def _rows(table: Table, cameras: set[int]) -> Int[np.ndarray, "n"]:
-    return np.concatenate(
-        [rows for (_, camera), rows in table.items() if camera in cameras] or [np.zeros(0, np.int64)]
-    )
+    return np.concatenate([rows for (_, camera), rows in table.items() if camera in cameras] or [np.zeros(0, np.int64)])
 
 
 def _check_images(table: Table, index: np.ndarray, permutations: Permutations, people: np.ndarray) -> None:

@@ -25,11 +25,7 @@ def table(rows: Mapping[str, Mapping], protocol: str, title: str) -> str:
 
 def _cells(row: Mapping) -> str:
     def with_deviation(value: float, deviation: float) -> str:
-        return (
-            f"  {100 * value:6.2f} ± {100 * deviation:4.2f}"
-            if len(row["trials"]) > 1
-            else f"  {100 * value:13.2f}"
-        )
+        return f"  {100 * value:6.2f} ± {100 * deviation:4.2f}" if len(row["trials"]) > 1 else f"  {100 * value:13.2f}"
 
     later_ranks = "".join(f"  {100 * row['cmc'][k - 1]:7.2f}" for k in (5, 10, 20))
     return (

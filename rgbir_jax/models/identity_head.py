@@ -44,7 +44,7 @@ class IdentityHead(nn.Module):
             name="norm",
         )(x.astype(jnp.float32))
         x = Dropout(self.dropout, self.axis_name)(features, train)
-        logits = nn.Dense(
-            self.classes, kernel_init=nn.initializers.normal(0.001), dtype=self.dtype, name="classifier"
-        )(x)
+        logits = nn.Dense(self.classes, kernel_init=nn.initializers.normal(0.001), dtype=self.dtype, name="classifier")(
+            x
+        )
         return features, logits.astype(jnp.float32)

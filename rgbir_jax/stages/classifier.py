@@ -63,9 +63,7 @@ class ClassifierTraining:
         gradients, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
         gradients, metrics = parallel.mean((gradients, metrics))
         params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
-        return state.replace(
-            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
-        ), metrics
+        return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), metrics
 
     def features(self, state, images):
         """The bottleneck after BatchNorm."""

@@ -83,8 +83,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         pictures=system.pictures,
         networks=system.networks,
         groups=system.optimizers.groups,
-        schedules=system.optimizers.schedules
-        | {f"weight/{term}": weight for term, weight in system.weights.items()},
+        schedules=system.optimizers.schedules | {f"weight/{term}": weight for term, weight in system.weights.items()},
         needs=tuple(dict.fromkeys(stage for stage in (own.teacher, own.start_from) if stage)),
     )
 

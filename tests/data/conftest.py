@@ -61,6 +61,4 @@ def market_root(tmp_path_factory) -> Path:
 @pytest.fixture
 def make_sysu(tmp_path):
     """A tree of this test's own, to break."""
-    return lambda **splits: write_sysu(
-        tmp_path / "sysu", {"train": [], "val": [], "test": []} | splits, images=2
-    )
+    return lambda **splits: write_sysu(tmp_path / "sysu", {"train": [], "val": [], "test": []} | splits, images=2)

@@ -61,9 +61,7 @@ def test_broken_sysu_trees_are_named(make_sysu):
     lists = root / "exp"
 
     (lists / "train_id.txt").write_text("1,2,9")
-    with pytest.raises(
-        FileNotFoundError, match=r"train_id.txt lists identity 9, but there is no cam1..cam6/0009"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"train_id.txt lists identity 9, but there is no cam1..cam6/0009"):
         read_sysu_mm01(root)
     (lists / "train_id.txt").write_text("1,two")
     with pytest.raises(ValueError, match=r'train_id.txt has "two"'):

@@ -78,9 +78,7 @@ def test_an_epoch_shows_each_identity_at_most_once(records):
 def test_images_are_drawn_evenly(records):
     """Each of n images has probability shots / n; five standard deviations allowed."""
     sampler = make_sampler(records, identities=7)
-    drawn = np.bincount(
-        np.concatenate([sampler(step).ravel() for step in range(3000)]), minlength=len(records)
-    )
+    drawn = np.bincount(np.concatenate([sampler(step).ravel() for step in range(3000)]), minlength=len(records))
     for row, count in enumerate(drawn):
         probability = 2 / COUNTS[records.person_id[row]][records.modality[row]]
         deviation = np.sqrt(3000 * probability * (1 - probability))

@@ -123,14 +123,10 @@ def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_pat
     victim.write_bytes(whole[: len(whole) // 2])
     config = make_config(root, tmp_path / "prepared", source=name)
     for _ in range(2):
-        with pytest.raises(
-            ValueError, match=r"cam3/0002/0001.jpg cannot be decoded.*whole copy of the image"
-        ):
+        with pytest.raises(ValueError, match=r"cam3/0002/0001.jpg cannot be decoded.*whole copy of the image"):
             open_source(config)
     assert not [
-        path
-        for path in (tmp_path / "prepared").rglob("*")
-        if path.suffix == ".npy" or "unfinished" in path.name
+        path for path in (tmp_path / "prepared").rglob("*") if path.suffix == ".npy" or "unfinished" in path.name
     ]
     assert not list((tmp_path / "prepared").rglob("*tfrecord*"))
 

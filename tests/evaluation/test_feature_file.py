@@ -66,9 +66,7 @@ def test_scores_are_printed_and_written(tmp_path):
     np.savez(tmp_path / "f.npz", **arrays())
     (tmp_path / "ids.txt").write_text("1,2,4")
     out = tmp_path / "out.json"
-    table = feature_file.score_feature_file(
-        str(tmp_path / "f.npz"), None, str(tmp_path / "ids.txt"), "agw", str(out)
-    )
+    table = feature_file.score_feature_file(str(tmp_path / "f.npz"), None, str(tmp_path / "ids.txt"), "agw", str(out))
     written = json.loads(out.read_text())
     assert written.pop("protocol") == "agw"
     assert written == protocols.evaluate(*arrays().values(), protocol="agw", test_ids=[1, 2, 4])

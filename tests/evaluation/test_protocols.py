@@ -49,9 +49,7 @@ def slow(images, gallery_of_trial, probe_cameras):
 
 def gallery_drawer(protocol, images, permutations, cameras, shots):
     """Trial -> rows of the gallery, by the protocol's description."""
-    row_of = {
-        image: row for row, image in enumerate(zip(*(column.tolist() for column in images[1:]), strict=True))
-    }
+    row_of = {image: row for row, image in enumerate(zip(*(column.tolist() for column in images[1:]), strict=True))}
 
     def draw(trial):
         random.seed(trial)
@@ -101,18 +99,14 @@ def test_every_setting_agrees_with_a_plain_loop(dataset, protocol, name):
 
 def test_perfect_features_score_one(dataset):
     (_, person_id, camera, index), permutations = dataset
-    scores = protocols.evaluate(
-        np.eye(PEOPLE + 1)[person_id], person_id, camera, index, permutations=permutations
-    )
+    scores = protocols.evaluate(np.eye(PEOPLE + 1)[person_id], person_id, camera, index, permutations=permutations)
     for score in scores.values():
         assert score["cmc"][0] == score["mAP"] == score["mINP"] == 1
 
 
 def test_chance_is_the_expectation_of_a_random_ranking(dataset):
     (_, person_id, camera, index), permutations = dataset
-    chance = protocols.chance(person_id, camera, index, permutations=permutations, settings=["all_multi"])[
-        "all_multi"
-    ]
+    chance = protocols.chance(person_id, camera, index, permutations=permutations, settings=["all_multi"])["all_multi"]
     rank1, precision = [], []
     taken = {key: min(10, draws.shape[1]) for key, draws in permutations.items() if key[0] in (1, 2, 4, 5)}
     for person, cam in zip(person_id, camera, strict=True):
@@ -144,9 +138,7 @@ def test_absent_images_are_named(dataset, camera):
     person = next(p for p in TEST_IDS if (camera, p) in permutations)
     count = permutations[camera, person].shape[1]
     kept = ~((images[1] == person) & (images[2] == camera) & (images[3] == count))
-    message = (
-        f"Identity {person} has {count - 1} images in camera {camera} here.*names the images 1 to {count}"
-    )
+    message = f"Identity {person} has {count - 1} images in camera {camera} here.*names the images 1 to {count}"
     with pytest.raises(ValueError, match=message):
         protocols.evaluate(*(column[kept] for column in images), permutations=permutations)
 

@@ -39,8 +39,12 @@ def test_accuracy_counts_the_right_ones():
 
 def test_kl_divergence_in_both_directions():
     p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in np.asarray([LOGITS_P, LOGITS_Q], float))
-    assert identity.kl_divergence(LOGITS_P, LOGITS_Q) == pytest.approx(scipy.stats.entropy(p, q, axis=1).mean(), rel=1e-4)
-    assert identity.kl_divergence(LOGITS_Q, LOGITS_P) == pytest.approx(scipy.stats.entropy(q, p, axis=1).mean(), rel=1e-4)
+    assert identity.kl_divergence(LOGITS_P, LOGITS_Q) == pytest.approx(
+        scipy.stats.entropy(p, q, axis=1).mean(), rel=1e-4
+    )
+    assert identity.kl_divergence(LOGITS_Q, LOGITS_P) == pytest.approx(
+        scipy.stats.entropy(q, p, axis=1).mean(), rel=1e-4
+    )
     assert identity.kl_divergence(LOGITS_P, LOGITS_P) == pytest.approx(0, abs=1e-6)
 
 

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import drawn_batch, tiny_config
 
 from configs import sysu_image
 from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.views import views
 from rgbir_jax.training import parallel
+from tests.tiny import drawn_batch, tiny_config
 
 CLASSES = 4
 KEY = jax.random.key(0)
@@ -140,11 +140,17 @@ def test_the_generator_plays_against_the_new_discriminator():
         return built.generator_terms(state.params, params_D, state.frozen["teacher"], made, loss_key)["L_adv_G"]
 
     batch = drawn_batch(config)
-    assert metrics["L_adv_G"] == pytest.approx(float(one_device(adversarial, state, batch, after.params["D"])), abs=1e-6)
-    assert metrics["L_adv_G"] != pytest.approx(float(one_device(adversarial, state, batch, state.params["D"])), abs=1e-6)
+    assert metrics["L_adv_G"] == pytest.approx(
+        float(one_device(adversarial, state, batch, after.params["D"])), abs=1e-6
+    )
+    assert metrics["L_adv_G"] != pytest.approx(
+        float(one_device(adversarial, state, batch, state.params["D"])), abs=1e-6
+    )
 
 
-@pytest.mark.parametrize(("still", "moved"), [({"discrimination"}, {"E_s", "G", "E_a", "head"}), ({"generation", "trunk", "head"}, {"D"})])
+@pytest.mark.parametrize(
+    ("still", "moved"), [({"discrimination"}, {"E_s", "G", "E_a", "head"}), ({"generation", "trunk", "head"}, {"D"})]
+)
 def test_a_player_moves_its_own_parameters_alone(still, moved):
     config, _, state, _, _ = stepped()
     config = config.copy_and_resolve_references()
@@ -158,7 +164,9 @@ def test_a_player_moves_its_own_parameters_alone(still, moved):
         for network in state.params
         if any(
             np.any(np.asarray(old) != np.asarray(new))
-            for old, new in zip(jax.tree.leaves(state.params[network]), jax.tree.leaves(after.params[network]), strict=True)
+            for old, new in zip(
+                jax.tree.leaves(state.params[network]), jax.tree.leaves(after.params[network]), strict=True
+            )
         )
     }
     assert changed == moved

@@ -5,7 +5,10 @@ from configs import sysu_image
 from rgbir_jax.stages.weights import weight_schedules
 
 
-@pytest.mark.parametrize(("preset", "late"), [("paper", {"L_code_s": 1, "L_code_a": 1, "L_dis": 1}), ("dgnet", {"L_code_s": 1, "L_dis": 2, "L_cycle": 2})])
+@pytest.mark.parametrize(
+    ("preset", "late"),
+    [("paper", {"L_code_s": 1, "L_code_a": 1, "L_dis": 1}), ("dgnet", {"L_code_s": 1, "L_dis": 2, "L_cycle": 2})],
+)
 def test_full_length_ramps_at_their_corners(preset, late):
     config = sysu_image.get_config(preset).image
     schedules = weight_schedules(config.weights, config.ramp)

@@ -41,9 +41,7 @@ STAGE = Stage(
     groups={},
     schedules={"weight/L_simple": lambda step: step / 10},
 )
-CONFIG = ConfigDict(
-    {"steps": 10, "log_every": 2, "checkpoint_every": 4, "evaluate_every": 0, "pictures_every": 0}
-)
+CONFIG = ConfigDict({"steps": 10, "log_every": 2, "checkpoint_every": 4, "evaluate_every": 0, "pictures_every": 0})
 
 
 def _batches(start, at=lambda step: None):

@@ -7,10 +7,10 @@ sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import jax
 import numpy as np
-from conftest import drawn_batch, tiny_config
 
 from rgbir_jax import stages
 from rgbir_jax.training import parallel
+from tests.tiny import drawn_batch, tiny_config
 
 out, preset = sys.argv[1:]
 config = tiny_config(preset)

@@ -69,7 +69,8 @@ def background(place: int, height: int, width: int) -> Float[np.ndarray, "height
         for tone in tones[2:6]:  # doors, windows, boards
             left, top = shapes.uniform(0, wide), shapes.uniform(0, 0.5) * height
             pen.rectangle(
-                (left, top, left + shapes.uniform(0.1, 0.35) * wide, top + shapes.uniform(0.1, 0.45) * height), fill=tone
+                (left, top, left + shapes.uniform(0.1, 0.35) * wide, top + shapes.uniform(0.1, 0.45) * height),
+                fill=tone,
             )
         for _ in range(4):  # joints of the floor
             y = shapes.uniform(horizon, height)

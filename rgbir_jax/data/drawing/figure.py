@@ -128,7 +128,10 @@ class _Body:
         self.limb([ankle, (ankle[0] + toe, ankle[1] + 0.012)], 0.046, Surface.SHOES)
 
     def skirt(self, stride: float) -> None:
-        waist, hem = 0.085 * self.who.build * self.slim, (0.115 * self.who.build + 0.03 * abs(stride)) * self.slim + 0.02
+        waist, hem = (
+            0.085 * self.who.build * self.slim,
+            (0.115 * self.who.build + 0.03 * abs(stride)) * self.slim + 0.02,
+        )
         bottom = self.hip + self.who.skirt
         self.shape_of(
             [(-waist, self.hip - 0.06), (waist, self.hip - 0.06), (hem, bottom), (-hem, bottom)], Surface.LOWER
@@ -163,9 +166,17 @@ class _Body:
         self.limb([shoulder, elbow, hand], 0.042 * build**0.5, Surface.SKIN)
         cloth = 0.056 * build**0.5
         if self.who.sleeves == "long":
-            self.limb([shoulder, elbow, tuple(0.12 * e + 0.88 * h for e, h in zip(elbow, hand, strict=True))], cloth, Surface.UPPER)
+            self.limb(
+                [shoulder, elbow, tuple(0.12 * e + 0.88 * h for e, h in zip(elbow, hand, strict=True))],
+                cloth,
+                Surface.UPPER,
+            )
         elif self.who.sleeves == "short":
-            self.limb([shoulder, tuple(0.35 * s + 0.65 * e for s, e in zip(shoulder, elbow, strict=True))], cloth, Surface.UPPER)
+            self.limb(
+                [shoulder, tuple(0.35 * s + 0.65 * e for s, e in zip(shoulder, elbow, strict=True))],
+                cloth,
+                Surface.UPPER,
+            )
 
     def head(self) -> None:
         size = self.who.head
@@ -214,12 +225,16 @@ class _Body:
         if self.who.bag == "backpack":
             wide, high = 0.075 * size, 0.12 * size
             x = -self.facing * (0.085 * build * self.slim + 0.3 * wide) if self.side else 0.0
-            self.limb([(x, 0.3 - high + 0.05), (x, 0.3 + high - 0.05)], 1.9 * wide * (0.7 if self.side else 1), Surface.BAG)
+            self.limb(
+                [(x, 0.3 - high + 0.05), (x, 0.3 + high - 0.05)], 1.9 * wide * (0.7 if self.side else 1), Surface.BAG
+            )
         elif self.who.bag == "shoulder":
             x = 0.0 if self.side else side * 0.11 * build
             self.limb([(-0.7 * x, 0.17), (x, 0.46)], 0.016, Surface.BAG)
             w, h = 0.06 * size, 0.05 * size
-            self.shape_of([(x - w, 0.46), (x + w, 0.46), (x + 1.1 * w, 0.46 + 2 * h), (x - 1.1 * w, 0.46 + 2 * h)], Surface.BAG)
+            self.shape_of(
+                [(x - w, 0.46), (x + w, 0.46), (x + 1.1 * w, 0.46 + 2 * h), (x - 1.1 * w, 0.46 + 2 * h)], Surface.BAG
+            )
         else:
             x = 0.05 * self.facing if self.side else side * 0.15 * build
             w, h = 0.05 * size, 0.06 * size

@@ -1,0 +1,37 @@
+"""Figure 5: features of a few identities in the plane."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from rgbir_jax.visualize import style
+
+MARKERS = {0: ("s", "RGB"), 1: ("o", "IR")}
+
+
+def embedding_plot(
+    features: Float[np.ndarray, "n d"], person_id: Int[np.ndarray, "n"], modality: Int[np.ndarray, "n"]
+) -> Figure:
+    """t-SNE of features; squares are RGB, circles IR, and a person has one colour.
+
+    Args:
+        features: of at least four images.
+        person_id: at most ten persons, who are told apart by colour.
+        modality: 0 RGB, 1 IR.
+    """
+    perplexity = min(20.0, (len(features) - 1) / 3)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features.astype(np.float32))
+    made, (axes,) = style.figure(5.2, 4.6)
+    for person, colour in zip(np.unique(person_id), style.COLOURS, strict=False):
+        for kind, (marker, _) in MARKERS.items():
+            chosen = (person_id == person) & (modality == kind)
+            axes.scatter(
+                *plane[chosen].T, marker=marker, color=colour, s=22, alpha=0.85, edgecolors="white", linewidths=0.4
+            )
+    for marker, name in MARKERS.values():
+        axes.scatter([], [], marker=marker, color=style.PLAIN, s=22, label=name)
+    axes.legend(frameon=False, loc="best")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return made
