@@ -1,0 +1,232 @@
+"""Whole networks, narrow, against NumPy; what their codes are made of; BatchNorm; bfloat16."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from rgbir_jax.models.appearance_encoder import AppearanceEncoder
+from rgbir_jax.models.discriminator import Discriminator
+from rgbir_jax.models.generator import Generator
+from rgbir_jax.models.identity_head import IdentityHead
+from rgbir_jax.models.resnet import ResNet50
+from rgbir_jax.models.structure_encoder import StructureEncoder
+from tests.models import numpy_layers as by_hand
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+
+
+def drawn(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+def drawn_like(module, *inputs, **mode):
+    """Variables of a module, drawn by NumPy: no bias is 0, no gain is 1, and no initialiser has to be compiled."""
+    shapes = jax.eval_shape(lambda *inputs: module.init(KEY, *inputs, **mode), *inputs)
+
+    def draw(path, leaf):
+        values = RNG.normal(size=leaf.shape) / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
+        return np.asarray(1 + np.abs(values) if path[-1].key == "var" else values, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def test_structure_encoder_with_its_dilated_branches():
+    grey = drawn(1, 48, 32, 1)
+    module = StructureEncoder(width=2, code=4)
+    params = drawn_like(module, grey)["params"]
+
+    def block(x, i, **how):
+        return by_hand.leaky_relu(by_hand.instance_norm(by_hand.conv(x, params[f"Conv_{i}"], **how)))
+
+    x = grey
+    for i, stride in enumerate((2, 1, 1, 2)):
+        x = block(x, i, stride=stride)
+    for i in range(4):
+        x = by_hand.residual_block(x, params[f"ResidualBlock_{i}"])
+    pyramid = [block(x, 4)]
+    for i, dilation in ((5, 3), (7, 6), (9, 9)):
+        pyramid.append(block(block(x, i), i + 1, dilation=dilation))
+    expected = by_hand.instance_norm(by_hand.conv(np.concatenate(pyramid, -1), params["Conv_11"]))
+    s = jax.jit(module.apply)({"params": params}, grey)
+    np.testing.assert_allclose(s, expected, atol=1e-3)
+    assert len(params) == 16
+
+
+def test_generator_takes_one_slice_a_block():
+    width, slices = 4, 2
+    s, a = drawn(2, 3, 4, width), drawn(2, slices, 5)
+    module = Generator(width=width, mlp=6)
+    params = drawn_like(module, s, a)["params"]
+
+    x = np.asarray(s, np.float64)
+    for i in range(slices):
+        scale = by_hand.mlp(a[:, i], params[f"scale_{i}"])[:, None, None]
+        bias = by_hand.mlp(a[:, i], params[f"bias_{i}"])[:, None, None]
+        adains = [
+            partial(by_hand.adaptive_instance_norm, scale=scale[..., half], bias=bias[..., half])
+            for half in (slice(width), slice(width, None))
+        ]
+        x = by_hand.residual_block(x, params[f"ResidualBlock_{i}"], adains)
+    for i in range(2):
+        x = by_hand.conv(x.repeat(2, 1).repeat(2, 2), params[f"Conv_{i}"])
+        x = by_hand.leaky_relu(by_hand.layer_norm(x, **params[f"LayerNorm_{i}"]))
+    for i in (2, 3):
+        x = by_hand.leaky_relu(by_hand.conv(x, params[f"Conv_{i}"]))
+    images = jax.jit(module.apply)({"params": params}, s, a)
+    np.testing.assert_allclose(images, by_hand.conv(x, params["Conv_4"]), atol=1e-3)
+
+
+def test_discriminator_judges_each_scale_with_a_network_of_its_own():
+    x = drawn(1, 20, 12, 3)
+    module = Discriminator(width=2, num_scales=2)
+    params = drawn_like(module, x)["params"]
+
+    def scale(x, params):
+        for i, stride in enumerate((1, 1, 2, 1, 2)):
+            x = by_hand.leaky_relu(by_hand.conv(x, params[f"Conv_{i}"], stride))
+        for i in range(4):
+            x = by_hand.residual_block(x, params[f"ResidualBlock_{i}"], (lambda x: x, lambda x: x))
+        return by_hand.conv(x, params["Conv_5"])
+
+    half = np.zeros((1, 10, 6, 3))
+    for i, j in np.ndindex(10, 6):
+        half[:, i, j] = np.mean(x[:, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2], axis=(1, 2))
+    maps = jax.jit(module.apply)({"params": params}, x)
+    for logits, image, name in zip(maps, (x, half), ("scale_0", "scale_1"), strict=True):
+        np.testing.assert_allclose(logits, scale(image, params[name]), rtol=1e-3, atol=1e-4)
+
+
+def test_discriminator_begins_with_small_kernels():
+    init = jax.jit(lambda x: Discriminator().init(KEY, x)["params"]["scale_0"]["ResidualBlock_0"]["Conv_0"]["conv"])
+    layer = init(jnp.zeros((1, 16, 8, 3)))
+    assert np.std(layer["kernel"]) == pytest.approx(0.02, rel=0.03)
+    assert not np.any(layer["bias"])
+
+
+def test_slices_of_the_appearance_code():
+    """The codes are read off the trunk's map by plain loops; its five rows do not divide into four parts."""
+    x = drawn(2, 80, 32, 3)
+    part, channel = (AppearanceEncoder(1, (1, 1, 1, 1), slices) for slices in ("part", "channel"))
+    variables = drawn_like(part, x, train=False)
+
+    @jax.jit
+    def encode(variables, x):
+        (by_part, pooled), seen = part.apply(variables, x, train=False, capture_intermediates=True)
+        by_channel, _ = channel.apply(variables, x, train=False)
+        return by_part, by_channel, pooled, seen["intermediates"]["trunk"]["__call__"][0]
+
+    by_part, by_channel, pooled, trunk = map(np.asarray, encode(variables, x))
+    assert trunk.shape == (2, 5, 2, 32)
+    np.testing.assert_allclose(pooled, trunk.mean((1, 2)), rtol=1e-5, atol=1e-6)
+    for n in range(2):
+        flat = []
+        for c in range(32):
+            for i, (start, end) in enumerate([(0, 2), (1, 3), (2, 4), (3, 5)]):
+                flat.append(trunk[n, start:end, :, c].max())
+                assert by_part[n, i, c] == flat[-1]
+        # Channel-major: all four parts of channel 0, then those of channel 1; then cut into four slices.
+        np.testing.assert_array_equal(by_channel[n], np.reshape(flat, (4, 32)))
+    np.testing.assert_array_equal(by_channel[:, 1, :4], by_part[:, :, 8])  # slice 1 begins with channel 32 / 4
+
+
+def test_unknown_slices_are_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users do not run the tests' type checker
+    encoder = AppearanceEncoder(1, (1, 1, 1, 1), "stripe")
+    with pytest.raises(ValueError, match='slices "stripe" is unknown; choose "part" or "channel"'):
+        jax.eval_shape(lambda x: encoder.init(KEY, x, train=False), jnp.zeros((1, 64, 32, 3)))
+
+
+def _batch_normalised(x, mean, variance, layer):
+    return (x - mean) / np.sqrt(variance + 1e-5) * layer["scale"] + layer["bias"]
+
+
+def test_batch_norm_of_the_head():
+    pooled = 3 + drawn(6, 5)
+    module = IdentityHead(classes=4, bottleneck=3, dropout=0.0)
+    variables = drawn_like(module, pooled, train=False)
+    params, stats = variables["params"], variables["batch_stats"]
+    x = by_hand.dense(pooled, params["bottleneck_layer"])
+    mean, variance = x.mean(0), x.var(0)
+
+    (features, logits), updated = module.apply(variables, pooled, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(features, _batch_normalised(x, mean, variance, params["norm"]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(logits, by_hand.dense(features, params["classifier"]), atol=1e-4)
+    running = updated["batch_stats"]["norm"]
+    np.testing.assert_allclose(running["mean"], 0.9 * stats["norm"]["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(running["var"], 0.9 * stats["norm"]["var"] + 0.1 * variance, rtol=1e-4)
+
+    features, _ = module.apply(variables, pooled, train=False)
+    expected = _batch_normalised(x, np.asarray(stats["norm"]["mean"]), np.asarray(stats["norm"]["var"]), params["norm"])
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_batch_norm_of_the_trunk_counts_every_pixel():
+    x = drawn(2, 32, 16, 3)
+    module = ResNet50(width=2, blocks=(1, 1, 1, 1))
+    variables = drawn_like(module, x, train=False)
+
+    @jax.jit
+    def train(x):
+        _, seen = module.apply(variables, x, train=True, mutable=["batch_stats"], capture_intermediates=True)
+        layers = seen["intermediates"]
+        return layers["conv1"]["__call__"][0], layers["bn1"]["__call__"][0], seen["batch_stats"]["bn1"]
+
+    convolved, normalised, running = train(x)
+    convolved, layer, before = np.float64(convolved), variables["params"]["bn1"], variables["batch_stats"]["bn1"]
+    mean, variance = convolved.mean((0, 1, 2)), convolved.var((0, 1, 2))
+    np.testing.assert_allclose(normalised, _batch_normalised(convolved, mean, variance, layer), atol=1e-4)
+    np.testing.assert_allclose(running["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(running["var"], 0.9 * before["var"] + 0.1 * variance, rtol=1e-4)
+
+
+def test_batch_norm_averages_over_devices():
+    pooled = drawn(8, 5)
+    variables = drawn_like(IdentityHead(4, 3), pooled, train=False)
+
+    def features(pooled, axis_name):
+        head = IdentityHead(4, 3, dropout=0.0, axis_name=axis_name)
+        (features, _), updated = head.apply(variables, pooled, train=True, mutable=["batch_stats"])
+        return features, updated
+
+    whole, updated = features(pooled, None)
+    parts, updates = jax.vmap(lambda part: features(part, "batch"), axis_name="batch")(pooled.reshape(4, 2, 5))
+    np.testing.assert_allclose(parts.reshape(8, 3), whole, atol=1e-5)
+    for single, several in zip(jax.tree.leaves(updated), jax.tree.leaves(updates), strict=True):
+        np.testing.assert_allclose(several, np.tile(single, (4, 1)), rtol=1e-5, atol=1e-6)
+
+
+GREY, IMAGE = (2, 64, 32, 1), (2, 64, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "shapes"),
+    [
+        (StructureEncoder, [GREY]),
+        (Generator, [(2, 16, 8, 128), (2, 4, 2048)]),
+        (Discriminator, [IMAGE]),
+        (AppearanceEncoder, [IMAGE]),
+        (IdentityHead, [(2, 2048)]),
+    ],
+)
+def test_bfloat16_is_of_the_computation_alone(module, shapes):
+    """Parameters, statistics and outputs stay float32; every convolution and matrix product gives bfloat16."""
+    recognises = module in (AppearanceEncoder, IdentityHead)
+    built = module(**{"classes": 5} if module is IdentityHead else {}, dtype=jnp.bfloat16)
+
+    def forward(*inputs):
+        mode = {"train": False} if recognises else {}
+        return built.init_with_output(KEY, *inputs, **mode, capture_intermediates=True)
+
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    outputs, variables = jax.eval_shape(forward, *inputs)
+    seen = jax.tree_util.tree_leaves_with_path(variables.pop("intermediates"))
+    modules = [(path[-3].key if len(path) > 2 else "", leaf.dtype) for path, leaf in seen]
+    computed = [dtype for name, dtype in modules if re.search("[cC]onv|Dense|downsample_0|bottleneck|classifier", name)]
+    assert set(computed) == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves((outputs, variables))} == {jnp.dtype(jnp.float32)}

@@ -1,0 +1,69 @@
+"""Full-width networks on 256x128 images and 395 identities: shapes and parameter counts, nothing computed."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import sysu_image
+from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.training.state import Network
+
+CLASSES = 395
+
+
+def system(preset: str) -> dict[str, Network]:
+    config = sysu_image.get_config(preset)
+    return ImageSystem.build(config, config.image, CLASSES).networks
+
+
+def count(tree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def output_shapes(network: Network):
+    variables, outputs = network.shapes()
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((variables, outputs)))
+    return variables["params"], [leaf.shape for leaf in jax.tree.leaves(outputs)]
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_encoders_generator_and_head(preset):
+    networks = system(preset)
+    params, outputs = output_shapes(networks["E_s"])
+    assert (count(params), outputs) == (380_544, [(1, 64, 32, 128)])
+    params, outputs = output_shapes(networks["E_a"])
+    assert set(params) == {"trunk"}
+    assert (count(params), outputs) == (23_508_032, [(1, 4, 2048), (1, 2048)])
+    params, outputs = output_shapes(networks["head"])
+    assert (count(params), outputs) == (1_252_747, [(1, 512), (1, 395)])
+    params, outputs = output_shapes(networks["G"])
+    mlps = [name for name in params if name.startswith(("scale_", "bias_"))]
+    assert len(mlps) == 8
+    assert count([params[name] for name in mlps]) == 11_544_576
+    assert count([params[name] for name in params if name not in mlps]) == 1_455_555
+    assert outputs == [(1, 256, 128, 3)]
+
+
+def test_the_trunk_ends_at_a_sixteenth():
+    trunk = system("paper")["E_a"].module
+    x = jax.ShapeDtypeStruct((2, 256, 128, 3), jnp.float32)
+    _, seen = jax.eval_shape(
+        lambda key, x: trunk.init_with_output(key, x, train=False, capture_intermediates=True), jax.random.key(0), x
+    )
+    assert seen["intermediates"]["trunk"]["__call__"][0].shape == (2, 16, 8, 2048)
+
+
+@pytest.mark.parametrize(
+    ("preset", "maps"),
+    [("paper", [(1, 64, 32, 1)]), ("dgnet", [(1, 64, 32, 1), (1, 32, 16, 1), (1, 16, 8, 1)])],
+)
+def test_discriminator(preset, maps):
+    params, outputs = output_shapes(system(preset)["D"])
+    assert outputs == maps
+    assert [count(params[scale]) for scale in sorted(params)] == [341_857] * len(maps)
+
+
+def test_only_the_second_preset_has_a_second_head():
+    assert set(system("dgnet")) - set(system("paper")) == {"head_fine"}
