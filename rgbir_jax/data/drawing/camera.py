@@ -80,6 +80,6 @@ def background(place: int, height: int, width: int) -> Float[np.ndarray, "height
             pen.line((x, 0, x, horizon), fill=tones[7], width=max(1, height // 40))
         return np.asarray(canvas, np.float32) / 255
 
-    colours = [tuple(int(v) for v in rng.integers(70, 210) + rng.integers(-30, 30, 3)) for _ in range(8)]
+    colours = [tuple(int(v) for v in rng.integers(70, 210) + rng.integers(-20, 20, 3)) for _ in range(8)]
     infrared = [(int(rng.integers(40, 190)),) * 3 for _ in range(8)]
     return np.concatenate([paint(colours), paint(infrared)[..., :1]], axis=-1)

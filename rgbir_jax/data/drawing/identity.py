@@ -1,7 +1,9 @@
 """Who is drawn: a body, and clothes whose colour in visible light says nothing of their brightness in infrared."""
 
 import colorsys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,9 @@ LOWERS = ("trousers", "trousers", "shorts", "skirt")
 PATTERNS = ("plain", "plain", "across", "down", "checks", "print")
 PRINTS = ("disc", "band", "triangle")
 BAGS = ("none", "none", "backpack", "shoulder", "handbag")
+
+Colour = tuple[float, float, float]
+T = TypeVar("T")
 
 # Skin and hair vary little in near infrared, so they are given; everything else is dyed.
 SKIN_INFRARED = 0.62
@@ -26,7 +31,7 @@ class Material:
         infrared: reflectance in near infrared, 0..1, drawn independently of the colour, as dyes have it.
     """
 
-    colour: tuple[float, float, float]
+    colour: Colour
     infrared: float
 
 
@@ -117,22 +122,44 @@ class Identity:
         )
 
 
+def _colour(rng: np.random.Generator) -> Colour:
+    return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0, 0.9), rng.uniform(0.15, 0.95))
+
+
+def _infrared(rng: np.random.Generator) -> float:
+    return rng.uniform(0.1, 0.95)
+
+
 def _dyed(rng: np.random.Generator) -> Material:
     """Any colour with any infrared reflectance."""
-    colour = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0, 0.9), rng.uniform(0.15, 0.95))
-    return Material(colour, rng.uniform(0.1, 0.95))
+    return Material(_colour(rng), _infrared(rng))
 
 
 def _garment(rng: np.random.Generator, patterns: tuple[str, ...]) -> Garment:
-    """Where there is a pattern its two materials can be told apart in either light."""
+    """Where there is a pattern its two materials can be told apart in either light.
+
+    The two colours are chosen without a look at the two infrared reflectances, and the reverse: which of the two
+    is the brighter one in visible light says nothing of which it is in infrared.
+    """
     pattern = str(rng.choice(patterns))
-    main = second = _dyed(rng)
-    if pattern != "plain":
-        while abs(second.infrared - main.infrared) < 0.3 or _luma(second) - _luma(main) < 0.2 < _luma(main) + 0.3:
-            main, second = _dyed(rng), _dyed(rng)
+    if pattern == "plain":
+        main = second = _dyed(rng)
+    else:
+        colours = _distinct(rng, _colour, _luma, least=0.2)
+        main, second = map(Material, colours, _distinct(rng, _infrared, float, least=0.3))
     return Garment(pattern, main, second, rng.uniform(0.045, 0.12), str(rng.choice(PRINTS)))
 
 
-def _luma(material: Material) -> float:
-    red, green, blue = material.colour
+def _distinct(
+    rng: np.random.Generator, draw: Callable[[np.random.Generator], T], brightness: Callable[[T], float], least: float
+) -> tuple[T, T]:
+    """Two draws whose brightness differs by `least`."""
+    while True:
+        one, other = draw(rng), draw(rng)
+        if abs(brightness(one) - brightness(other)) >= least:
+            return one, other
+
+
+def _luma(colour: Colour) -> float:
+    red, green, blue = colour
     return 0.3 * red + 0.59 * green + 0.11 * blue

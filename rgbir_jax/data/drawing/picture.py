@@ -5,9 +5,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
 from rgbir_jax.data.drawing.camera import Camera, background
-from rgbir_jax.data.drawing.figure import Surface, figure, materials
+from rgbir_jax.data.drawing.figure import figure
 from rgbir_jax.data.drawing.identity import Identity
 from rgbir_jax.data.drawing.pose import Pose
+from rgbir_jax.data.drawing.surface import Surface, materials
 
 _SUPERSAMPLING = 2
 
@@ -21,7 +22,7 @@ def draw(
         identity: who.
         pose: how they stand and what hides them.
         camera: who looks; an infrared one gives three equal channels.
-        seed: of the grain and of the background's place, not negative.
+        seed: of the grain, the background's place and the occluder's material, not negative.
         size: height and width in pixels.
 
     Returns:
@@ -29,12 +30,10 @@ def draw(
     """
     rng = np.random.default_rng(seed)
     height, width = (_SUPERSAMPLING * side for side in size)
-    surface = figure(identity, pose, height, width)
-    reflectance = _reflectance(identity, camera, surface, rng)
-    _occlude(reflectance, pose, rng)
-    light = _lamp(pose, height, width) if camera.infrared else _daylight(camera, surface)
-    image = np.clip(255 * camera.strength * reflectance * light, 0, 255).astype(np.uint8)
-    picture = Image.fromarray(image.squeeze()).reduce(_SUPERSAMPLING)
+    surface, part = figure(identity, pose, height, width)
+    light = _lamp(pose, part) if camera.infrared else _daylight(camera, pose, part)
+    lit = camera.strength * _reflectance(identity, camera, surface, rng) * light
+    picture = Image.fromarray(np.clip(255 * lit, 0, 255).astype(np.uint8).squeeze()).reduce(_SUPERSAMPLING)
     picture = picture.filter(ImageFilter.GaussianBlur(camera.blur * size[0] / 128))
     seen = np.asarray(picture, np.float32)
     seen = seen + 255 * camera.noise * rng.standard_normal(seen.shape, np.float32)
@@ -50,35 +49,40 @@ def _reflectance(identity: Identity, camera: Camera, surface: np.ndarray, rng: n
     table = np.zeros((len(Surface), 4), np.float32)
     for name, material in materials(identity).items():
         table[name] = (*material.colour, material.infrared)
+    table[Surface.OCCLUDER] = rng.uniform(0.2, 0.7, 4)
     channels = slice(3, 4) if camera.infrared else slice(0, 3)
     person = table[:, channels][surface]
     return np.where((surface == Surface.BACKGROUND)[..., None], behind[:, start : start + width, channels], person)
 
 
-def _occlude(reflectance: np.ndarray, pose: Pose, rng: np.random.Generator) -> None:
-    """Puts a plain object before the person."""
-    height, width = reflectance.shape[:2]
-    tone = rng.uniform(0.2, 0.7)
-    match pose.occluder:
-        case "left":
-            reflectance[:, : round(pose.hidden * width)] = tone
-        case "right":
-            reflectance[:, width - round(pose.hidden * width) :] = tone
-        case "bottom":
-            reflectance[height - round(pose.hidden * height) :] = tone
+def _daylight(camera: Camera, pose: Pose, part: np.ndarray) -> np.ndarray:
+    """Coloured light from above, and a shadow at the feet: float32 [height, width, 3]."""
+    y, x = _grid(part)
+    shadow = 1 - 0.45 * np.exp(-(((y - pose.y) / 0.02) ** 2)) * np.exp(-(((x - pose.x) / 0.25) ** 2))
+    brightness = np.where(part == 0, shadow, _relief(part)) * (1.05 - 0.2 * y)
+    return brightness[..., None] * np.asarray(camera.light, np.float32)
 
 
-def _daylight(camera: Camera, surface: np.ndarray) -> np.ndarray:
-    """Coloured light from above; bodies are darker towards their edges."""
-    mask = Image.fromarray(np.where(surface != Surface.BACKGROUND, 255, 0).astype(np.uint8))
-    inside = np.asarray(mask.filter(ImageFilter.BoxBlur(surface.shape[0] / 40)), np.float32) / 255
-    round_body = np.where(surface != Surface.BACKGROUND, 0.55 + 0.45 * inside, 1.0)
-    from_above = np.linspace(1.05, 0.85, surface.shape[0], dtype=np.float32)[:, None]
-    return (round_body * from_above)[..., None] * np.asarray(camera.light, np.float32)
+def _lamp(pose: Pose, part: np.ndarray) -> np.ndarray:
+    """The camera's own lamp, a spot: it falls off to the corners and with the distance: float32 [height, width, 1]."""
+    y, x = _grid(part)
+    spot = 1.12 / (1 + 0.35 * ((2 * y - 0.8) ** 2 + (2 * x - 1) ** 2))
+    distance = 1 + 0.35 * np.clip((pose.y - y) / 0.3, 0, 1)  # of floor and wall, 1 where the person stands
+    return (spot * np.where(part == 0, distance**-2, _relief(part)))[..., None]
 
 
-def _lamp(pose: Pose, height: int, width: int) -> np.ndarray:
-    """The camera's own lamp: a spot that falls off towards the picture's corners."""
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] + 0.2
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] - 0.3 * (pose.x - 0.5)
-    return (1.12 / (1 + 0.35 * (x**2 + y**2)))[..., None]
+def _grid(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(y, x) in picture heights and widths: float32 [height, 1] and [1, width]."""
+    height, width = part.shape
+    return np.linspace(0, 1, height, dtype=np.float32)[:, None], np.linspace(0, 1, width, dtype=np.float32)[None, :]
+
+
+def _relief(part: np.ndarray) -> np.ndarray:
+    """Limbs are round, so each is darker towards its left and right edge: float32 [height, width], up to 1."""
+    reach = max(1, part.shape[0] // 80)
+    edge = np.zeros(part.shape, bool)
+    differs = part[:, reach:] != part[:, :-reach]
+    edge[:, reach:] |= differs
+    edge[:, :-reach] |= differs
+    soft = Image.fromarray(255 * edge.view(np.uint8)).filter(ImageFilter.BoxBlur(reach))
+    return 1 - np.asarray(soft, np.float32) * np.float32(0.45 / 255)
