@@ -335,8 +335,8 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     if min(given.train, given.val, given.test) < 0 or given.train + given.val + given.test == 0 or given.images < 2:
         parser.error("--train, --val and --test count identities and --images must be at least 2.")
-    if min(given.size) < 16 or given.seed < 0:
-        parser.error("--size must be at least 16 each way and --seed not negative.")
+    if min(given.size) < 16 or min(given.seed, given.workers) < 0:
+        parser.error("--size must be at least 16 each way, --seed and --workers not negative.")
     if given.layout == "market1501" and min(given.train, given.test) == 0:
         parser.error("--layout market1501 needs at least one identity each for --train and --test.")
     if bool(given.exact) != bool(given.ids) or (given.exact and given.layout != "sysu_mm01"):

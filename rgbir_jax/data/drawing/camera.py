@@ -34,10 +34,10 @@ class Camera:
 SYSU_CAMERAS = (
     Camera(1, 11, False, (1.0, 0.97, 0.9), 0.95, 0.3, 0.015),
     Camera(2, 22, False, (1.0, 0.88, 0.72), 0.85, 0.5, 0.02),
-    Camera(3, 22, True, (1.0, 1.0, 1.0), 1.0, 0.5, 0.035),
+    Camera(3, 22, True, (1.0, 1.0, 1.0), 1.1, 0.5, 0.035),
     Camera(4, 44, False, (0.88, 0.95, 1.0), 1.15, 0.3, 0.012),
     Camera(5, 55, False, (0.95, 1.0, 0.92), 0.75, 0.6, 0.03),
-    Camera(6, 66, True, (1.0, 1.0, 1.0), 0.85, 0.65, 0.045),
+    Camera(6, 66, True, (1.0, 1.0, 1.0), 0.95, 0.65, 0.045),
 )
 
 MARKET_CAMERAS = (
@@ -48,7 +48,7 @@ MARKET_CAMERAS = (
 
 
 @lru_cache(maxsize=32)
-def background(place: int, height: int, width: int) -> Float[np.ndarray, "height 1.5*width 4"]:
+def background(place: int, height: int, width: int) -> Float[np.ndarray, "height wide 4"]:
     """What is behind the person, red, green, blue and infrared reflectance, wider than the picture to crop from.
 
     Args:

@@ -146,7 +146,7 @@ class _Body:
             [(-hips, self.hip - 0.05), (hips, self.hip - 0.05), (hips, self.hip + 0.04), (-hips, self.hip + 0.04)],
             Surface.LOWER,
         )
-        self.limb([(0, 0.1), (0, 0.16)], 0.048 * self.who.build**0.5, Surface.SKIN)
+        self.limb([(0.0, 0.1), (0.0, 0.16)], 0.048 * self.who.build**0.5, Surface.SKIN)
         hem, bottom = (0.098 + 0.1 * self.who.hem) * self.wide, self.hip + 0.02 + self.who.hem
         round_off = 0.03
         self.limb(
@@ -185,12 +185,12 @@ class _Body:
         """Long hair falls behind the shoulders of somebody who faces the camera."""
         wide, high, y = self.skull
         if self.who.hair == "long" and self.pose.view == "front":
-            self.oval(0, y + 0.5 * high, 1.45 * wide, 1.5 * high, Surface.HAIR)
+            self.oval(0.0, y + 0.5 * high, 1.45 * wide, 1.5 * high, Surface.HAIR)
 
     def head(self) -> None:
         wide, high, y = self.skull
         hair, view = self.who.hair, self.pose.view
-        behind = -self.facing if self.side else 0
+        behind = -self.facing if self.side else 0  # the way of the nape
         if hair == "full":
             self.oval(0.3 * wide * behind, y - 0.35 * high, 1.4 * wide, 1.1 * high, Surface.HAIR)
         if hair == "long" and self.side:
@@ -210,9 +210,9 @@ class _Body:
         wide, high, y = self.skull
         view, hair = self.pose.view, self.who.hair
         if view == "back":
-            self.oval(0, y - 0.05 * high, 1.05 * wide, high, Surface.HAIR)
+            self.oval(0.0, y - 0.05 * high, 1.05 * wide, high, Surface.HAIR)
             if hair == "long":
-                self.oval(0, y + 0.5 * high, 1.35 * wide, 1.5 * high, Surface.HAIR)
+                self.oval(0.0, y + 0.5 * high, 1.35 * wide, 1.5 * high, Surface.HAIR)
         else:
             self.oval(0.35 * wide * behind, y - 0.58 * high, 1.08 * wide, 0.52 * high, Surface.HAIR)
             if self.side:
@@ -228,7 +228,7 @@ class _Body:
         top = y - 0.62 * high
         if self.who.hat == "none":
             return
-        self.oval(0, top, 1.14 * wide, 0.6 * high, Surface.HAT)
+        self.oval(0.0, top, 1.14 * wide, 0.6 * high, Surface.HAT)
         edge = top + 0.38 * high
         if self.who.hat == "cap" and self.pose.view != "back":
             ends = (0.0, 2.1 * wide * self.facing) if self.side else (-0.8 * wide, 0.8 * wide)
@@ -236,7 +236,7 @@ class _Body:
         if self.who.hat == "brim":
             self.limb([(-2 * wide, edge), (2 * wide, edge)], 0.022, Surface.HAT)
         if self.who.hat == "beanie":
-            self.oval(0, top - 0.75 * high, 0.4 * wide, 0.3 * high, Surface.HAT)
+            self.oval(0.0, top - 0.75 * high, 0.4 * wide, 0.3 * high, Surface.HAT)
 
     def straps(self) -> None:
         """What is seen of a backpack on the other side of the body."""

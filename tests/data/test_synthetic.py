@@ -1,0 +1,311 @@
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+from scipy.spatial.distance import cdist
+
+from rgbir_jax.data import synthetic
+from rgbir_jax.data.drawing import draw
+from rgbir_jax.data.layouts import read_market1501, read_sysu_mm01
+from rgbir_jax.evaluation.protocols import read_ids, read_permutations
+
+SMALL = ["--train", "4", "--val", "2", "--test", "3", "--images", "3", "--size", "48", "24", "--seed", "7"]
+
+
+def draw_tree(out: Path, *arguments: str) -> Path:
+    synthetic.main(["--out", str(out), *SMALL, "--workers", "1", *arguments])
+    return out
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def rows_of(root: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((root / "factors.csv").read_text())))
+
+
+def images(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def sysu(tmp_path_factory) -> Path:
+    return draw_tree(tmp_path_factory.mktemp("drawn") / "sysu")
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory) -> Path:
+    return draw_tree(tmp_path_factory.mktemp("drawn") / "market", "--layout", "market1501")
+
+
+@pytest.fixture
+def lists(tmp_path) -> tuple[Path, Path]:
+    """(rand_perm_cam.mat, folder with id lists): persons 1 and 2 train, 4 tests, 5 and 6 have no list."""
+    counts = {(1, 1): 2, (3, 1): 3, (4, 2): 4, (6, 2): 2, (2, 4): 5, (6, 4): 3, (1, 5): 2, (5, 6): 2, (3, 6): 4}
+    rng = np.random.default_rng(0)
+    cameras = np.empty((6, 1), object)
+    for camera in range(1, 7):
+        cell = np.empty((6, 1), object)
+        for person in range(1, 7):
+            count = counts.get((camera, person), 0)
+            rows = [rng.permutation(count) + 1 for _ in range(10)] if count else []
+            cell[person - 1, 0] = np.array(rows, np.uint8)
+        cameras[camera - 1, 0] = cell
+    scipy.io.savemat(tmp_path / "given.mat", {"rand_perm_cam": cameras})
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    scipy.io.savemat(folder / "train_id.mat", {"id": np.array([[1, 2]], np.uint16)})
+    (folder / "test_id.txt").write_text("4\n")
+    return tmp_path / "given.mat", folder
+
+
+def test_the_layout_reader_reads_the_tree(sysu):
+    records = read_sysu_mm01(sysu)
+    assert records.path.tolist() == images(sysu)
+    splits = {1: "train", 2: "train", 3: "train", 4: "train", 5: "val", 6: "val", 7: "test", 8: "test", 9: "test"}
+    assert dict(zip(records.person_id.tolist(), records.split.tolist(), strict=True)) == splits
+    assert (sysu / "exp" / "available_id.txt").read_text() == "1,2,3,4,5,6,7,8,9\n"
+    assert read_ids(sysu / "exp" / "test_id.txt").tolist() == [7, 8, 9]
+
+
+def test_the_permutations_are_of_the_images_in_the_tree(sysu):
+    permutations = read_permutations(sysu / "rand_perm_cam.mat")
+    found = {}
+    for path in images(sysu):
+        camera, person = map(int, re.match(r"cam(\d)/(\d{4})/", path).groups())
+        found[camera, person] = found.get((camera, person), 0) + 1
+    assert {key: rows.shape for key, rows in permutations.items()} == {key: (10, n) for key, n in found.items()}
+    assert len({rows.tobytes() for rows in permutations.values()}) > 1
+
+
+def test_infrared_files_are_grey_and_the_others_are_not(sysu):
+    for path in images(sysu):
+        picture = np.asarray(Image.open(sysu / path))
+        assert picture.shape == (48, 24, 3)
+        assert (picture == picture[..., :1]).all() == (path[:4] in ("cam3", "cam6"))
+
+
+def test_the_same_arguments_give_the_same_bytes(sysu, tmp_path):
+    again = contents(draw_tree(tmp_path / "again"))
+    assert again == contents(sysu)
+    other = contents(draw_tree(tmp_path / "other", "--seed", "8"))
+    assert not {again[path] for path in images(sysu)} & set(other.values())
+    assert not list(tmp_path.rglob("*/.unfinished"))
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
+    arguments = ["--train", "8", "--val", "0", "--test", "2", "--images", "8", "--size", "64", "32"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rgbir_jax.data.synthetic", "--out", str(killed), *arguments, "--workers", "2"],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while len(images(killed)) < 20 and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = images(killed)
+    (killed / ".unfinished" / "12345").write_bytes(b"half an image")
+
+    synthetic.main(["--out", str(whole), *arguments, "--workers", "1"])
+    assert 20 <= len(left) < len(images(whole))
+    before = {path: (killed / path).stat().st_mtime_ns for path in left}
+    synthetic.main(["--out", str(killed), *arguments, "--workers", "1"])
+    assert {path: (killed / path).stat().st_mtime_ns for path in left} == before  # none is drawn twice
+    assert contents(killed) == contents(whole)
+
+
+def test_another_datasets_folder_is_refused(sysu, tmp_path):
+    before = contents(sysu)
+    for arguments, differing in (
+        (["--seed", "8"], "seed"),
+        (["--size", "64", "24"], "size"),
+        (["--images", "4", "--test", "2"], "images, test"),
+        (["--layout", "market1501"], "layout"),
+    ):
+        with pytest.raises(SystemExit, match=f"drawn with another {differing}; choose another --out or remove it"):
+            draw_tree(sysu, *arguments)
+    assert contents(sysu) == before
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(SystemExit, match="is not empty and was not drawn by this program"):
+        draw_tree(tmp_path)
+
+
+def test_other_pictures_of_an_older_version_are_refused(sysu, tmp_path):
+    root = tmp_path / "older"
+    shutil.copytree(sysu, root)
+    manifest = json.loads((root / "drawn.json").read_text())
+    (root / "drawn.json").write_text(json.dumps(manifest | {"version": 0}))
+    with pytest.raises(SystemExit, match="drawn with another version"):
+        draw_tree(root)
+
+
+@pytest.mark.parametrize("layout", ["sysu", "market"])
+def test_factors_describe_every_image(layout, request):
+    root = request.getfixturevalue(layout)
+    rows = rows_of(root)
+    assert sorted(row["path"] for row in rows) == images(root)
+    people = {}
+    poses = set()
+    for row in rows:
+        camera = re.search(r"cam(\d)/" if layout == "sysu" else r"_c(\d)s", row["path"])[1]
+        assert row["camera.number"] == camera
+        assert row["camera.infrared"] == ("1" if layout == "sysu" and camera in "36" else "0")
+        identity = tuple(value for name, value in row.items() if name.startswith("identity."))
+        assert people.setdefault(row["person"], identity) == identity  # whatever the camera and the pose
+        poses.add(tuple(value for name, value in row.items() if name.startswith("pose.")))
+    assert len(set(people.values())) == len(people)
+    assert len(poses) == len(rows)
+
+
+def test_the_factors_are_those_of_the_picture(sysu):
+    for row in rows_of(sysu)[::11]:
+        shot = synthetic.Shot(
+            row["path"],
+            int(row["person"]),
+            synthetic.SYSU_CAMERAS[int(row["camera.number"]) - 1],
+            int(row["number"]),
+        )
+        identity = synthetic._identity(shot.person, 7)
+        pose, grain = synthetic._pose(shot, 7)
+        assert row["identity.hair"] == identity.hair
+        assert float(row["identity.upper.main.infrared"]) == pytest.approx(identity.upper.main.infrared, abs=1e-4)
+        assert float(row["identity.skin.colour.g"]) == pytest.approx(identity.skin.colour[1], abs=1e-4)
+        assert (row["pose.view"], row["pose.occluder"], int(row["seed"])) == (pose.view, pose.occluder, grain)
+        assert float(row["pose.phase"]) == pytest.approx(pose.phase, abs=1e-4)
+        drawn = draw(identity, pose, shot.camera, grain, (48, 24)).astype(int)
+        on_disk = np.asarray(Image.open(sysu / row["path"])).astype(int)
+        assert abs(drawn - on_disk).mean() < 8  # JPEG
+
+
+@pytest.mark.parametrize("sizes", [(30, 10, 20), (1, 0, 0), (0, 0, 1)])
+def test_everybody_is_seen_in_both_modalities(sizes):
+    plan = synthetic.sysu_plan(*sizes, images=5, seed=3)
+    shots = {}
+    for shot in plan.shots:
+        shots.setdefault((shot.person, shot.camera), []).append(shot.number)
+    assert all(numbers == [1, 2, 3, 4, 5] for numbers in shots.values())
+    everybody = set(range(1, sum(sizes) + 1))
+    for infrared in (False, True):
+        assert {person for person, camera in shots if camera.infrared == infrared} == everybody
+    if sum(sizes) > 20:
+        assert 0.75 < len(shots) / (6 * sum(sizes)) < 0.97  # and not by every camera
+
+
+def test_a_camera_that_sees_nobody_has_its_folder(tmp_path):
+    plan = synthetic.sysu_plan(1, 0, 0, images=2, seed=5)
+    assert len(plan.shots) < 12
+    synthetic.write(plan, tmp_path, seed=5, size=(16, 16), arguments={}, workers=1)
+    assert len(read_sysu_mm01(tmp_path)) == len(plan.shots)
+
+
+def test_market_tree(market, sysu):
+    records = read_market1501(market)
+    junk = [path for path in images(market) if "/-1_" in path]
+    assert len(junk) == 3
+    assert len(records) + len(junk) == len(images(market))
+    by_split = {split: records.select(records.split == split) for split in ("train", "query", "gallery")}
+    assert set(by_split["train"].person_id) == {1, 2, 3, 4}
+    assert set(by_split["query"].person_id) == {5, 6, 7}
+    assert set(by_split["gallery"].person_id) == {0, 5, 6, 7}
+    queries = list(zip(by_split["query"].person_id, by_split["query"].camera, strict=True))
+    assert len(queries) == len(set(queries))
+    gallery = by_split["gallery"]
+    for person, camera in queries:
+        assert ((gallery.person_id == person) & (gallery.camera != camera)).any()
+    assert all("_c" in path for path in junk)
+    in_both = {row["person"] for row in rows_of(market)} & {row["person"] for row in rows_of(sysu)}
+    assert not in_both  # pre-training there has seen nobody who is tested here
+
+
+def test_exact_takes_people_cameras_counts_and_permutations(lists, tmp_path):
+    rand_perm, folder = lists
+    root = draw_tree(tmp_path / "exact", "--exact", str(rand_perm), "--ids", str(folder))
+    assert (root / "rand_perm_cam.mat").read_bytes() == rand_perm.read_bytes()
+    records = read_sysu_mm01(root)
+    found = dict(zip(records.person_id.tolist(), records.split.tolist(), strict=True))
+    assert found == {1: "train", 2: "train", 4: "test", 6: "val"}  # 5 was never seen in infrared
+    for (camera, person), rows in read_permutations(rand_perm).items():
+        drawn = ((records.camera == camera) & (records.person_id == person)).sum()
+        assert drawn == (rows.shape[1] if person != 5 else 0)
+
+    draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # again: nothing to do
+    (folder / "val_id.txt").write_text("6")
+    draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # the same people, by a list
+    (folder / "val_id.txt").write_text("5")
+    with pytest.raises(SystemExit, match="drawn with another exact"):
+        draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))
+
+
+def test_exact_errors(lists, tmp_path):
+    rand_perm, folder = lists
+    out = tmp_path / "out"
+    (folder / "val_id.txt").write_text("3")
+    with pytest.raises(SystemExit, match=r"lists identity 3, whom .*given.mat does not have"):
+        draw_tree(out, "--exact", str(rand_perm), "--ids", str(folder))
+    (folder / "test_id.txt").unlink()
+    with pytest.raises(SystemExit, match=r"has neither test_id.mat nor test_id.txt; copy it there"):
+        draw_tree(out, "--exact", str(rand_perm), "--ids", str(folder))
+    with pytest.raises(SystemExit, match=r"nowhere.mat is not there"):
+        draw_tree(out, "--exact", str(tmp_path / "nowhere.mat"), "--ids", str(folder))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--train", "-1"], "--train, --val and --test count identities"),
+        (["--train", "0", "--val", "0", "--test", "0"], "--train, --val and --test count identities"),
+        (["--images", "1"], "--images must be at least 2"),
+        (["--size", "8", "24"], "--size must be at least 16 each way"),
+        (["--seed", "-1"], "--seed and --workers not negative"),
+        (["--workers", "-1"], "--seed and --workers not negative"),
+        (["--exact", "rand_perm_cam.mat"], "--exact and --ids go together"),
+        (["--ids", "exp"], "--exact and --ids go together"),
+        (["--layout", "market1501", "--test", "0"], "needs at least one identity each for --train and --test"),
+        (["--layout", "regdb"], "invalid choice: 'regdb'"),
+    ],
+)
+def test_the_command_line_refuses_what_it_cannot_draw(arguments, sentence, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        draw_tree(tmp_path / "out", *arguments)
+    assert exit_.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_raw_pixels_match_across_cameras_but_not_across_modalities():
+    """Rank-1 of images shrunk to 32x16 among 32 people, chance 1/32; nearest neighbours in other cameras."""
+    seed, people = 0, 32
+    plan = synthetic.sysu_plan(0, 0, people, images=2, seed=seed)
+    pixels = []
+    for shot in plan.shots:
+        pose, grain = synthetic._pose(shot, seed)
+        picture = Image.fromarray(draw(synthetic._identity(shot.person, seed), pose, shot.camera, grain))
+        pixels.append(np.asarray(picture.resize((16, 32), Image.Resampling.BOX), np.float32).ravel() / 255)
+    pixels = np.stack(pixels)
+    person = np.array([shot.person for shot in plan.shots])
+    camera = np.array([shot.camera.number for shot in plan.shots])
+    infrared = np.isin(camera, (3, 6))
+
+    def rank1(probes):
+        distance = cdist(pixels[probes], pixels[~infrared])
+        distance[camera[probes][:, None] == camera[~infrared]] = np.inf
+        return np.mean(person[~infrared][distance.argmin(axis=1)] == person[probes])
+
+    assert rank1(infrared) < 3 / people
+    assert rank1(~infrared) > 5 / people
