@@ -3,9 +3,9 @@
     python eval.py --workdir runs/quickstart
     python eval.py --features F.npz --rand_perm rand_perm_cam.mat --test_ids test_id.mat
 
-The first prints the table and writes `scores.json` and `report.html` into the run's folder. For the second, the .npz file
-has `feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and `index`, the image's number from 1
-within person and camera.
+The first prints the table and writes `scores.json` and `report.html` into the run's folder. For the second, the .npz
+file has `feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and `index`, the image's number
+from 1 within person and camera.
 """
 
 from absl import flags

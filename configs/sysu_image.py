@@ -9,8 +9,8 @@
     dgnet   what DG-Net's released system does
 
 Hardware: meant for one accelerator with 16 GB or more, or several: 8 identities x 2 modalities x 2 images of 256x128.
-Score: the paper prints rank-1 45.44, mAP 46.84 (all-search, single-shot, its Table 7). No score of this code on the real
-data is known to us yet.
+Score: the paper prints rank-1 45.44, mAP 46.84 (all-search, single-shot, its Table 7). No score of this code on the
+real data is known to us yet.
 """
 
 from ml_collections import ConfigDict
@@ -46,6 +46,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     config.teacher = {
         "stage": "classifier",
+        "from_run": "",  # a finished run whose stage of this name is taken as it is; empty: trained here
         "steps": 64_000,  # 60 epochs of 34,167 images
         "networks": recogniser | {"heads": ("head",)},
         "optimizers": {
@@ -57,6 +58,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     config.image = {
         "stage": "image",
+        "from_run": "",
         "steps": 150_000,
         "teacher": "teacher",  # the stage that L_dis listens to
         "start_from": "",  # a stage whose E_a and head this one starts from; empty: random
@@ -102,13 +104,14 @@ def get_config(preset: str = "paper") -> ConfigDict:
         case "paper":
             pass
         case "dgnet":
-            _dgnet(config.image)
+            _dgnet(config)
         case _:
             raise ValueError(f'preset "{preset}" is unknown; choose "paper" or "dgnet".')
     return config
 
 
-def _dgnet(image: ConfigDict) -> None:
+def _dgnet(config: ConfigDict) -> None:
+    image = config.image
     image.networks.E_a.slices = "channel"
     image.networks.heads = ("head", "head_fine")
     image.networks.D.num_scales = 3

@@ -1,5 +1,6 @@
 """A recipe: stages run in order, each from the data and from what the earlier ones became."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from ml_collections import ConfigDict
 
 from rgbir_jax import stages
 from rgbir_jax.data import augment
+from rgbir_jax.data.embedded import EmbeddedSource
 from rgbir_jax.data.sampling import IdentitySampler
-from rgbir_jax.data.source import Source, open_source
+from rgbir_jax.data.source import Source, fingerprint, open_source
 from rgbir_jax.evaluation.benchmark import validator
+from rgbir_jax.evaluation.embeddings import embed
 from rgbir_jax.training import compilation
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.loop import fit
@@ -44,24 +47,26 @@ def train(config: ConfigDict, workdir: str) -> None:
     _keep_config(config, Path(workdir))
 
     key = jax.random.key(config.seed)
-    previous: dict[str, State] = {}
+    done: dict[str, tuple[Stage, State]] = {}
     for position, (name, stage) in enumerate(built.items()):
-        _check_order(stage, name, previous)
-        train_key = jax.random.fold_in(key, position)
+        _check_order(stage, name, done)
+        previous = {earlier: state for earlier, (_, state) in done.items()}
         # Drawing thousands of weights compiles twice as fast from this kind of key; a step's draws keep the default.
         init_key = jax.random.key(config.seed + position, impl="rbg")
-        directory = Path(workdir) / name
-        fit(
-            stage,
-            stage.init(init_key, previous),
-            lambda start: source.batches(sampler, start),
-            train_key,
-            config[name],
-            directory,
-            evaluate=validator(config, source, stage.features),
-            sample=augment.normalise(source.images(sample_rows(config, source))),
-        )
-        previous[name] = restore(directory, jax.eval_shape(stage.init, init_key, previous))
+        if not config[name].from_run:
+            inputs = read_by(stage, done, source, config, workdir)
+            fit(
+                stage,
+                stage.init(init_key, previous),
+                functools.partial(inputs.batches, sampler),
+                jax.random.fold_in(key, position),
+                config[name],
+                Path(workdir) / name,
+                evaluate=validator(config, inputs, stage),
+                sample=augment.normalise(source.images(sample_rows(config, source))),
+            )
+        like = jax.eval_shape(stage.init, init_key, previous)
+        done[name] = stage, restore(directory(config, workdir, name), like)
 
 
 def load(config: ConfigDict, workdir: str, classes: int) -> dict[str, tuple[Stage, State]]:
@@ -75,16 +80,31 @@ def load(config: ConfigDict, workdir: str, classes: int) -> dict[str, tuple[Stag
         stage = stages.build(config, name, classes)
         previous = {earlier: state for earlier, (_, state) in loaded.items()}
         shapes = jax.eval_shape(stage.init, jax.random.key(0), previous)
-        loaded[name] = stage, restore(Path(workdir) / name, shapes)
+        loaded[name] = stage, restore(directory(config, workdir, name), shapes)
     return loaded
 
 
-def restore(directory: Path, like: State) -> State:
+def directory(config: ConfigDict, workdir: str, name: str) -> Path:
+    """Where a stage's checkpoints are: in this run's folder, or in that of the run it is taken from."""
+    return Path(config[name].from_run or workdir) / name
+
+
+def read_by(
+    stage: Stage, loaded: dict[str, tuple[Stage, State]], source: Source, config: ConfigDict, workdir: str
+) -> Source | EmbeddedSource:
+    """What a stage learns from and is scored on: the images, or the features of the stage that it reads."""
+    if not stage.reads:
+        return source
+    path = directory(config, workdir, stage.reads) / "embeddings.npz"
+    return embed(*loaded[stage.reads], source, fingerprint(config.data_dir, source.records), path)
+
+
+def restore(folder: Path, like: State) -> State:
     """The State that a stage is scored by and later stages start from."""
-    checkpoints = Checkpoints(directory / "checkpoints")
+    checkpoints = Checkpoints(folder / "checkpoints")
     step = checkpoints.best()
     if step is None:
-        raise ValueError(f"{directory} has no checkpoint; run train.py with this workdir first.")
+        raise ValueError(f"{folder} has no checkpoint; run train.py with this workdir first.")
     state = checkpoints.restore(step, like)
     checkpoints.close()
     return state
@@ -133,9 +153,9 @@ def read_config(workdir: str) -> ConfigDict:
     return ConfigDict(_tuples(json.loads(path.read_text())))
 
 
-def _check_order(stage: Stage, name: str, previous: dict) -> None:
+def _check_order(stage: Stage, name: str, done: dict) -> None:
     for needed in stage.needs:
-        if needed not in previous:
+        if needed not in done:
             raise ValueError(f'stage "{name}" needs "{needed}"; name it before "{name}" in config.recipe.')
 
 

@@ -34,7 +34,7 @@ def write(workdir: str, scored: Scored) -> Path:
     drawn = "(drawn)" in scored.scores["dataset"]
     facts = {
         "recipe": " → ".join(f"{name} ({config[name].steps:,} iterations)" for name in config.recipe),
-        "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {config.image_size[0]}×{config.image_size[1]}",
+        "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {'×'.join(map(str, config.image_size))}",
         "trained on": f"{config.train_split}; scored on identities never seen in training",
         "seed": str(config.seed),
         "scored": time.strftime("%Y-%m-%d %H:%M"),

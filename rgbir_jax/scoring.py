@@ -1,7 +1,7 @@
 """Scores a finished run: every stage of its recipe, and what it is to be compared with."""
 
+import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,10 +67,14 @@ def score(workdir: str, changes: dict | None = None) -> Scored:
     features = {"raw_pixels": raw_pixels(source, benchmark.rows)}
     *earlier, last = loaded
     stage, state = loaded[last]
-    features["untrained"] = _features(stage, _untrained(stage, state), source, benchmark, "untrained")
-    for name in earlier:
-        features[name] = _features(*loaded[name], source, benchmark, name)
-    features["trained"] = _features(stage, state, source, benchmark, last)
+
+    def extract(name: str, state: State, shown: str) -> np.ndarray:
+        inputs = recipe.read_by(loaded[name][0], loaded, source, config, workdir)
+        return extractor(loaded[name][0])(state, inputs, benchmark.rows, progress=shown)
+
+    features["untrained"] = extract(last, _untrained(stage, state), "untrained")
+    features |= {name: extract(name, loaded[name][1], name) for name in earlier}
+    features["trained"] = extract(last, state, last)
 
     scores = {"protocol": benchmark.protocol, "dataset": dataset_name(config)}
     scores["chance"] = benchmark.chance()
@@ -99,12 +103,7 @@ def dataset_name(config: ConfigDict) -> str:
 def _untrained(stage: Stage, state: State) -> State:
     """The same networks with fresh parameters."""
     params, batch_stats = initialise(jax.random.key(0, impl="rbg"), stage.networks)
-    return state.replace(step=jnp.int32(0), params=params, batch_stats=batch_stats)
-
-
-def _features(stage: Stage, state: State, source: Source, benchmark: Benchmark, name: str) -> np.ndarray:
-    extract: Callable = extractor(stage.features)
-    return extract(state, source, benchmark.rows, progress=name)
+    return dataclasses.replace(state, step=jnp.int32(0), params=params, batch_stats=batch_stats)
 
 
 def tables(scores: dict) -> str:

@@ -9,7 +9,7 @@ from configs import quickstart
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
-    """The quickstart's recipe, narrow and with a short ResNet: little is learnt, everything is computed, soon compiled."""
+    """The quickstart's recipe, narrow and with a short ResNet: all of it is computed and it is soon compiled."""
     config = quickstart.get_config(preset)
     config.batch.identities = 4
     for name in config.recipe:

@@ -95,7 +95,7 @@ class PreparedSource:
             .prefetch(2)
         )
         for step, image in zip(itertools.count(start), images.as_numpy_iterator(), strict=False):
-            yield batch(sampler, self.records, share(step), image)
+            yield batch(sampler, self.records, share(step), image=image.reshape(*shape, *image.shape[1:]))
 
     def _decode(self, place: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_bmp(tf.gather(self._stored, place), channels=3)

@@ -52,7 +52,7 @@ class ResidentSource:
         """Yields this process's share of batch `start` and of every one after it, without end."""
         for step in itertools.count(start):
             rows = process_share(sampler(step), process_index, process_count)
-            yield batch(sampler, self.records, rows, self.images(rows))
+            yield batch(sampler, self.records, rows, image=self.images(rows))
 
 
 def _decode_to(path: Path, dataset: str, root: Path, records: Records, image_size: tuple[int, int]) -> None:

@@ -78,20 +78,19 @@ def open_source(config: ConfigDict) -> Source:
     )
 
 
-def batch(sampler: IdentitySampler, records: Records, rows: np.ndarray, image: np.ndarray) -> Batch:
-    """A batch of the images of `rows` [identity, modality, shot], given in that order, flat or not."""
-    return {
-        "image": image.reshape(*rows.shape, *image.shape[-3:]),
+def batch(sampler: IdentitySampler, records: Records, rows: np.ndarray, **inputs: np.ndarray) -> Batch:
+    """A batch of `rows` [identity, modality, shot] with their labels and cameras beside their inputs by name."""
+    return inputs | {
         "label": sampler.label[rows[:, 0, 0]],
         "camera": records.camera[rows],
     }
 
 
-def fingerprint(root: Path, records: Records) -> str:
+def fingerprint(root: str | os.PathLike, records: Records) -> str:
     """Twelve hexadecimal digits that change when an image of the tree comes, goes or is written anew."""
     digest = hashlib.sha256()
     for path in records.path:
-        status = os.stat(root / path)
+        status = os.stat(Path(root) / path)
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:12]
 

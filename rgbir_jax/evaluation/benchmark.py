@@ -7,10 +7,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
+from rgbir_jax.data.embedded import EmbeddedSource
 from rgbir_jax.data.layouts import IR, RGB
 from rgbir_jax.data.source import Source
 from rgbir_jax.evaluation import protocols
 from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
 
@@ -31,7 +33,7 @@ class Benchmark:
         FileNotFoundError, ValueError: for an absent permutation file where the protocol needs one.
     """
 
-    def __init__(self, config: ConfigDict, source: Source, split: str = "test"):
+    def __init__(self, config: ConfigDict, source: Source | EmbeddedSource, split: str = "test"):
         self._market = config.dataset == "market1501"
         splits = ("query", "gallery") if self._market else (split,)
         self.rows = np.flatnonzero(np.isin(source.records.split, splits))
@@ -83,13 +85,15 @@ class Benchmark:
         return self.score(features / np.linalg.norm(features, axis=1, keepdims=True))
 
 
-def validator(config: ConfigDict, source: Source, features: Callable) -> Callable[[State], dict[str, float]] | None:
+def validator(
+    config: ConfigDict, source: Source | EmbeddedSource, stage: Stage
+) -> Callable[[State], dict[str, float]] | None:
     """Scores a State on the validation identities, where there are some that are not trained on.
 
     Args:
         config: with `train_split` "train".
-        source: of the dataset.
-        features: the stage's.
+        source: of the dataset, what the stage reads.
+        stage: whose features are scored.
 
     Returns:
         State -> `val/rank1` and `val/mAP` (all-search, single-shot); None where there is nothing to validate on.
@@ -97,7 +101,7 @@ def validator(config: ConfigDict, source: Source, features: Callable) -> Callabl
     if config.train_split != "train" or not np.any(source.records.split == "val"):
         return None
     benchmark = Benchmark(config, source, "val")
-    extract = extractor(features)
+    extract = extractor(stage)
 
     def validate(state: State) -> dict[str, float]:
         scores = benchmark.score(extract(state, source, benchmark.rows), settings=("all_single",))["all_single"]

@@ -1,49 +1,59 @@
-"""Retrieval features of many images: image and mirror image, on every device, in batches of one size."""
+"""Retrieval features of many images, on every device, in batches of one size."""
 
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from rgbir_jax.data import augment
-from rgbir_jax.data.source import Source
 from rgbir_jax.training import parallel
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
 
 
-def extractor(features: Callable[[PyTree, Array], Array], batch_size: int = 128) -> Callable:
+def extractor(stage: Stage, batch_size: int = 128) -> Callable:
     """Compiles a stage's `features` once, for any number of images.
 
     Args:
-        features: (state, normalised images [n, h, w, 3]) -> [n, dim].
+        stage: whose features.
         batch_size: images at a time over all devices; the last batch is padded to it.
 
     Returns:
-        (state, source, rows) -> unit vectors float32 [len(rows), dim]: f(x) + f(mirrored x), divided by its length
-        (rulings of the field: an image and its mirror image are the same person).
+        (state, source, rows) -> unit vectors float32 [len(rows), dim]. Of images they are f(x) + f(mirrored x),
+        divided by its length: an image and its mirror image show the same person. A stage that reads another gets
+        its inputs from `source.embeddings`, which have this behind them.
     """
 
-    def mirrored_and_summed(state, images):
+    def of_images(state, images, modality):
         x = augment.normalise(images)
-        both = features(state, jnp.concatenate([x, x[:, :, ::-1]]))
-        summed = both[: len(x)] + both[len(x) :]
-        return summed / jnp.maximum(jnp.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
+        both = stage.features(state, jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality]))
+        return unit(both[: len(x)] + both[len(x) :])
 
-    compiled = parallel.pmap_forward(mirrored_and_summed)
+    def of_embeddings(state, embeddings, modality):
+        return unit(stage.features(state, embeddings, modality))
+
+    compiled = parallel.pmap_forward(of_embeddings if stage.reads else of_images, arguments=3)
 
     def extract(
-        state: PyTree, source: Source, rows: Int[np.ndarray, "n"] | Sequence[int], progress: str = ""
+        state: State, source, rows: Int[np.ndarray, "n"] | Sequence[int], progress: str = ""
     ) -> Float[np.ndarray, "n dim"]:
         rows = np.asarray(rows)
+        read = source.embeddings if stage.reads else source.images
         state = parallel.replicate(state)
         size = parallel.round_up(min(batch_size, len(rows)))
         found = []
         for start in tqdm(range(0, len(rows), size), desc=progress, disable=not progress, unit="batch", leave=False):
-            images = source.images(rows[start : start + size])
-            padded = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), np.uint8)])
-            result = compiled(state, parallel.shard(padded))
-            found.append(np.asarray(result).reshape(size, -1)[: len(images)])
+            chosen = rows[start : start + size]
+            padded = np.resize(chosen, size)  # repeats the rows that there are
+            result = compiled(state, parallel.shard(read(padded)), parallel.shard(source.records.modality[padded]))
+            found.append(np.asarray(result).reshape(size, -1)[: len(chosen)])
         return np.concatenate(found)
 
     return extract
+
+
+def unit(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+    """Each row divided by its length."""
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)

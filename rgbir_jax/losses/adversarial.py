@@ -40,7 +40,7 @@ def discriminator_loss(real: Maps, fake: Maps, kind: str) -> Float[Array, ""]:
         ValueError: for another kind.
     """
     loss, _ = _game(kind)
-    return sum(loss(r, True) + loss(f, False) for r, f in zip(real, fake, strict=True))
+    return jnp.sum(jnp.stack([loss(r, True) + loss(f, False) for r, f in zip(real, fake, strict=True)]))
 
 
 def generator_loss(fake: Maps, kind: str) -> Float[Array, ""]:
@@ -49,7 +49,7 @@ def generator_loss(fake: Maps, kind: str) -> Float[Array, ""]:
     Args and errors as `discriminator_loss`; "lsgan" counts twice.
     """
     loss, factor = _game(kind)
-    return factor * sum(loss(f, True) for f in fake)
+    return factor * jnp.sum(jnp.stack([loss(f, True) for f in fake]))
 
 
 def r1_penalty(

@@ -119,7 +119,7 @@ def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
 
 def halve(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
     """3x3 average pooling with stride 2; the border's averages are over the pixels that exist."""
-    return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)
+    return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)  # pyright: ignore[reportArgumentType] (flax names one form)
 
 
 def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n parts c"]:

@@ -42,7 +42,7 @@ class ResNet50(nn.Module):
         )
         x = conv(self.width, (7, 7), 2, padding=3, name="conv1")(x.astype(self.dtype))
         x = nn.relu(norm(name="bn1")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for stage, (blocks, stride) in enumerate(zip(self.blocks, STRIDES, strict=True)):
             features = self.width * 2**stage
             for block in range(blocks):

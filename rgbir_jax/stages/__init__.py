@@ -2,10 +2,16 @@
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.stages import classifier, image
+from rgbir_jax.stages import classifier, embedding, image, two_stream
 from rgbir_jax.training.stage import Stage
 
-_BUILDERS = {"classifier": classifier.build, "image": image.build}
+_BUILDERS = {
+    "classifier": classifier.build,
+    "image": image.build,
+    "two_stream": two_stream.build,
+    "embedding_classifier": embedding.build_classifier,
+    "embedding": embedding.build,
+}
 
 
 def build(config: ConfigDict, name: str, classes: int) -> Stage:

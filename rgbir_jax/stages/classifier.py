@@ -1,4 +1,4 @@
-"""Stage `classifier`: the baseline CNN trained with identification loss on RGB and IR, teacher of L_dis (section 3.4)."""
+"""Stage `classifier`: the baseline CNN trained with identification loss on RGB and IR, L_dis' teacher (section 3.4)."""
 
 from dataclasses import dataclass
 
@@ -65,6 +65,7 @@ class ClassifierTraining:
         params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
         return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), metrics
 
-    def features(self, state, images):
-        """The bottleneck after BatchNorm."""
+    def features(self, state, images, modality):
+        """The bottleneck after BatchNorm, one network for both modalities."""
+        del modality
         return self.recogniser(state.params, state.batch_stats, images).features

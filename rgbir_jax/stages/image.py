@@ -25,7 +25,7 @@ from rgbir_jax.stages.weights import weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.optimizers import Optimizers, Schedule
 from rgbir_jax.training.stage import Stage
-from rgbir_jax.training.state import Network, State, initialise
+from rgbir_jax.training.state import Network, State, call, initialise
 
 Images = Float[Array, "n height width 3"]
 
@@ -169,7 +169,7 @@ class ImageSystem:
         a_1, a_positive = (a[:, :, shot].reshape(-1, *a.shape[3:]) for shot in (0, 1))
         x_1 = view.clean[:, :, 0].reshape(-1, *view.clean.shape[3:])
         y_1 = view.label[:, :, 0].reshape(-1)
-        s_1 = self.E_s.apply({"params": params["E_s"]}, grey(x_1))
+        s_1 = call(self.E_s, params["E_s"], grey(x_1))
 
         everyone, labels = parallel.gather(a_1), parallel.gather(y_1)
         modalities = view.label.shape[1]
@@ -177,9 +177,7 @@ class ImageSystem:
         mine = lender[parallel.positions(len(y_1))]
         a_2, y_2 = everyone[mine], labels[mine]
 
-        images = self.G.apply(
-            {"params": params["G"]}, jnp.concatenate([s_1, s_1, s_1]), jnp.concatenate([a_1, a_positive, a_2])
-        )
+        images = call(self.G, params["G"], jnp.concatenate([s_1, s_1, s_1]), jnp.concatenate([a_1, a_positive, a_2]))
         x_same, x_cross, x_swap = jnp.split(images, 3)
         return Generated(
             x_1, s_1, x_same, x_cross, x_swap, a_2, y_2, y_1, real, flatten(view.label), batch_stats, lender
@@ -191,7 +189,7 @@ class ImageSystem:
         """D's side of the game: L_adv_D, and R1 where it has a weight."""
 
         def D(x):
-            return self.D.apply({"params": params["D"]}, x)
+            return call(self.D, params["D"], x)
 
         terms = {}
         if "L_adv_D" in self.weights:
@@ -235,20 +233,22 @@ class ImageSystem:
                 # Either E_s learns from the image, or the image learns through a fixed E_s.
                 coin = jax.random.bernoulli(coin_key).astype(jnp.float32)
                 params_E_s, x_swap = only_if(coin, params_E_s), only_if(1 - coin, x_swap)
-            terms["L_code_s"] = l1(made.s_1, self.E_s.apply({"params": params_E_s}, grey(x_swap)))
+            terms["L_code_s"] = l1(made.s_1, call(self.E_s, params_E_s, grey(x_swap)))
         swapped = E_a(stop_gradient(params) if self.config.freeze_appearance else params, made.x_swap)
         if "L_code_a" in self.weights:
             terms["L_code_a"] = l1(stop_gradient(made.a_2), swapped.code)
         if "L_id_recon" in self.weights:
             terms["L_id_recon"] = identity.cross_entropy(swapped.logits["head"], made.y_2)
         if "L_adv_G" in self.weights:
-            judged = self.D.apply({"params": params_D}, made.x_swap)
+            judged = call(self.D, params_D, made.x_swap)
             terms["L_adv_G"] = adversarial.generator_loss(judged, self.config.adversarial)
         if "L_cycle" in self.weights:
             terms["L_cycle"] = l1(made.x_1, self.cycle(params, made, swapped.code))
 
         # The teacher's opinion of the swapped images trains E_a alone (section 3.4).
         if "L_dis" in self.weights:
+            assert self.teacher is not None
+            assert teacher is not None
             fixed = stop_gradient(made.x_swap)
             p = E_a(params, fixed).logits["head"]
             q = stop_gradient(self.teacher(teacher["params"], teacher["batch_stats"], fixed).logits["head"])
@@ -257,14 +257,14 @@ class ImageSystem:
         return terms
 
     def cycle(self, params: dict, made: Generated, a_swap: Float[Array, "n 4 channels"]) -> Images:
-        """x_1 made from swapped images alone: the structure of x_1^2 and the appearance of the image that a_1 went to."""
+        """x_1 made of swapped images alone: the structure of x_1^2 and the appearance of the image that got a_1."""
         borrower = jnp.argsort(made.lender)[parallel.positions(len(made.x_1))]
-        s = self.E_s.apply({"params": params["E_s"]}, grey(made.x_swap))
-        return self.G.apply({"params": params["G"]}, s, parallel.gather(a_swap)[borrower])
+        s = call(self.E_s, params["E_s"], grey(made.x_swap))
+        return call(self.G, params["G"], s, parallel.gather(a_swap)[borrower])
 
     def total(self, terms: dict[str, Array], step: Array) -> Array:
         """The weighted sum of the given terms at an iteration; over all terms it is L_total."""
-        return sum((self.weights[term](step) * value for term, value in terms.items()), start=jnp.float32(0))
+        return sum((self.weights[term](step) * value for term, value in terms.items()), start=jnp.zeros(()))
 
     # ---------------------------------------------------------------- section 4.2, an iteration
 
@@ -302,8 +302,9 @@ class ImageSystem:
 
     # ---------------------------------------------------------------- what the trained system gives
 
-    def features(self, state, images):
-        """phi(x): E_a's bottleneck after BatchNorm."""
+    def features(self, state, images, modality):
+        """phi(x): E_a's bottleneck after BatchNorm, one network for both modalities."""
+        del modality
         return self.E_a(state.params, state.batch_stats, images).features
 
     def pictures(self, state, images):
@@ -318,11 +319,11 @@ class ImageSystem:
             structure, from its own appearance to the next image's; `between_structures`: the reverse.
         """
         a = self.E_a(state.params, state.batch_stats, images).code
-        s = self.E_s.apply({"params": state.params["E_s"]}, grey(images))
+        s = call(self.E_s, state.params["E_s"], grey(images))
         mix = jnp.linspace(0, 1, 7)
 
         def G(s, a):
-            return self.G.apply({"params": state.params["G"]}, s, a)
+            return call(self.G, state.params["G"], s, a)
 
         def between(codes):
             """[n, 7, ...]: from each code to the next one."""

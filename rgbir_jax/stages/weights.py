@@ -22,7 +22,7 @@ def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dic
         raise ValueError(f"ramp.terms names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
 
     def schedule(term: str, final: float) -> Schedule:
-        if term not in late:
+        if ramp is None or term not in late:
             return optax.constant_schedule(final)
         return optax.linear_schedule(0.0, final, max(round(final / ramp.slope), 1), transition_begin=ramp.start)
 

@@ -1,0 +1,1 @@
+"""How anything is trained; no stage is known by name here."""

@@ -55,7 +55,7 @@ class Checkpoints:
 
     def meta(self, step: int) -> dict:
         """What was noted beside the state."""
-        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
     def restore(self, step: int, like: State) -> State:
         """The state after `step` iterations.
@@ -76,7 +76,7 @@ class Checkpoints:
                 )
         local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
-        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
+        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
 
     def wait(self) -> None:
         """Returns when everything is on disk."""

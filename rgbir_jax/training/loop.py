@@ -107,7 +107,7 @@ class _Clock:
     """Images per second since the last reading; starts after the first iteration, which compiles."""
 
     def __init__(self, step: int, batch: dict):
-        self.images = math.prod(batch["image"].shape[:-3])
+        self.images = batch["camera"].size
         self.step, self.time, self.last = step, time.perf_counter(), {}
 
     def rate(self, step: int) -> dict[str, float]:

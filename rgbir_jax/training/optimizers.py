@@ -1,14 +1,13 @@
 """Optimisers by group of networks: each parameter belongs to exactly one, or start-up fails by name."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-import jax
 import optax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-Schedule = Callable[[jax.typing.ArrayLike], jax.typing.ArrayLike]
+Schedule = Callable[[Any], Any]  # iteration -> value
 
 
 class Group(NamedTuple):
@@ -26,7 +25,7 @@ def learning_rate(config: ConfigDict, decay: ConfigDict) -> Schedule:
         config: `learning_rate` (peak).
         decay: `at` (iterations of the drops), `factor` (of each drop), `warmup` (iterations; 0 for none).
     """
-    drops = optax.piecewise_constant_schedule(config.learning_rate, dict.fromkeys(decay.at, decay.factor))
+    drops = optax.piecewise_constant_schedule(config.learning_rate, {step: decay.factor for step in decay.at})
     if not decay.warmup:
         return drops
     return lambda step: drops(step) * optax.linear_schedule(0.0, 1.0, decay.warmup)(step + 1)
@@ -102,7 +101,7 @@ class Optimizers:
             if gradients.keys() >= set(group.networks):
                 own = _pick(params, group)
                 updates, opt_state[name] = group.optimizer.update(_pick(gradients, group), opt_state[name], own)
-                params |= optax.apply_updates(own, updates)
+                params.update(cast(dict, optax.apply_updates(own, updates)))
         return params, opt_state
 
     @property

@@ -32,9 +32,14 @@ def pmap(step: Callable, arguments: int = 3) -> Callable:
     return jax.pmap(step, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0)
 
 
-def pmap_forward(function: Callable) -> Callable:
-    """Compiles `function(state, images)` with the images and the result split over the devices, nothing donated."""
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+def pmap_forward(function: Callable, arguments: int = 2) -> Callable:
+    """Compiles `function(state, *inputs)` with the inputs and the result split over the devices, nothing donated.
+
+    Args:
+        function: takes `arguments` arguments; the first is replicated.
+        arguments: how many arguments `function` takes.
+    """
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, *[0] * (arguments - 1)), out_axes=0)
 
 
 def replicate(tree: PyTree) -> PyTree:

@@ -1,7 +1,7 @@
 """What the loop, the checkpoints and the evaluation know of anything that is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rgbir_jax.training.optimizers import Group, Schedule
 from rgbir_jax.training.state import Network
@@ -13,15 +13,18 @@ class Stage:
 
     Attributes:
         init: (key, previous) -> State; `previous` has the final States of earlier stages of the recipe, by name.
-        train_step: (State, batch, key) -> (State, metrics); runs on every device inside the axis `parallel.AXIS` on that
-            device's identities. `key` is the run's; the step folds its number in. Metrics are scalars by symbol.
-        features: (State, images [n, h, w, 3] normalised float32) -> retrieval features [n, dim] float32.
+        train_step: (State, batch, key) -> (State, metrics); runs on every device, inside the axis `parallel.AXIS`, on
+            that device's identities. `key` is the run's; the step folds its number in. Metrics are scalars by symbol.
+        features: (State, images [n, h, w, 3] normalised float32, modality int32 [n]) -> retrieval features [n, dim]
+            float32. A stage that `reads` another gets that one's features [n, dim] for images.
         pictures: (State, images [n, h, w, 3] normalised, n even: RGB first, then as many IR) -> grids of normalised
             images [rows, columns, h, w, 3] by name; empty where the stage draws nothing.
         networks: the trained networks by name.
         groups: the optimiser groups by name.
         schedules: what is logged by the step alone: learning rates and weights.
-        needs: names of the earlier stages that `init` reads.
+        needs: names of the earlier stages that `init` takes something from.
+        reads: name of the earlier stage whose features this one learns from, in `batch["embedding"]` float32
+            [identity, modality, shot, dim], where other stages have images; empty for none.
     """
 
     init: Callable
@@ -31,4 +34,5 @@ class Stage:
     networks: dict[str, Network]
     groups: dict[str, Group]
     schedules: dict[str, Schedule]
-    needs: tuple[str, ...] = field(default=())
+    needs: tuple[str, ...] = ()
+    reads: str = ""

@@ -33,6 +33,11 @@ class State:
         return variables(self.params, self.batch_stats, network)
 
 
+def call(module: nn.Module, params: PyTree, *inputs: PyTree) -> Any:
+    """The output of a network that has parameters and nothing else."""
+    return module.apply({"params": params}, *inputs)
+
+
 def variables(params: dict, batch_stats: dict, network: str) -> dict[str, PyTree]:
     """Joins a network's parameters and, where it has any, its running statistics."""
     joined = {"params": params[network]}
@@ -55,7 +60,7 @@ class Network:
     inputs: tuple
     options: dict[str, Any] = field(default_factory=dict)
 
-    def init(self, key: Array) -> dict[str, PyTree]:
+    def init(self, key: Array) -> Any:
         """Fresh variables."""
         inputs = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), self.inputs)
         return self.module.init(key, *inputs, **self.options)

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -65,8 +66,12 @@ def write(
         style.save(shown.figure, path)
         pictures.append((shown, base64.b64encode(path.read_bytes()).decode()))
     environment = Environment(
-        loader=PackageLoader("rgbir_jax.visualize", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
+        loader=PackageLoader("rgbir_jax.visualize", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     page = environment.get_template("report.html.j2").render(
         title=title, facts=facts, notes=notes, protocol=scores["protocol"], tables=_tables(scores), pictures=pictures
     )
@@ -75,7 +80,7 @@ def write(
     return path
 
 
-def _tables(scores: Mapping) -> dict[str, list[tuple[str, dict]]]:
+def _tables(scores: Mapping[str, Any]) -> dict[str, list[tuple[str, dict]]]:
     """Rows (system, scores) by the name of the setting."""
     systems = {system: found for system, found in scores.items() if isinstance(found, Mapping)}
     settings = next(iter(systems.values()))

@@ -1,13 +1,20 @@
 """How every figure looks: colours that differ without colour vision too, and sizes that print well."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 RIGHT, WRONG, PLAIN = "#1a7f37", "#b3261e", "#555555"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c564b", "#444444", "#999933")
-_RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+_RC: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, list]:

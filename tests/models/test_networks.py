@@ -16,24 +16,7 @@ from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.structure_encoder import StructureEncoder
 from tests.models import numpy_layers as by_hand
-
-RNG = np.random.default_rng(0)
-KEY = jax.random.key(0)
-
-
-def drawn(*shape):
-    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
-
-
-def drawn_like(module, *inputs, **mode):
-    """Variables of a module, drawn by NumPy: no bias is 0, no gain is 1, and no initialiser has to be compiled."""
-    shapes = jax.eval_shape(lambda *inputs: module.init(KEY, *inputs, **mode), *inputs)
-
-    def draw(path, leaf):
-        values = RNG.normal(size=leaf.shape) / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
-        return np.asarray(1 + np.abs(values) if path[-1].key == "var" else values, np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+from tests.models.drawn import KEY, drawn, drawn_like
 
 
 def test_structure_encoder_with_its_dilated_branches():

@@ -27,5 +27,5 @@ def test_a_zero_weight_removes_the_term():
 
 def test_a_ramp_of_an_unknown_term_is_named():
     ramp = ConfigDict({"terms": ("L_coed",), "start": 0, "slope": 1.0})
-    with pytest.raises(ValueError, match="ramp.terms names L_coed; the terms are L_dis"):
+    with pytest.raises(ValueError, match=r"ramp\.terms names L_coed; the terms are L_dis"):
         weight_schedules(ConfigDict({"L_dis": 1.0}), ramp)

@@ -107,7 +107,7 @@ def test_nan_stops_before_a_checkpoint_is_spoilt(tmp_path):
             step = int(batch["image"].flat[0])
             yield {"image": batch["image"].astype(np.float32) * (np.nan if step >= 5 else 1)}
 
-    with pytest.raises(FloatingPointError, match="L_total is not a finite number at iteration .* of iteration 4"):
+    with pytest.raises(FloatingPointError, match=r"L_total is not a finite number at iteration .* of iteration 4"):
         _fit(tmp_path, batches=poisoned)
     assert np.isfinite(_saved(tmp_path, 4))
 

@@ -1,0 +1,45 @@
+"""Features of a whole dataset, extracted once and kept beside the stage that they are of."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rgbir_jax.data.embedded import EmbeddedSource
+from rgbir_jax.data.source import Source
+from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
+
+
+def embed(stage: Stage, state: State, source: Source, data: str, path: Path) -> EmbeddedSource:
+    """The dataset with a stage's features in place of its images.
+
+    Args:
+        stage: whose features.
+        state: that they are computed with.
+        source: of the images.
+        data: fingerprint of the images, `data.source.fingerprint`.
+        path: .npz file to keep them in. It is read where its fingerprint is that of this state and these images, and
+            written anew otherwise.
+    """
+    fingerprint = _fingerprint(state, source, data)
+    if path.is_file():
+        with np.load(path) as kept:
+            if str(kept["fingerprint"]) == fingerprint:
+                return EmbeddedSource(source.records, kept["vectors"])
+    rows = np.arange(len(source.records))
+    vectors = extractor(stage)(state, source, rows, progress=f"embeddings of {path.parent.name}")
+    unfinished = path.with_suffix(f".{os.getpid()}.npz")
+    np.savez(unfinished, vectors=vectors, fingerprint=fingerprint)
+    unfinished.replace(path)
+    return EmbeddedSource(source.records, vectors)
+
+
+def _fingerprint(state: State, source: Source, data: str) -> str:
+    digest = hashlib.sha256(f"{data} {source.image_size}".encode())
+    for leaf in jax.tree.leaves(jax.device_get((state.params, state.batch_stats))):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
