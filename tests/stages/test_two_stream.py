@@ -1,0 +1,208 @@
+"""M_bdtr: its terms, their gradients, which stream sees what, and the same result on any number of devices."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sysu_two_stream
+from rgbir_jax import stages
+from rgbir_jax.stages.two_stream import TwoStream
+from rgbir_jax.training import parallel
+from tests.tiny import drawn_batch
+
+CLASSES = 4
+KEY = jax.random.key(0)
+
+
+def tiny_config(preset: str = "bdtr"):
+    config = sysu_two_stream.get_config(preset)
+    config.dtype = "float32"
+    config.image_size = (32, 16)
+    config.batch.identities = 4
+    config.augment.pad = 2
+    config.two_stream.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.two_stream.networks.head.update({"bottleneck": 8})
+    for group in config.two_stream.optimizers:
+        config.two_stream.optimizers[group].learning_rate = 0.02
+    return config
+
+
+@cache
+def system(preset: str = "bdtr"):
+    """(config, TwoStream, state, batch)."""
+    config = tiny_config(preset)
+    config.two_stream.weights.L_id = 0.7
+    built = TwoStream.build(config, config.two_stream, CLASSES)
+    return config, built, jax.jit(built.init)(KEY, {}), drawn_batch(config)
+
+
+def on_devices(function):
+    """Compiles a function of (state, batch, key) for batches [device, ...]; it gives a result a device."""
+    return jax.jit(jax.vmap(function, (None, 0, None), axis_name=parallel.AXIS))
+
+
+@cache
+def train_step(preset: str = "bdtr"):
+    return on_devices(system(preset)[1].train_step)
+
+
+def split(batch, devices: int):
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+
+
+def first(tree):
+    return jax.tree.map(lambda x: x[0], tree)
+
+
+@cache
+def looked_into():
+    """(terms, embeddings, logits, gradients by term) of the batch."""
+    _, built, state, batch = system()
+
+    def look(state, batch, key):
+        x = batch["image"].astype(jnp.float32) / 128 - 1
+        label = jnp.broadcast_to(batch["label"][:, None, None], x.shape[:3])
+
+        def terms(params):
+            embedding, logits, _ = built.forward(params, state.batch_stats, x, key)
+            found = built.terms(embedding, logits, label)
+            return found, (found, embedding, logits)
+
+        gradients, found = jax.jacrev(terms, has_aux=True)(state.params)
+        return *found, gradients
+
+    return first(on_devices(look)(state, split(batch, 1), KEY))
+
+
+def test_terms_by_hand():
+    found, embedding, logits, _ = looked_into()
+    assert set(found) == {"L_id", "L_rank"}
+    log_p = np.asarray(logits, float)
+    log_p = log_p - np.log(np.exp(log_p).sum(-1, keepdims=True))
+    by_hand = [-log_p[i, modality, shot, i] for i, modality, shot in np.ndindex(4, 2, 2)]
+    assert found["L_id"] == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+    x = np.asarray(embedding, float)
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    by_hand = 0.0
+    for i, modality, shot in np.ndindex(4, 2, 2):
+        anchor, positive = x[i, modality, shot], x[i, 1 - modality, shot]
+        negatives = [x[j, 1 - modality, k] for j, k in np.ndindex(4, 2) if j != i]
+        h = min(negatives, key=lambda negative: np.linalg.norm(anchor - negative))
+        cross = max(0, 0.5 + np.linalg.norm(anchor - positive) - np.linalg.norm(anchor - h))
+        by_hand += (cross + 0.1 * max(0, 0.1 - np.linalg.norm(h - positive))) / 8
+    assert found["L_rank"] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_each_term_reaches_the_networks_it_should_and_no_other():
+    _, _, _, gradients = looked_into()
+    reached = {
+        term: {
+            f"{network}/{module}"
+            for network, modules in tree.items()
+            for module, leaves in modules.items()
+            if any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(leaves))
+        }
+        for term, tree in gradients.items()
+    }
+    below = {"rgb/trunk", "ir/trunk", "head/bottleneck_layer", "head/norm"}
+    assert reached == {"L_id": below | {"head/classifier"}, "L_rank": below}
+
+
+def test_l_total_is_the_weighted_sum_of_the_terms():
+    _, _, state, batch = system()
+    after, metrics = first(train_step()(state, split(batch, 1), KEY))
+    assert set(metrics) == {"L_id", "L_rank", "L_total", "accuracy"}
+    assert metrics["L_total"] == pytest.approx(0.7 * float(metrics["L_id"]) + float(metrics["L_rank"]), rel=1e-5)
+    assert after.step == 1
+
+
+def test_the_baseline_is_the_same_network_without_the_ranking_loss():
+    config, _, state, batch = system("baseline")
+    _, metrics = jax.eval_shape(train_step("baseline"), state, split(batch, 1), KEY)
+    assert set(metrics) == {"L_id", "L_total", "accuracy"}
+    config.two_stream.weights.L_rank = 1.0
+    assert config == system()[0]
+
+
+def test_one_device_and_four_agree():
+    """With one identity a device, every negative is on another one."""
+    _, _, state, batch = system()
+    one, four = (train_step()(state, split(batch, devices), KEY) for devices in (1, 4))
+    for replicas in jax.tree.leaves(four):
+        np.testing.assert_array_equal(replicas, np.broadcast_to(replicas[:1], replicas.shape))
+    moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), first(one)[0].params, state.params)
+    assert min(jax.tree.leaves(moved)) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), first(four), first(one))
+
+
+def test_each_stream_s_statistics_come_from_its_own_modality():
+    _, _, state, batch = system()
+    other = batch | {"image": batch["image"].at[:, 1].set(255 - batch["image"][:, 1])}
+    before, after = (first(train_step()(state, split(seen, 1), KEY))[0].batch_stats for seen in (batch, other))
+    same = {
+        name: all(map(np.array_equal, jax.tree.leaves(before[name]), jax.tree.leaves(after[name]))) for name in before
+    }
+    assert same == {"rgb": True, "ir": False, "head": False}
+
+
+def test_features_come_from_each_image_s_own_stream():
+    _, built, state, _ = system()
+    x = jax.random.normal(KEY, (6, 32, 16, 3))
+    features = jax.jit(built.features)
+    rgb, ir = (features(state, x, jnp.full(6, modality, jnp.int32)) for modality in (0, 1))
+    assert rgb.shape == (6, 8)
+    assert np.all(np.abs(rgb - ir).max(1) > 1e-3)
+    for modality in ([0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 0]):
+        expected = np.where(np.array(modality)[:, None] == 0, rgb, ir)
+        np.testing.assert_allclose(features(state, x, jnp.asarray(modality, jnp.int32)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_tiny_batch_can_be_overfitted():
+    config = tiny_config()
+    config.augment.update({"pad": 0, "erase": {"probability": 0.0, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}})
+    for group in config.two_stream.optimizers:
+        config.two_stream.optimizers[group].update({"kind": "adam", "learning_rate": 1e-2, "b1": 0.9, "b2": 0.999})
+    stage = stages.build(config, "two_stream", CLASSES)
+    state = parallel.replicate(jax.device_get(jax.jit(stage.init)(KEY, {})))
+    batch = drawn_batch(config)
+    step, parts = parallel.pmap(stage.train_step), parallel.shard(jax.device_get(batch))
+    history = []
+    for _ in range(60):
+        state, metrics = step(state, parts, KEY)
+        history.append(jax.device_get(metrics))
+    assert history[0]["L_rank"] > 0.5
+    assert history[-1]["L_rank"] < 0.05
+    assert history[-1]["L_id"] < 0.1 * history[0]["L_id"]
+    assert history[-1]["accuracy"] == 1
+
+
+def test_the_full_size_step_fits_together():
+    config = sysu_two_stream.get_config()
+    stage = stages.build(config, "two_stream", 395)
+    state = jax.eval_shape(stage.init, KEY, {})
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), jax.eval_shape(lambda: drawn_batch(config))
+    )
+    after, metrics = jax.eval_shape(parallel.pmap(stage.train_step), state, batch, KEY)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
+    assert sum(leaf.size for leaf in jax.tree.leaves(after.params)) == 48_268_811
+    images, modality = jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
+    features = jax.eval_shape(stage.features, after, images, modality)
+    assert (features.shape, features.dtype) == ((5, 512), jnp.float32)
+
+
+def test_one_modality_is_refused():
+    config = tiny_config()
+    config.modalities = (0,)
+    with pytest.raises(ValueError, match=r"set config.modalities = \(0, 1\)"):
+        stages.build(config, "two_stream", CLASSES)
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(ValueError, match='"agw" is unknown; choose one of bdtr, baseline'):
+        sysu_two_stream.get_config("agw")
