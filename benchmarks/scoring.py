@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from rgbir_jax.data.sysu_lists import TRIALS
 from rgbir_jax.evaluation import metrics, protocols
 
 LARGE = flags.DEFINE_bool("large", False, "100,000 probes x 1,000,000 gallery features.")
@@ -109,7 +110,7 @@ def plain_loop(features, person_id, camera, index, permutations):
     row_of = {image: row for row, image in enumerate(zip(person_id, camera, index, strict=True))}
     for name, setting in protocols.SETTINGS.items():
         cmcs, maps, inps = [], [], []
-        for trial in range(protocols.TRIALS):
+        for trial in range(TRIALS):
             gallery = np.array(
                 [
                     row_of[person, cam, number]
@@ -151,7 +152,7 @@ def sysu_sized():
             person_id += [person] * len(share)
             camera += [cam] * len(share)
             index += range(1, len(share) + 1)
-            draws = [generator.permutation(len(share)) + 1 for _ in range(protocols.TRIALS)]
+            draws = [generator.permutation(len(share)) + 1 for _ in range(TRIALS)]
             permutations[cam, person] = np.array(draws)
     person_id, camera, index = (np.array(column) for column in (person_id, camera, index))
     centres = generator.normal(size=(97, SIZE))

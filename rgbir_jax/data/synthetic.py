@@ -30,7 +30,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rgbir_jax.data.drawing import MARKET_CAMERAS, SYSU_CAMERAS, Camera, Identity, Pose, draw
-from rgbir_jax.evaluation.protocols import TRIALS, read_ids, read_permutations
+from rgbir_jax.data.sysu_lists import TRIALS, read_ids, read_permutations
 
 # Independent streams of one seed.
 _IDENTITY, _POSE, _PLAN, _PERMUTATION = range(4)

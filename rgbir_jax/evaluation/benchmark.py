@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
+from rgbir_jax.data import sysu_lists
 from rgbir_jax.data.embedded import EmbeddedSource
 from rgbir_jax.data.layouts import IR, RGB
 from rgbir_jax.data.source import Source
@@ -20,7 +21,7 @@ class Benchmark:
     """Scores features of a split under the protocol that the config names.
 
     Args:
-        config: `dataset`, `data_dir`, `protocol`, `rand_perm` (empty: rand_perm_cam.mat in data_dir).
+        config: `dataset`, `data_dir`, `protocol`, `rand_perm` (empty: rand_perm_cam.mat in data_dir or its exp).
         source: of that dataset.
         split: "test", or "val" for choosing between checkpoints. Market-1501 has its queries and gallery for "test".
 
@@ -41,8 +42,7 @@ class Benchmark:
         self.protocol = "single_query" if self._market else config.protocol
         self._permutations = None
         if not self._market and config.protocol != "agw":
-            path = config.rand_perm or Path(config.data_dir) / "rand_perm_cam.mat"
-            self._permutations = protocols.read_permutations(path)
+            self._permutations = sysu_lists.read_permutations(config.rand_perm or _permutation_file(config.data_dir))
 
     def score(self, features: Float[np.ndarray, "n d"], **chosen) -> dict[str, dict]:
         """Scores by setting.
@@ -108,3 +108,9 @@ def validator(
         return {"val/rank1": scores["cmc"][0], "val/mAP": scores["mAP"]}
 
     return validate
+
+
+def _permutation_file(data_dir: str) -> Path:
+    """Releases differ in where they have it."""
+    path = Path(data_dir) / "rand_perm_cam.mat"
+    return path if path.is_file() else Path(data_dir) / "exp" / "rand_perm_cam.mat"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from rgbir_jax.data import sysu_lists
 from rgbir_jax.evaluation import protocols, scores
 
 # What each array may be called.
@@ -90,8 +91,8 @@ def score_feature_file(
         file.camera,
         file.index,
         protocol=protocol,
-        test_ids=None if test_ids is None else protocols.read_ids(test_ids),
-        permutations=None if rand_perm is None else protocols.read_permutations(rand_perm),
+        test_ids=None if test_ids is None else sysu_lists.read_ids(test_ids),
+        permutations=None if rand_perm is None else sysu_lists.read_permutations(rand_perm),
     )
     if json_out is not None:
         Path(json_out).write_text(json.dumps({"protocol": protocol} | scored, indent=1) + "\n")

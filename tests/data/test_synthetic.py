@@ -19,7 +19,7 @@ from scipy.spatial.distance import cdist
 from rgbir_jax.data import synthetic
 from rgbir_jax.data.drawing import draw
 from rgbir_jax.data.layouts import read_market1501, read_sysu_mm01
-from rgbir_jax.evaluation.protocols import read_ids, read_permutations
+from rgbir_jax.data.sysu_lists import read_ids, read_permutations
 
 SMALL = ["--train", "4", "--val", "2", "--test", "3", "--images", "3", "--size", "48", "24", "--seed", "7"]
 

@@ -4,7 +4,6 @@ import random
 
 import numpy as np
 import pytest
-import scipy.io
 
 from rgbir_jax.evaluation import protocols
 
@@ -159,70 +158,3 @@ def test_market_hides_junk_and_the_query_s_own_camera():
     assert score["cmc"][:2] == [0, 1]
     assert score["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2)
     assert score["mINP"] == pytest.approx(2 / 4)
-
-
-def write_permutations(path, permutations, **changed):
-    cells = np.empty((6, 1), object)
-    for camera in range(1, 7):
-        cells[camera - 1, 0] = np.empty((PEOPLE, 1), object)
-        for person in range(1, PEOPLE + 1):
-            cells[camera - 1, 0][person - 1, 0] = permutations.get((camera, person), np.zeros((10, 0)))
-    scipy.io.savemat(path, {"rand_perm_cam": cells} | changed)
-
-
-def test_permutations_round_trip(tmp_path, dataset):
-    permutations = dataset[1]
-    write_permutations(tmp_path / "rand_perm_cam.mat", permutations)
-    read = protocols.read_permutations(tmp_path / "rand_perm_cam.mat")
-    assert read.keys() == permutations.keys()
-    for key, draws in permutations.items():
-        np.testing.assert_array_equal(read[key], draws)
-
-
-def test_permutations_of_one_image_are_read(tmp_path):
-    write_permutations(tmp_path / "p.mat", {(4, 2): np.ones((10, 1))})
-    assert protocols.read_permutations(tmp_path / "p.mat")[4, 2].shape == (10, 1)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"id": np.arange(3)}, "with the variable rand_perm_cam"),
-        ({"rand_perm_cam": "text"}, r"not laid out as rand_perm_cam\.mat"),
-        ({"rand_perm_cam": np.arange(6)}, "does not hold 10 permutations"),
-    ],
-)
-def test_other_files_are_refused(tmp_path, content, message):
-    scipy.io.savemat(tmp_path / "p.mat", content)
-    with pytest.raises(ValueError, match=message):
-        protocols.read_permutations(tmp_path / "p.mat")
-
-
-@pytest.mark.parametrize("draws", [np.ones((3, 1)), np.full((10, 2), 2), np.zeros((10, 1))])
-def test_incomplete_permutations_are_refused(tmp_path, draws):
-    write_permutations(tmp_path / "p.mat", {(4, 2): draws})
-    with pytest.raises(ValueError, match="does not hold 10 permutations"):
-        protocols.read_permutations(tmp_path / "p.mat")
-
-
-def test_absent_permutation_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"exp/rand_perm_cam\.mat"):
-        protocols.read_permutations(tmp_path / "p.mat")
-
-
-def test_ids_from_text_and_matlab(tmp_path):
-    (tmp_path / "test_id.txt").write_text("6,10,17\n")
-    scipy.io.savemat(tmp_path / "test_id.mat", {"id": np.array([[6, 10, 17]], np.uint16)})
-    for name in ("test_id.txt", "test_id.mat"):
-        assert protocols.read_ids(tmp_path / name).tolist() == [6, 10, 17]
-
-
-def test_ids_from_something_else(tmp_path):
-    (tmp_path / "test_id.txt").write_text("six")
-    (tmp_path / "test_id.mat").write_text("6,10")
-    with pytest.raises(ValueError, match="not a comma-separated list"):
-        protocols.read_ids(tmp_path / "test_id.txt")
-    with pytest.raises(ValueError, match="not a MATLAB file"):
-        protocols.read_ids(tmp_path / "test_id.mat")
-    with pytest.raises(FileNotFoundError, match="exp/test_id"):
-        protocols.read_ids(tmp_path / "absent.txt")

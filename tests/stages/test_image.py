@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
 def system(preset: str = "paper"):
     """(config, ImageSystem, state) with a random teacher."""
     config = tiny_config(preset)
-    config.image.ramp.start = -10_000  # every weight at its final value from the first iteration
+    config.image.ramp.terms = ()  # every weight at its final value from the first iteration
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
     built = ImageSystem.build(config, config.image, CLASSES)
     return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})
