@@ -1,0 +1,319 @@
+"""The paper's tables: its own figures, and every run under the row, and in the block, that it belongs to."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import quickstart, sysu_embedding, sysu_image, sysu_two_stream
+from rgbir_jax.evaluation import tables
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ("all_single", "all_multi", "indoor_single", "indoor_multi")
+ROWS_OF_TABLE_6 = [
+    "L_simple + L_dis",
+    "L_simple + L_dis + L_cross",
+    "L_simple + L_dis + L_cross + L_triplet (random triplet)",
+    "L_simple + L_dis + L_cross + L_triplet (hard triplet)",
+]
+
+
+def setting(rank1: float, trials: int = 10) -> dict:
+    """A setting of scores.json: rank k is rank1 + k - 1 thousandths, mAP half of rank1."""
+    return {
+        "cmc": [rank1 + place / 1000 for place in range(50)],
+        "mAP": rank1 / 2,
+        "mINP": 0.1,
+        "std": {"rank1": 0.0123, "mAP": 0.0045},
+        "trials": [{"rank1": rank1, "mAP": rank1 / 2}] * trials,
+        "counted_probes": 7,
+        "gallery_images": 5,
+        "probe_images": 8,
+    }
+
+
+def scores(rank1: float, dataset: str = "sysu_mm01", settings: Sequence[str] = SETTINGS, trials: int = 10) -> dict:
+    """What scores.json holds; the i-th setting's rank-1 is rank1 + i hundredths, and the untrained network has 0."""
+    trained = {name: setting(rank1 + i / 100, trials) for i, name in enumerate(settings)}
+    untrained = {name: setting(0.0) for name in settings}
+    return {"protocol": "official", "dataset": dataset, "untrained": untrained, "trained": trained}
+
+
+def write_run(folder: Path, config: ConfigDict, scored: dict | None = None) -> Path:
+    """The two files of a scored run."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "scores.json").write_text(json.dumps(scores(0.3) if scored is None else scored))
+    return folder
+
+
+def image_config(preset: str = "paper", **changes) -> ConfigDict:
+    """The full-size image-space recipe with changed values of its last stage."""
+    config = sysu_image.get_config(preset)
+    config.image.update(changes)
+    return config
+
+
+def lines(block: tables.Block) -> list[tuple[str, str, str | None]]:
+    """(source, method, run) of each row."""
+    return [(row.source, row.method, row.run) for row in block.rows]
+
+
+def ours(number: int, runs: Path) -> dict[str | None, str]:
+    """Run -> the method that it is shown as."""
+    blocks = tables.compare(number, str(runs)).blocks
+    return {row.run: row.method for block in blocks for row in block.rows if row.run is not None}
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "single", "multi"),
+    [
+        (6, ROWS_OF_TABLE_6[0], (1.33, 9.07), ()),
+        (6, ROWS_OF_TABLE_6[2], (14.25, 28.85), ()),
+        (6, ROWS_OF_TABLE_6[3], (18.20, 34.56), ()),
+        (7, "BDTR", (17.01, 55.43, 71.96, 19.66), ()),
+        (7, "cmPIG", (38.1, 80.7, 89.9, 36.9), (45.1, 85.7, 93.8, 29.5)),
+        (7, "Method1", (45.44, 88.85, 96.37, 46.84), (47.73, 90.30, 96.48, 40.12)),
+        (7, "Method2", (52.51, 92.01, 97.05, 49.51), (56.14, 93.56, 98.34, 43.81)),
+        (8, "SDL", (32.56, 80.45, 90.67, 39.56), ()),
+        (8, "Method1", (51.95, 95.24, 98.78, 63.11), (52.65, 94.10, 98.35, 51.22)),
+        (8, "Method2", (53.53, 93.25, 97.74, 63.12), (62.16, 95.61, 98.77, 55.46)),
+    ],
+)
+def test_the_paper_s_figures(number, method, single, multi):
+    table = tables.compare(number, None)
+    (row,) = [row for row in table.blocks[0].rows if row.method == method]
+    assert row.source == "the paper"
+    for shown, printed in ((row.single, single), (row.multi, multi)):
+        assert list(shown) == list(table.columns[: len(printed)])
+        assert tuple(figure.mean for figure in shown.values()) == printed
+        assert all(figure.std is None for figure in shown.values())
+
+
+def test_rows_without_runs():
+    assert [row.method for row in tables.compare(6, None).blocks[0].rows] == ROWS_OF_TABLE_6
+    assert [row.method for row in tables.compare(8, None).blocks[0].rows] == ["SDL", "cmPIG", "Method1", "Method2"]
+    seventh = tables.compare(7, None)
+    assert len(seventh.blocks) == 1
+    assert not any("No run" in note for note in seventh.blocks[0].notes)
+    by_source = {source: [row.method for row in seventh.blocks[0].rows if row.source == source] for source in
+                 ("the paper", "published elsewhere")}  # fmt: skip
+    assert by_source["the paper"] == ["BDTR", "SDL", "cmPIG", "Hi-CMD", "Method1", "Method2"]
+    assert by_source["published elsewhere"] == ["AGW", "DDAG", "CAJ+", "DEEN", "MSCMNet"]
+    hi_cmd, agw = seventh.blocks[0].rows[3], seventh.blocks[0].rows[6]
+    assert {name: figure.mean for name, figure in hi_cmd.single.items()} == {"r1": 34.94, "r10": 77.58, "mAP": 35.94}
+    assert {name: figure.mean for name, figure in agw.single.items()} == {"r1": 47.50, "mAP": 47.65}
+
+
+def test_a_run_stands_under_the_paper_s_row(tmp_path):
+    write_run(tmp_path / "one", image_config(), scores(0.4112))
+    write_run(tmp_path / "deeper" / "two", quickstart.get_config(), scores(0.2))
+    write_run(tmp_path / "three", image_config(transfer_from="runs/market"))
+    write_run(tmp_path / "four", sysu_two_stream.get_config("bdtr"))
+    (block,) = tables.compare(7, str(tmp_path)).blocks
+    paper, run = "the paper", "this code"
+    assert lines(block)[:9] == [
+        (paper, "BDTR", None), (run, "BDTR", "four"), (paper, "SDL", None), (paper, "cmPIG", None),
+        (paper, "Hi-CMD", None), (paper, "Method1", None), (run, "Method1", "deeper/two"), (run, "Method1", "one"),
+        (paper, "Method2", None),
+    ]  # fmt: skip
+    assert lines(block)[9] == (run, "Method2", "three")
+    row = block.rows[7]
+    assert (row.protocol, row.dataset, row.steps, row.seed) == ("official", "sysu_mm01", 150_000, 0)
+    # rank k of setting() is rank1 + (k - 1) / 1000, and all_multi is a hundredth above all_single.
+    assert row.single == {
+        "r1": tables.Figure(41.12, 1.23),
+        "r10": tables.Figure(42.02),
+        "r20": tables.Figure(43.02),
+        "mAP": tables.Figure(20.56, 0.45),
+    }
+    assert row.multi["r1"] == tables.Figure(42.12, 1.23)
+    indoor = [row for row in tables.compare(8, str(tmp_path)).blocks[0].rows if row.run == "one"]
+    assert indoor[0].single["r1"].mean == 43.12
+    assert indoor[0].multi["mAP"].mean == 22.06
+
+
+def test_what_belongs_to_tables_7_and_8(tmp_path):
+    without_teacher = image_config()
+    without_teacher.image.weights.L_dis = 0.0
+    teacher_alone = sysu_image.get_config()
+    teacher_alone.recipe = ("teacher",)
+    write_run(tmp_path / "a", image_config("dgnet"))
+    write_run(tmp_path / "b", image_config("dgnet", transfer_from="runs/market"))
+    write_run(tmp_path / "c", sysu_two_stream.get_config("baseline"))
+    write_run(tmp_path / "without_L_dis", without_teacher)
+    write_run(tmp_path / "lsgan", image_config(adversarial="lsgan"))
+    write_run(tmp_path / "teacher", teacher_alone)
+    write_run(tmp_path / "embedding", sysu_embedding.get_config())
+    for number in (7, 8):
+        # In this order: the two-stream baseline, the preset, its variant, then those named by their folders.
+        assert list(ours(number, tmp_path).items()) == [
+            ("c", "two-stream baseline"),
+            ("a", "dgnet preset"),
+            ("b", "dgnet preset; transferred"),
+            ("lsgan", "lsgan"),
+            ("teacher", "teacher"),
+            ("without_L_dis", "without_L_dis"),
+        ]
+
+
+def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
+    for i, row in enumerate(reversed(sysu_embedding.ROWS)):
+        write_run(tmp_path / f"run{i}", sysu_embedding.get_config(row))
+    control = sysu_embedding.get_config()
+    control.embedding.retrieve_by = "m"
+    other = sysu_embedding.get_config()
+    other.embedding.weights.L_cross = 0.0
+    write_run(tmp_path / "a_control", control)
+    write_run(tmp_path / "no_cross", other)
+    write_run(tmp_path / "baseline", sysu_two_stream.get_config("baseline"))
+    write_run(tmp_path / "bdtr", sysu_two_stream.get_config("bdtr"))
+    write_run(tmp_path / "image", image_config())
+    (block,) = tables.compare(6, str(tmp_path)).blocks
+    paper, run = "the paper", "this code"
+    expected = []
+    for i, name in enumerate(ROWS_OF_TABLE_6):
+        expected += [(paper, name, None), (run, name, f"run{3 - i}")]
+    expected += [
+        (run, f"{ROWS_OF_TABLE_6[3]}; control: by m", "a_control"),
+        (run, "two-stream baseline", "baseline"),
+        (run, "BDTR", "bdtr"),
+        (run, "L_simple + L_dis + L_triplet (hard triplet)", "no_cross"),
+    ]
+    assert lines(block) == expected
+    assert block.rows[1].single == {"r1": tables.Figure(32.0, 1.23), "mAP": tables.Figure(16.0, 0.45)}  # indoor_single
+    assert block.rows[1].multi["r1"].mean == 33.0
+    assert block.rows[1].steps == 20_000
+
+
+def test_drawn_people_never_stand_among_the_paper_s_rows(tmp_path):
+    write_run(tmp_path / "drawn", quickstart.get_config(), scores(0.9, "sysu_mm01 (drawn)"))
+    write_run(tmp_path / "two", sysu_two_stream.get_config(), scores(0.8, "sysu_mm01 (drawn)"))
+    write_run(tmp_path / "A", image_config(adversarial="lsgan"), scores(0.7, "sysu_mm01 (drawn)"))
+    real, drawn = tables.compare(7, str(tmp_path)).blocks
+    assert {row.source for row in real.rows} == {"the paper", "published elsewhere"}
+    assert f"No run on the real dataset under {tmp_path} belongs here." in real.notes
+    run = "this code"
+    assert lines(drawn) == [(run, "BDTR", "two"), (run, "Method1", "drawn"), (run, "A", "A")]
+    assert (real.drawn, drawn.drawn) == (False, True)
+
+    write_run(tmp_path / "real", image_config())
+    real, drawn = tables.compare(7, str(tmp_path)).blocks
+    assert [row.run for row in real.rows if row.run] == ["real"]
+    assert not any("No run" in note for note in real.notes)
+    assert [row.run for row in drawn.rows] == ["two", "drawn", "A"]
+
+    printed = tables.table_with_runs(7, str(tmp_path), None)
+    above, below = printed.split("## Drawn people")
+    assert "(drawn)" not in above
+    assert below.strip().startswith("The people in this block are drawn by a program: its rows cannot be compared with")
+    assert "45.44" in above
+    assert "45.44" not in below
+
+
+def test_markdown_is_a_table(tmp_path):
+    write_run(tmp_path / "run|1", image_config(), scores(0.4112))
+    write_run(tmp_path / "single", image_config(), scores(0.05, trials=1))
+    printed = tables.table_with_runs(7, str(tmp_path), None).splitlines()
+    assert printed[0] == "# Table 7: SYSU-MM01, all search (in %)"
+    grid = [line for line in printed if line.startswith("|")]
+    assert len({len(line) for line in grid}) == 1
+    head, rule, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in grid)
+    assert head == [
+        "source", "method", "run", "single r1", "single r10", "single r20", "single mAP",
+        "multi r1", "multi r10", "multi r20", "multi mAP", "protocol", "dataset", "steps", "seed",
+    ]  # fmt: skip
+    assert all(set(cell) == {"-"} for cell in rule)
+    hi_cmd, _, run, one_trial = rows[3:7]
+    assert hi_cmd == ["the paper", "Hi-CMD", "-", "34.94", "77.58", "-", "35.94", *"-----", "SYSU-MM01", "-", "-"]
+    assert run == [
+        "this code", "Method1", "run\\|1", "41.12 ± 1.23", "42.02", "43.02", "20.56 ± 0.45",
+        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "sysu_mm01", "150,000", "0",
+    ]  # fmt: skip
+    assert one_trial[3:7] == ["5.00", "5.90", "6.90", "2.50"]
+
+
+@pytest.mark.parametrize("number", [6, 7, 8])
+def test_json_says_the_same(tmp_path, number):
+    write_run(tmp_path / "runs" / "real", sysu_two_stream.get_config())
+    write_run(tmp_path / "runs" / "drawn", sysu_two_stream.get_config(), scores(0.9, "sysu_mm01 (drawn)"))
+    out = tmp_path / "table.json"
+    printed = tables.table_with_runs(number, str(tmp_path / "runs"), str(out))
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert written["number"] == number
+    assert [block["drawn"] for block in written["blocks"]] == [False, True]
+    grids = [line for line in printed.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in grids]
+    shown = [line for line in cells if line[0] in ("the paper", "published elsewhere", "this code")]
+    rows = [row for block in written["blocks"] for row in block["rows"]]
+    assert len(shown) == len(rows)
+    for line, row in zip(shown, rows, strict=True):
+        figures = [row[shot].get(column) for shot in ("single", "multi") for column in written["columns"]]
+        texts = ["-" if f is None else f"{f['mean']:.2f}" + (f" ± {f['std']:.2f}" if f["std"] else "") for f in figures]
+        assert line[:3] == [row["source"], row["method"], row["run"] or "-"]
+        assert line[3:-4] == texts
+        assert line[-3] == row["dataset"]
+    assert all(note in printed for block in written["blocks"] for note in block["notes"])
+
+
+def test_runs_that_cannot_be_tabled_are_named(tmp_path, capsys):
+    write_run(tmp_path / "good", image_config())
+    write_run(tmp_path / "cut", image_config())
+    (tmp_path / "cut" / "scores.json").write_text('{"protocol": "offi')
+    write_run(tmp_path / "old", image_config(), {"rank1": 0.3})
+    write_run(tmp_path / "market", image_config(), scores(0.7, "market1501", ("single_query",)))
+    write_run(tmp_path / "list", image_config(), {})
+    (tmp_path / "list" / "config.json").write_text("[]")
+    write_run(tmp_path / "deep" / "unscored", image_config())
+    (tmp_path / "deep" / "unscored" / "scores.json").unlink()
+    write_run(tmp_path / "no_config", image_config())
+    (tmp_path / "no_config" / "config.json").unlink()
+    write_run(tmp_path / "far" / "too" / "deep", image_config())
+    assert ours(7, tmp_path) == {"good": "Method1"}
+    told = {line.split(" is left out: ")[0]: line for line in capsys.readouterr().err.splitlines()}
+    assert set(told) == {
+        str(tmp_path / name) for name in ("cut", "old", "market", "list", "deep/unscored", "no_config")
+    }
+    assert "all_single and all_multi, on market1501" in told[str(tmp_path / "market")]
+    assert f"eval.py --workdir {tmp_path / 'deep' / 'unscored'}" in told[str(tmp_path / "deep" / "unscored")]
+    # A run of another table is not worth a line.
+    assert ours(6, tmp_path) == {}
+    assert str(tmp_path / "market") not in capsys.readouterr().err
+
+
+def test_no_runs_is_one_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent is not a folder; --runs names"):
+        tables.compare(7, str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match="has no scored run, one or two folders deep"):
+        tables.compare(7, str(tmp_path))
+
+
+def eval_py(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, ROOT / "eval.py", *flags], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_the_command(tmp_path):
+    done = eval_py("--table=8", f"--json={tmp_path / 'out.json'}")
+    assert done.returncode == 0, done.stderr
+    assert "| Method2 | -   | 53.53 " in done.stdout
+    assert json.loads((tmp_path / "out.json").read_text())["number"] == 8
+    for flags in ((), ("--table=6", "--workdir=x"), ("--features=x.npz", "--workdir=x")):
+        refused = eval_py(*flags)
+        assert refused.returncode != 0
+        assert refused.stderr.strip().splitlines() == [
+            "eval.py: give one of --workdir, a run's folder to score, --features, an .npz file to score, "
+            "and --table, 6, 7 or 8."
+        ]
+    absent = eval_py("--table=6", f"--runs={tmp_path / 'absent'}")
+    assert absent.returncode != 0
+    assert len(absent.stderr.strip().splitlines()) == 1
+
+
+def test_tables_need_neither_jax_nor_tensorflow():
+    code = "import sys, eval, rgbir_jax.evaluation.tables; print({'jax', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()", done.stderr
