@@ -1,0 +1,208 @@
+"""Files of ResNet weights, written here byte by byte: PyTorch is not needed to read them, nor to test that."""
+
+import os
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgbir_jax.models.pretrained import load_resnet50, read_state_dict
+from rgbir_jax.models.resnet import ResNet50
+from tests.models.drawn import drawn, drawn_like
+
+STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "int64": "LongStorage"}
+
+
+def opcodes(value) -> bytes:
+    """A pickle's bytes that push a value, without the frame of a whole pickle."""
+    return pickle.dumps(value, 2)[2:-1]
+
+
+def tensor_opcodes(key: int, storage: np.ndarray, offset: int, size: tuple, stride: tuple) -> bytes:
+    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())."""
+    kind = b"ctorch\n" + STORAGES[storage.dtype.name].encode() + b"\n"
+    reference = b"(" + opcodes("storage") + kind + opcodes(str(key)) + opcodes("cpu") + opcodes(storage.size) + b"tQ"
+    rest = b"".join(map(opcodes, (offset, size, stride, False))) + b"ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + reference + rest + b"tR"
+
+
+def write_pth(path: Path, tensors: dict[str, tuple]) -> Path:
+    """A state dict as torch.save writes it, of (storage, offset, size, stride) by name."""
+    items = b"".join(opcodes(name) + tensor_opcodes(key, *view) for key, (name, view) in enumerate(tensors.items()))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u.")
+        for key, (storage, *_) in enumerate(tensors.values()):
+            archive.writestr(f"archive/data/{key}", storage.tobytes())
+    return path
+
+
+def write_pickle(path: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    return path
+
+
+def contiguous(array: np.ndarray) -> tuple:
+    return array.ravel(), 0, array.shape, tuple(step // array.itemsize for step in np.empty_like(array).strides)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """Of a ResNet with a block a stage."""
+    return drawn_like(ResNet50(4, (1, 1, 1, 1)), drawn(1, 32, 32, 3), train=False)
+
+
+@pytest.fixture
+def state_dict(variables) -> dict[str, np.ndarray]:
+    """The same as torchvision has them, by names written out here."""
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    modules = {"conv1": "conv1", "bn1": "bn1"}
+    for layer in (1, 2, 3, 4):
+        for part in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"):
+            modules[f"layer{layer}.0.{part}"] = f"layer{layer}_0_{part}"
+        for part in ("0", "1"):
+            modules[f"layer{layer}.0.downsample.{part}"] = f"layer{layer}_0_downsample_{part}"
+    tensors = {}
+    for theirs, ours in modules.items():
+        if "kernel" in params[ours]:
+            tensors[f"{theirs}.weight"] = np.ascontiguousarray(np.einsum("hwio->oihw", params[ours]["kernel"]))
+        else:
+            tensors[f"{theirs}.weight"] = params[ours]["scale"]
+            tensors[f"{theirs}.bias"] = params[ours]["bias"]
+            tensors[f"{theirs}.running_mean"] = batch_stats[ours]["mean"]
+            tensors[f"{theirs}.running_var"] = batch_stats[ours]["var"]
+            tensors[f"{theirs}.num_batches_tracked"] = np.array(7, np.int64)
+    return tensors | {"fc.weight": np.ones((10, 128), np.float32), "fc.bias": np.ones(10, np.float32)}
+
+
+def save(path: Path, tensors: dict[str, np.ndarray]) -> Path:
+    if path.suffix == ".safetensors":
+        pytest.importorskip("safetensors.numpy").save_file(tensors, path)
+        return path
+    return write_pth(path, {name: contiguous(tensor) for name, tensor in tensors.items()})
+
+
+@pytest.mark.parametrize("file", ["resnet.pth", "resnet.safetensors"])
+def test_every_tensor_finds_its_place(tmp_path, variables, state_dict, file):
+    loaded = load_resnet50(save(tmp_path / file, state_dict), variables)
+    assert loaded.keys() == {"params", "batch_stats"}
+    for kind, modules in variables.items():
+        assert loaded[kind].keys() == modules.keys()
+        for module, leaves in modules.items():
+            assert loaded[kind][module].keys() == leaves.keys()
+            for leaf, value in leaves.items():
+                np.testing.assert_array_equal(loaded[kind][module][leaf], value)
+                assert loaded[kind][module][leaf].dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", STORAGES)
+def test_views_of_a_storage(tmp_path, dtype):
+    storage = np.arange(20).astype(jnp.dtype(dtype))
+    views = {
+        "transposed": (storage, 3, (2, 4), (1, 2)),
+        "expanded": (storage, 1, (3, 2), (0, 1)),
+        "scalar": (storage, 19, (), ()),
+    }
+    read = read_state_dict(write_pth(tmp_path / "views.pth", views))
+    assert {tensor.dtype for tensor in read.values()} == {jnp.dtype(dtype)}
+    np.testing.assert_array_equal(read["transposed"].astype(int), [[3, 5, 7, 9], [4, 6, 8, 10]])
+    np.testing.assert_array_equal(read["expanded"].astype(int), [[1, 2]] * 3)
+    assert read["scalar"].astype(int) == 19
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"), [((21,), (1,), 0), ((2,), (19,), 1), ((2,), (-1,), 0), ((1,), (1,), -1)]
+)
+def test_a_view_beyond_its_storage_is_refused(tmp_path, size, stride, offset):
+    path = write_pth(tmp_path / "beyond.pth", {"w": (np.zeros(20, np.float32), offset, size, stride)})
+    with pytest.raises(ValueError, match=r"beyond\.pth is not a plain state dict"):
+        read_state_dict(path)
+
+
+class Malicious:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("function", [os.system, eval])
+def test_a_pickle_that_calls_something_is_refused(tmp_path, function):
+    witness = tmp_path / "witness"
+    argument = f"touch {witness}" if function is os.system else f"open({str(witness)!r}, 'w')"
+    path = write_pickle(tmp_path / "evil.pth", pickle.dumps({"conv1.weight": Malicious(function, argument)}, 2))
+    with pytest.raises(ValueError, match=rf"it asks for \w+\.{function.__name__}, which is refused"):
+        read_state_dict(path)
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"ctorchvision.models.resnet\nResNet\n.", r"asks for torchvision\.models\.resnet\.ResNet, which is refused"),
+        (pickle.dumps({"epoch": 3}), "epoch is not a tensor"),
+        (pickle.dumps(3), "not a plain state dict"),
+        (pickle.dumps({"a": 1})[:-3], "not a plain state dict"),
+        (b"", "not a plain state dict"),
+        # BUILD on what the reader hands out: {"__defaults__": 1} set on the function that rebuilds tensors.
+        (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN" + opcodes({"__defaults__": 1}) + b"\x86b.", "not a plain"),
+    ],
+)
+def test_what_is_no_state_dict_is_told(tmp_path, content, told):
+    with pytest.raises(ValueError, match=told):
+        read_state_dict(write_pickle(tmp_path / "file.pth", content))
+
+
+def test_a_file_of_the_old_format_is_told_how_to_convert(tmp_path):
+    path = tmp_path / "old.pth"
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
+    with pytest.raises(ValueError, match=r"old.pth is not the zip file .* torch.save\(torch.load\("):
+        read_state_dict(path)
+
+
+def test_an_absent_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.pth is not there; set config.resnet50"):
+        read_state_dict(tmp_path / "none.pth")
+
+
+def test_a_broken_safetensors_file(tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"\x08\0\0\0\0\0\0\0notjson!")
+    with pytest.raises(ValueError, match=r"broken\.safetensors cannot be read"):
+        read_state_dict(path)
+
+
+def test_safetensors_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    path = tmp_path / "resnet.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(ImportError, match=r"pip install 'rgbir-jax\[pretrained\]'"):
+        read_state_dict(path)
+
+
+def test_a_missing_tensor_is_named(tmp_path, variables, state_dict):
+    del state_dict["layer3.0.bn2.running_var"]
+    told = r"it has no layer3\.0\.bn2\.running_var, this config's ResNet has .*\.running_var of shape \(16,\)"
+    with pytest.raises(ValueError, match=told):
+        load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
+
+
+def test_an_extra_tensor_is_named(tmp_path, variables, state_dict):
+    state_dict["layer1.1.conv1.weight"] = np.zeros((4, 16, 1, 1), np.float32)
+    told = r"it has layer1\.1\.conv1\.weight of shape \(4, 16, 1, 1\), this config's ResNet has no layer1\.1"
+    with pytest.raises(ValueError, match=told):
+        load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
+
+
+def test_a_misshaped_tensor_is_named(tmp_path, variables, state_dict):
+    """As in a ResNet-18, whose blocks begin with a convolution of 3x3."""
+    state_dict["layer1.0.conv1.weight"] = np.zeros((4, 4, 3, 3), np.float32)
+    told = r"layer1\.0\.conv1\.weight of shape \(4, 4, 3, 3\), this config's ResNet has .* of shape \(4, 4, 1, 1\)"
+    with pytest.raises(ValueError, match=told):
+        load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
