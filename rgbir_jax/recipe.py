@@ -15,7 +15,7 @@ from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import Source, fingerprint, open_source
 from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.evaluation.embeddings import embed
-from rgbir_jax.training import compilation
+from rgbir_jax.training import compilation, transfer
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.stage import Stage
@@ -44,6 +44,10 @@ def train(config: ConfigDict, workdir: str) -> None:
     source = open_source(config)
     sampler = training_sampler(config, source)
     built = {name: stages.build(config, name, sampler.classes) for name in config.recipe}
+    # Read before anything is trained, so that what does not fit is refused at once.
+    weights = {
+        name: transfer.starting_weights(config, name, stage, Path(workdir) / name) for name, stage in built.items()
+    }
     _keep_config(config, Path(workdir))
 
     key = jax.random.key(config.seed)
@@ -57,7 +61,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             inputs = read_by(stage, done, source, config, workdir)
             fit(
                 stage,
-                stage.init(init_key, previous),
+                transfer.start(stage.init(init_key, previous), weights[name]),
                 functools.partial(inputs.batches, sampler),
                 jax.random.fold_in(key, position),
                 config[name],

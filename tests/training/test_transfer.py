@@ -1,0 +1,269 @@
+"""What a fresh stage takes over, and what it refuses. States are drawn, so that nothing is compiled."""
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from configs import sysu_two_stream
+from rgbir_jax import recipe, stages
+from rgbir_jax.data.layouts import Records
+from rgbir_jax.models import pretrained
+from rgbir_jax.stages import image
+from rgbir_jax.training import transfer
+from rgbir_jax.training.checkpoints import Checkpoints
+from tests.models.drawn import KEY, draw_leaves
+from tests.tiny import tiny_config
+
+TAKEN = {"E_s", "E_a", "G", "D"}
+
+
+def drawn_state(config, classes, name="image"):
+    """(stage, a state of it)."""
+    stage = stages.build(config, name, classes)
+    previous = {earlier: drawn_state(config, classes, earlier)[1] for earlier in stage.needs}
+    state = jax.eval_shape(stage.init, KEY, previous)
+    rng = np.random.default_rng(0)
+    return stage, state.replace(
+        step=np.int32(3),
+        params=draw_leaves(state.params, rng),
+        batch_stats=draw_leaves(state.batch_stats, rng),
+        opt_state=jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state.opt_state),
+        frozen=draw_leaves(state.frozen, rng),
+    )
+
+
+def market_config(preset="paper"):
+    config = tiny_config(preset)
+    config.modalities = (0,)
+    config.image.start_from = ""
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(folder of a run on five identities, the final state of its stage image)."""
+    config = market_config()
+    workdir = tmp_path_factory.mktemp("runs") / "market"
+    _, state = drawn_state(config, classes=5)
+    recipe._keep_config(config, workdir)
+    save_stage(workdir / "image", state)
+    return str(workdir), state
+
+
+def save_stage(folder, state):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints.save(3, state)
+    checkpoints.close()
+
+
+def method2(run):
+    config = tiny_config()
+    config.image.start_from = ""
+    config.image.transfer_from = run
+    return config
+
+
+def same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_method2_takes_all_networks_but_the_heads(finished, tmp_path, capsys):
+    run, saved = finished
+    config = method2(run)
+    stage, fresh = drawn_state(config, classes=4)
+    fresh = jax.tree.map(lambda leaf: leaf + 1, fresh)
+    weights = transfer.starting_weights(config, "image", stage, tmp_path / "image")
+    assert set(weights["params"]) == TAKEN
+    assert set(weights["batch_stats"]) == {"E_a"}
+
+    started = transfer.start(fresh, weights)
+    for network in TAKEN:
+        same(started.params[network], saved.params[network])
+    same(started.batch_stats["E_a"], saved.batch_stats["E_a"])
+    same(started.params["head"], fresh.params["head"])
+    same(started.batch_stats["head"], fresh.batch_stats["head"])
+    same((started.step, started.opt_state, started.frozen), (fresh.step, fresh.opt_state, fresh.frozen))
+
+    said = capsys.readouterr().out
+    assert f"from {run}/image, iteration 3; anew: head ({count(fresh.params['head']):,} parameters)" in said
+    for network in TAKEN:
+        assert f"{network} ({count(fresh.params[network]):,} parameters)" in said
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "told"),
+    [
+        ("E_s", {"width": 3}, r"it has params/E_s/\S+ of shape \(.*\), this config makes params/E_s/\S+ of shape"),
+        ("D", {"num_scales": 2}, r"it has no params/D/scale_1/\S+, this config makes params/D/scale_1"),
+        ("E_a", {"blocks": (1, 1, 1, 2)}, r"it has no batch_stats/E_a/trunk/layer4_1_bn1/mean"),
+        ("E_a", {"slices": "channel"}, r"there config.image.networks.E_a.slices is part, here it is channel"),
+    ],
+)
+def test_networks_that_do_not_fit_are_named(finished, tmp_path, network, changes, told):
+    run, _ = finished
+    config = method2(run)
+    config.image.networks[network].update(changes)
+    with pytest.raises(ValueError, match=told):
+        transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
+
+
+def test_a_run_that_is_not_there(tmp_path):
+    config = method2(str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"nowhere/image is not there: config.image.transfer_from names no run"):
+        transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
+    (tmp_path / "nowhere" / "image" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ValueError, match="has no checkpoint yet"):
+        transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
+
+
+def test_two_starts_contradict_each_other(finished, tmp_path):
+    config = method2(finished[0])
+    config.image.start_from = "teacher"
+    with pytest.raises(ValueError, match=r"config.image.transfer_from and config.image.start_from both say"):
+        transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
+
+
+def test_nothing_is_read_where_there_is_a_checkpoint(tmp_path, capsys):
+    config = method2(str(tmp_path / "nowhere"))
+    config.resnet50 = str(tmp_path / "nowhere.pth")
+    for name in config.recipe:
+        stage, state = drawn_state(config, 4, name)
+        save_stage(tmp_path / name, state)
+        assert transfer.starting_weights(config, name, stage, tmp_path / name) == {}
+    config.teacher.from_run = "elsewhere"
+    assert transfer.starting_weights(config, "teacher", stages.build(config, "teacher", 4), tmp_path / "new") == {}
+    assert not capsys.readouterr().out
+
+
+@pytest.fixture
+def imagenet(monkeypatch):
+    """A file that has every tensor which is asked for, all of them 7."""
+
+    def load(path, like):
+        assert path == "imagenet.pth"
+        return jax.tree.map(lambda leaf: np.full(leaf.shape, 7, leaf.dtype), like)
+
+    monkeypatch.setattr(pretrained, "load_resnet50", load)
+
+
+def two_stream_config():
+    config = sysu_two_stream.get_config()
+    config.image_size = (32, 16)
+    config.two_stream.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.two_stream.networks.head.bottleneck = 8
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "networks"),
+    [
+        (market_config(), "teacher", {"E_a"}),
+        (market_config(), "image", {"E_a"}),
+        (two_stream_config(), "two_stream", {"rgb", "ir"}),
+    ],
+)
+def test_every_trunk_starts_from_imagenet(imagenet, tmp_path, capsys, config, name, networks):
+    config.resnet50 = "imagenet.pth"
+    stage, fresh = drawn_state(config, 4, name)
+    started = transfer.start(fresh, transfer.starting_weights(config, name, stage, tmp_path))
+    for kind in ("params", "batch_stats"):
+        before, after = getattr(fresh, kind), getattr(started, kind)
+        assert jax.tree.structure(before) == jax.tree.structure(after)
+        for network in before:
+            if network in networks:
+                assert all((leaf == 7).all() for leaf in jax.tree.leaves(after[network]))
+            else:
+                same(after[network], before[network])
+    assert capsys.readouterr().out == f"{name}: the ResNet of {' and '.join(sorted(networks, reverse=True))} " + (
+        "starts from imagenet.pth.\n"
+    )
+    leaves = [id(leaf) for leaf in flatten_dict(started.params).values()]
+    assert len(leaves) == len(set(leaves))  # donated: no two may share a buffer
+
+
+def test_a_stage_that_starts_from_an_earlier_one_does_not_take_imagenet(tmp_path):
+    config = tiny_config()
+    config.resnet50 = "nowhere.pth"
+    assert config.image.start_from == "teacher"
+    assert transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path) == {}
+
+
+def test_a_random_start_says_so(tmp_path, capsys):
+    config = market_config()
+    assert transfer.starting_weights(config, "teacher", stages.build(config, "teacher", 4), tmp_path) == {}
+    assert capsys.readouterr().out.startswith("teacher: the ResNet of E_a starts from random weights;")
+
+
+class Drawn:
+    """Four training identities and one test identity, two images of each in either modality, all black."""
+
+    records = Records(
+        path=np.array([f"{i:02}.jpg" for i in range(20)]),
+        person_id=np.repeat(np.arange(1, 6, dtype=np.int32), 4),
+        camera=np.tile(np.array([1, 1, 3, 3], np.int32), 5),
+        index=np.tile(np.array([1, 2, 1, 2], np.int32), 5),
+        modality=np.tile(np.array([0, 0, 1, 1], np.int32), 5),
+        split=np.array(["train"] * 16 + ["test"] * 4),
+    )
+    image_size = (64, 32)
+
+    def images(self, rows):
+        return np.zeros((len(rows), *self.image_size, 3), np.uint8)
+
+    def batches(self, sampler, start=0, process_index=0, process_count=1):
+        raise AssertionError("nothing is trained here")
+
+
+def drawn_weights(key, networks):
+    """`state.initialise` without compiling anything."""
+    shapes = {network: spec.shapes()[0] for network, spec in networks.items()}
+    return tuple(
+        draw_leaves({network: kinds[kind] for network, kinds in shapes.items() if kind in kinds})
+        for kind in ("params", "batch_stats")
+    )
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The fresh states of the stages that a recipe would train, in place of training them."""
+    states = {}
+
+    def fit(stage, state, batches, key, config, directory, **others):
+        states[directory.name] = state
+        save_stage(directory, state)
+
+    monkeypatch.setattr(recipe, "open_source", lambda config: Drawn())
+    monkeypatch.setattr(recipe, "fit", fit)
+    monkeypatch.setattr(recipe.compilation, "use_cache", lambda: None)
+    monkeypatch.setattr(image, "initialise", drawn_weights)
+    return states
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_trained(finished, tmp_path, fitted):
+    """And before the run's config is noted, so that it can be mended in the same workdir."""
+    config = method2(finished[0])
+    config.image.networks.G.mlp = 9
+    with pytest.raises(ValueError, match="does not fit: it has params/G"):
+        recipe.train(config, str(tmp_path / "run"))
+    assert not fitted
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, fitted):
+    run, saved = finished
+    config = method2(run)
+    config.teacher.from_run = str(tmp_path / "teacher")
+    _, teacher = drawn_state(config, 4, "teacher")
+    save_stage(tmp_path / "teacher" / "teacher", teacher)
+    recipe.train(config, str(tmp_path / "run"))
+    assert fitted.keys() == {"image"}
+    for network in TAKEN:
+        same(fitted["image"].params[network], saved.params[network])
+    assert fitted["image"].params["head"]["classifier"]["kernel"].shape == (8, 4)
+    same(fitted["image"].frozen["teacher"]["params"], teacher.params)
