@@ -56,7 +56,6 @@ def get_config(row: str = "hard_triplet") -> ConfigDict:
         "steps": 20_000,
         "from_run": "",
         "classifier": "embedding_classifier",  # the stage that L_dis listens to
-        "retrieve_by": "s",  # or, as a control, "m"
         "triplets": triplets,  # "random" or "hard"
         "margin": 20.0,  # m of L_triplet, in ‖·‖₁ between codes, which starts near 40
         "networks": {

@@ -57,11 +57,16 @@ def step_flops(config: ConfigDict, stage: Stage, state) -> float:
     devices = jax.local_device_count()
     identities, modalities, shots, *image = _batch_shape(config)
     lead = (devices, identities // devices)
+    images = lead + (modalities, shots)
     batch = {
-        "image": jax.ShapeDtypeStruct((*lead, modalities, shots, *image), jnp.uint8),
         "label": jax.ShapeDtypeStruct(lead, jnp.int32),
-        "camera": jax.ShapeDtypeStruct((*lead, modalities, shots), jnp.int32),
+        "camera": jax.ShapeDtypeStruct(images, jnp.int32),
     }
+    if stage.reads:
+        embedding = config[stage.reads].networks.head.bottleneck
+        batch["embedding"] = jax.ShapeDtypeStruct((*images, embedding), jnp.float32)
+    else:
+        batch["image"] = jax.ShapeDtypeStruct((*images, *image), jnp.uint8)
     compiled = parallel.pmap(stage.train_step).lower(state, batch, jax.eval_shape(jax.random.key, 0)).compile()
     return devices * compiled.cost_analysis()["flops"]
 
@@ -77,6 +82,7 @@ def _stage(config: ConfigDict, name: str, stage: Stage, state) -> dict:
         }
     return {
         "stage": own.stage,
+        "from_run": own.from_run,
         "steps": own.steps,
         "networks": networks,
         "frozen": {frozen: _count(tree["params"]) for frozen, tree in state.frozen.items()},
@@ -112,7 +118,7 @@ def _count(tree) -> int:
 def _ramp(own: ConfigDict, term: str) -> dict:
     """A term's final weight and, where it starts late, between which iterations it grows."""
     weight = own.weights[term]
-    if term not in own.ramp.terms:
+    if "ramp" not in own or term not in own.ramp.terms:
         return {"weight": weight}
     return {"weight": weight, "from": own.ramp.start, "to": own.ramp.start + round(weight / own.ramp.slope)}
 
@@ -126,7 +132,11 @@ def _text(description: dict) -> str:
         f"{description['dtype']}",
     ]
     for name, stage in description["stages"].items():
-        lines += ["", f"{name}: stage {stage['stage']}, {stage['steps']:,} iterations"]
+        lines += [
+            "",
+            f"{name}: stage {stage['stage']}, "
+            + (f"taken from {stage['from_run']}" if stage["from_run"] else f"{stage['steps']:,} iterations"),
+        ]
         lines += [f"  {'network':<16}{'parameters':>12}  output"]
         for network, spec in stage["networks"].items():
             outputs = ", ".join("x".join(map(str, output)) for output in spec["outputs"])

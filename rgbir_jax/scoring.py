@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from rgbir_jax import recipe
+from rgbir_jax.data.embedded import EmbeddedSource
 from rgbir_jax.data.source import Source, open_source
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.features import extractor
@@ -68,15 +69,26 @@ def score(workdir: str, changes: dict | None = None) -> Scored:
     *earlier, last = loaded
     stage, state = loaded[last]
 
+    def inputs_of(name: str) -> Source | EmbeddedSource:
+        return recipe.read_by(loaded[name][0], loaded, source, config, workdir)
+
     def extract(name: str, state: State, shown: str) -> np.ndarray:
-        inputs = recipe.read_by(loaded[name][0], loaded, source, config, workdir)
-        return extractor(loaded[name][0])(state, inputs, benchmark.rows, progress=shown)
+        return extractor(loaded[name][0])(state, inputs_of(name), benchmark.rows, progress=shown)
 
     features["untrained"] = extract(last, _untrained(stage, state), "untrained")
     features |= {name: extract(name, loaded[name][1], name) for name in earlier}
     features["trained"] = extract(last, state, last)
+    for control, other in stage.controls.items():
+        features[control] = extractor(dataclasses.replace(stage, features=other))(
+            state, inputs_of(last), benchmark.rows
+        )
 
-    scores = {"protocol": benchmark.protocol, "dataset": dataset_name(config)}
+    scores = {
+        "protocol": benchmark.protocol,
+        "dataset": dataset_name(config),
+        "steps": int(state.step),
+        "controls": list(stage.controls),
+    }
     scores["chance"] = benchmark.chance()
     scores |= {system: benchmark.score(found) for system, found in features.items()}
     (Path(workdir) / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")

@@ -34,7 +34,7 @@ class Row:
     dataset: str
     run: str | None = None  # the folder under --runs
     protocol: str | None = None
-    steps: int | None = None  # of the run's last stage
+    steps: int | None = None  # that the scored weights had, in the run's last stage
     seed: int | None = None
 
 
@@ -195,7 +195,7 @@ def compare(number: int, runs: str | None) -> Table:
     """
     layout = _LAYOUTS[number]
     found = [] if runs is None else _read_runs(Path(runs))
-    ours = sorted(filter(None, (_run_row(run, number) for run in found)), key=lambda row: row.method)
+    ours = sorted((row for run in found for row in _run_rows(run, number)), key=lambda row: row.method)
     real = [row for row in ours if not row.dataset.endswith("(drawn)")]
     drawn = [row for row in ours if row.dataset.endswith("(drawn)")]
 
@@ -273,31 +273,37 @@ def _read_runs(root: Path) -> list[_Run]:
     return found
 
 
-def _run_row(run: _Run, number: int) -> Row | None:
-    """A run's row; None where it has none in this table, with a line on stderr unless it belongs to another one."""
+def _run_rows(run: _Run, number: int) -> list[Row]:
+    """A run's rows, its controls behind it; none where it has none in this table, with a line on stderr unless it
+    belongs to another one.
+    """
     layout = _LAYOUTS[number]
     settings = [f"{layout.search}_{shot}" for shot in SHOTS]
     try:
         last = run.config[run.config["recipe"][-1]]
         if not _belongs(last["stage"], number):
-            return None
-        scored = run.scores["trained"]
-        if absent := [setting for setting in settings if setting not in scored]:
+            return []
+        if absent := [setting for setting in settings if setting not in run.scores["trained"]]:
             _leave_out(run.folder, f"it has no scores {' and '.join(absent)}, on {run.scores['dataset']}")
-            return None
-        return Row(
-            RUN,
-            _method(last) or run.folder.name,
-            *(_figures(scored[setting], layout.columns) for setting in settings),
-            dataset=run.scores["dataset"],
-            run=run.name,
-            protocol=run.scores["protocol"],
-            steps=last["steps"],
-            seed=run.config["seed"],
-        )
+            return []
+        method = _method(last) or run.folder.name
+        systems = {method: "trained"} | {f"{method}; control: by {name}": name for name in run.scores["controls"]}
+        return [
+            Row(
+                RUN,
+                shown,
+                *(_figures(run.scores[system][setting], layout.columns) for setting in settings),
+                dataset=run.scores["dataset"],
+                run=run.name,
+                protocol=run.scores["protocol"],
+                steps=run.scores["steps"],
+                seed=run.config["seed"],
+            )
+            for shown, system in systems.items()
+        ]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         _leave_out(run.folder, f"its config.json or scores.json is of another layout ({error!r})")
-        return None
+        return []
 
 
 def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
@@ -337,7 +343,7 @@ def _embedding_method(stage: dict) -> str | None:
         return None
     name = " + ".join(term for term in _TERMS if term in terms)
     triplets = f" ({stage['triplets']} triplet)" if "L_triplet" in terms else ""
-    return name + triplets + ("" if stage["retrieve_by"] == "s" else f"; control: by {stage['retrieve_by']}")
+    return name + triplets
 
 
 def _image_method(stage: dict) -> str | None:

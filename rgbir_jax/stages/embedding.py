@@ -26,7 +26,7 @@ from rgbir_jax.training.state import Network, State, call, initialise
 Embeddings = Float[Array, "n dim"]
 STREAMS = ("rgb", "ir")  # the suffix of a modality's networks at its number
 TRIPLETS = ("random", "hard")
-COMPONENTS = ("m", "s")
+COMPONENTS = ("m", "s")  # what E gives, in its order
 
 
 def standardised(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
@@ -60,11 +60,12 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
     return Stage(
         init=system.init,
         train_step=system.train_step,
-        features=system.features,
+        features=partial(system.component, "s"),
         pictures=lambda state, embeddings: {},
         networks=system.networks,
         groups=system.optimizers.groups,
         schedules=system.optimizers.schedules | {f"weight/{term}": weight for term, weight in system.weights.items()},
+        controls={"m": partial(system.component, "m")},
         needs=(own.classifier,) if own.classifier else (),
         reads=own.reads,
     )
@@ -152,14 +153,12 @@ class EmbeddingSystem:
         """Modules, optimisers and weights from the config.
 
         Raises:
-            ValueError: for a recipe of one modality, unknown triplets or components, or L_dis without a classifier.
+            ValueError: for a recipe of one modality, unknown triplets, or L_dis without a classifier.
         """
         if tuple(config.modalities) != (0, 1):
             raise ValueError(f"triplets need RGB and IR; set config.modalities = (0, 1), not {config.modalities}.")
         if own.triplets not in TRIPLETS:
             raise ValueError(f'triplets "{own.triplets}" are unknown; choose one of {", ".join(TRIPLETS)}.')
-        if own.retrieve_by not in COMPONENTS:
-            raise ValueError(f'retrieve_by "{own.retrieve_by}" is unknown; choose one of {", ".join(COMPONENTS)}.')
         weights = weight_schedules(own.weights)
         if "L_dis" in weights and not own.classifier:
             raise ValueError(
@@ -257,11 +256,10 @@ class EmbeddingSystem:
         params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
-    def features(self, state, embeddings, modality):
-        """s, or as a control m, from each embedding's own encoder."""
-        component = COMPONENTS.index(self.config.retrieve_by)
+    def component(self, name, state, embeddings, modality):
+        """The s or the m of each embedding's embedding from its own encoder."""
         x = standardised(embeddings)
-        rgb, ir = (call(self.E, state.params[f"E_{stream}"], x)[component] for stream in STREAMS)
+        rgb, ir = (call(self.E, state.params[f"E_{stream}"], x)[COMPONENTS.index(name)] for stream in STREAMS)
         return jnp.where(modality[:, None] == 0, rgb, ir)
 
 

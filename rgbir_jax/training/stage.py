@@ -1,7 +1,7 @@
 """What the loop, the checkpoints and the evaluation know of anything that is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rgbir_jax.training.optimizers import Group, Schedule
 from rgbir_jax.training.state import Network
@@ -25,6 +25,7 @@ class Stage:
         needs: names of the earlier stages that `init` takes something from.
         reads: name of the earlier stage whose features this one learns from, in `batch["embedding"]` float32
             [identity, modality, shot, dim], where other stages have images; empty for none.
+        controls: other features by name, called as `features`, that are scored beside it.
     """
 
     init: Callable
@@ -36,3 +37,4 @@ class Stage:
     schedules: dict[str, Schedule]
     needs: tuple[str, ...] = ()
     reads: str = ""
+    controls: dict[str, Callable] = field(default_factory=dict)

@@ -40,7 +40,8 @@ def scores(rank1: float, dataset: str = "sysu_mm01", settings: Sequence[str] = S
     """What scores.json holds; the i-th setting's rank-1 is rank1 + i hundredths, and the untrained network has 0."""
     trained = {name: setting(rank1 + i / 100, trials) for i, name in enumerate(settings)}
     untrained = {name: setting(0.0) for name in settings}
-    return {"protocol": "official", "dataset": dataset, "untrained": untrained, "trained": trained}
+    head = {"protocol": "official", "dataset": dataset, "steps": 20_000, "controls": []}
+    return head | {"untrained": untrained, "trained": trained}
 
 
 def write_run(folder: Path, config: ConfigDict, scored: dict | None = None) -> Path:
@@ -164,11 +165,11 @@ def test_what_belongs_to_tables_7_and_8(tmp_path):
 def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
     for i, row in enumerate(reversed(sysu_embedding.ROWS)):
         write_run(tmp_path / f"run{i}", sysu_embedding.get_config(row))
-    control = sysu_embedding.get_config()
-    control.embedding.retrieve_by = "m"
+    control = scores(0.3)
+    control |= {"m": control["untrained"], "controls": ["m"]}
     other = sysu_embedding.get_config()
     other.embedding.weights.L_cross = 0.0
-    write_run(tmp_path / "a_control", control)
+    write_run(tmp_path / "with_control", sysu_embedding.get_config(), control)
     write_run(tmp_path / "no_cross", other)
     write_run(tmp_path / "baseline", sysu_two_stream.get_config("baseline"))
     write_run(tmp_path / "bdtr", sysu_two_stream.get_config("bdtr"))
@@ -179,7 +180,8 @@ def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
     for i, name in enumerate(ROWS_OF_TABLE_6):
         expected += [(paper, name, None), (run, name, f"run{3 - i}")]
     expected += [
-        (run, f"{ROWS_OF_TABLE_6[3]}; control: by m", "a_control"),
+        (run, ROWS_OF_TABLE_6[3], "with_control"),
+        (run, f"{ROWS_OF_TABLE_6[3]}; control: by m", "with_control"),
         (run, "two-stream baseline", "baseline"),
         (run, "BDTR", "bdtr"),
         (run, "L_simple + L_dis + L_triplet (hard triplet)", "no_cross"),
@@ -232,7 +234,7 @@ def test_markdown_is_a_table(tmp_path):
     assert hi_cmd == ["the paper", "Hi-CMD", "-", "34.94", "77.58", "-", "35.94", *"-----", "SYSU-MM01", "-", "-"]
     assert run == [
         "this code", "Method1", "run\\|1", "41.12 ± 1.23", "42.02", "43.02", "20.56 ± 0.45",
-        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "sysu_mm01", "150,000", "0",
+        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "sysu_mm01", "20,000", "0",
     ]  # fmt: skip
     assert one_trial[3:7] == ["5.00", "5.90", "6.90", "2.50"]
 

@@ -240,18 +240,17 @@ def test_one_device_and_four_agree(row):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), first(four), first(one))
 
 
-@pytest.mark.parametrize("retrieve_by", ["s", "m"])
-def test_features_are_a_component_from_each_embedding_s_own_encoder(retrieve_by):
-    config = tiny_config()
-    config.embedding.retrieve_by = retrieve_by
-    stage, state = stages.build(config, "embedding", CLASSES), system()[2]
+@pytest.mark.parametrize("component", ["s", "m"])
+def test_features_are_a_component_from_each_embedding_s_own_encoder(component):
+    stage, state = stages.build(tiny_config(), "embedding", CLASSES), system()[2]
+    features = {"s": stage.features, **stage.controls}[component]
     x = jnp.asarray(np.random.default_rng(5).normal(size=(6, DIM)), jnp.float32)
     modality = jnp.array([0, 1, 1, 0, 0, 1], jnp.int32)
-    found = stage.features(state, x, modality)
+    found = features(state, x, modality)
     for row, code, number in zip(np.asarray(x, float), found, modality, strict=True):
-        encoder = state.params["E_ir" if number else "E_rgb"][retrieve_by]
+        encoder = state.params["E_ir" if number else "E_rgb"][component]
         np.testing.assert_allclose(code, mlp(encoder, row / np.sqrt((row**2).mean()), True), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(stage.features(state, 7 * x, modality), found, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features(state, 7 * x, modality), found, rtol=1e-4, atol=1e-5)
 
 
 def test_the_stages_say_what_they_read_and_need():
@@ -334,7 +333,6 @@ def test_the_full_size_recipe_fits_together():
     ("change", "said"),
     [
         ({"triplets": "semi-hard"}, '"semi-hard" are unknown; choose one of random, hard'),
-        ({"retrieve_by": "a"}, '"a" is unknown; choose one of m, s'),
         ({"classifier": ""}, "L_dis needs a classifier"),
     ],
 )
