@@ -1,5 +1,6 @@
 """What train.py and eval.py share: flags in, and one sentence out when something is wrong."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,10 @@ def _parse(argv: list[str]) -> list[str]:
         sentence = str(error).strip("; \n").splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"{_program()}: {sentence} --help lists the flags.")
     except (AttributeError, KeyError) as error:
-        unknown = str(error).strip("\"'")
-        sys.exit(
-            f"{_program()}: the config has no key {unknown}; its file lists them, and --config.KEY=VALUE sets one."
-        )
+        # ml_collections names the key in quotes, and quotes that, and guesses where it can.
+        unknown, *guess = re.findall(r"^\W*(\w+)|Did you mean \W*(\w+)", str(error))
+        said = f"; did you mean {guess[0][1]}?" if guess else "; its file lists the keys that there are."
+        sys.exit(f"{_program()}: the config has no key {unknown[0]}{said}")
     except (TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
         sys.exit(f"{_program()}: {error}")
     if len(rest) > 1:

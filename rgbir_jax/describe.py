@@ -57,7 +57,7 @@ def step_flops(config: ConfigDict, stage: Stage, state) -> float:
     devices = jax.local_device_count()
     identities, modalities, shots, *image = _batch_shape(config)
     lead = (devices, identities // devices)
-    images = lead + (modalities, shots)
+    images = (*lead, modalities, shots)
     batch = {
         "label": jax.ShapeDtypeStruct(lead, jnp.int32),
         "camera": jax.ShapeDtypeStruct(images, jnp.int32),

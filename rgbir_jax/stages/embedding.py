@@ -257,7 +257,7 @@ class EmbeddingSystem:
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     def component(self, name, state, embeddings, modality):
-        """The s or the m of each embedding's embedding from its own encoder."""
+        """The s or the m of each embedding, from its own encoder."""
         x = standardised(embeddings)
         rgb, ir = (call(self.E, state.params[f"E_{stream}"], x)[COMPONENTS.index(name)] for stream in STREAMS)
         return jnp.where(modality[:, None] == 0, rgb, ir)

@@ -78,6 +78,20 @@ class Checkpoints:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
         return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
 
+    def restore_part(self, step: int, like: PyTree) -> PyTree:
+        """Some leaves of the state after `step` iterations, as NumPy arrays.
+
+        Args:
+            step: a saved iteration.
+            like: nested dicts by the State's field names, with the wanted leaves alone.
+        """
+        args = ocp.args.PyTreeRestore(
+            like,
+            restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like),
+            partial_restore=True,
+        )
+        return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+
     def wait(self) -> None:
         """Returns when everything is on disk."""
         self._manager.wait_until_finished()

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
@@ -98,7 +96,7 @@ def _from_run(run: str, name: str, own: ConfigDict, stage: Stage) -> Variables:
             f"{folder} is not there: config.{name}.transfer_from names no run that trained a stage {name}; "
             f"train it first, or leave the name empty."
         )
-    with closing(_OtherRun(folder / "checkpoints")) as checkpoints:
+    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
         step = checkpoints.best()
         if step is None:
             raise ValueError(f"{folder} has no checkpoint yet; train the run {run} first.")
@@ -151,16 +149,3 @@ def _goes_on(folder: Path) -> bool:
 
 def _count(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-
-class _OtherRun(Checkpoints):
-    """Checkpoints of which parts are read."""
-
-    def restore_part(self, step: int, like: PyTree) -> PyTree:
-        """Some of the state's leaves as NumPy arrays; `like` is a tree of nested dicts that has no others."""
-        args = ocp.args.PyTreeRestore(
-            like,
-            restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like),
-            partial_restore=True,
-        )
-        return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]

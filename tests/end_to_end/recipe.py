@@ -1,0 +1,16 @@
+"""A config file for train.py: the quickstart's recipe, shrunk, for the dataset of the fixture `drawn`."""
+
+from ml_collections import ConfigDict
+
+from tests.tiny import tiny_config
+
+
+def get_config(stages: str = "teacher,image") -> ConfigDict:
+    """A few iterations of the given stages."""
+    config = tiny_config()
+    config.recipe = tuple(stages.split(","))
+    config.source = "memory"
+    config.image_size = (64, 32)
+    config.teacher.update({"steps": 6, "log_every": 2, "evaluate_every": 3, "checkpoint_every": 3})
+    config.image.update({"steps": 4, "log_every": 2, "evaluate_every": 2, "checkpoint_every": 2, "pictures_every": 2})
+    return config

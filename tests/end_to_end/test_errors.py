@@ -1,0 +1,59 @@
+"""What a user gets wrong: one sentence, a non-zero exit, and nothing written."""
+
+import shutil
+
+import pytest
+
+from tests.end_to_end.conftest import RECIPE, run
+
+
+def _train(*arguments):
+    code, out, err = run("train.py", *arguments)
+    assert code != 0
+    assert out == ""
+    assert "Traceback" not in err
+    return [line for line in err.splitlines() if line.startswith("train.py: ")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--config.data_dir=nowhere"], "the dataset's folder nowhere does not exist; set --config.data_dir"),
+        (["--config.teacher.step=3"], "the config has no key step; did you mean steps?"),
+        (["--config.dataset=sysu"], 'config.dataset "sysu" is unknown; choose "sysu_mm01" or "market1501".'),
+        (["extra"], "extra is not understood"),
+        (["--workdri=x"], "Unknown command line flag 'workdri'"),
+    ],
+)
+def test_wrong_arguments_of_training(tmp_path, arguments, sentence):
+    (said,) = _train(f"--config={RECIPE}", f"--workdir={tmp_path / 'run'}", *arguments)
+    assert sentence in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_that_is_not_there():
+    (said,) = _train("--config=configs/quickstart.py:papre", "--workdir=x")
+    assert 'preset "papre" is unknown; choose "paper"' in said
+
+
+@pytest.mark.parametrize("source", ["memory", "tfds"])
+def test_a_truncated_image_is_named_before_training(drawn, tmp_path, source):
+    tree = tmp_path / "tree"
+    shutil.copytree(drawn, tree)
+    broken = next(tree.glob("cam*/0001/0002.jpg"))
+    broken.write_bytes(broken.read_bytes()[:400])
+    (said,) = _train(
+        f"--config={RECIPE}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data_dir={tree}",
+        f"--config.source={source}",
+    )
+    assert f"{broken} cannot be decoded" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_scoring_without_a_run(tmp_path):
+    code, _, err = run("eval.py", f"--workdir={tmp_path}")
+    assert code != 0
+    assert f"{tmp_path} holds no run; train one with train.py --workdir" in err
+    assert "Traceback" not in err

@@ -1,0 +1,83 @@
+"""Drawn data, training, scoring and report, from end to end."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rgbir_jax import describe, recipe, run_report, scoring
+from rgbir_jax.data.layouts import read_sysu_mm01
+from tests.end_to_end.recipe import get_config
+
+SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "trained"}
+SETTINGS = {"all_single", "all_multi", "indoor_single", "indoor_multi"}
+
+
+@pytest.fixture(scope="module")
+def run(drawn, tmp_path_factory):
+    """(workdir, Scored) of the shrunken quickstart."""
+    config = get_config()
+    config.data_dir = str(drawn)
+    workdir = str(tmp_path_factory.mktemp("runs") / "quickstart")
+    recipe.train(config, workdir)
+    return workdir, scoring.score(workdir)
+
+
+def test_scores_of_every_system_and_setting(run, drawn):
+    workdir, scored = run
+    scores = json.loads(Path(workdir, "scores.json").read_text())
+    assert scores == json.loads(json.dumps(scored.scores))
+    assert {name for name, found in scores.items() if isinstance(found, dict)} == SYSTEMS
+    assert scores["dataset"] == "sysu_mm01 (drawn)"
+    records = read_sysu_mm01(drawn)
+    test = records.split == "test"
+    for system in SYSTEMS:
+        assert set(scores[system]) == SETTINGS
+        single = scores[system]["all_single"]
+        assert single["probe_images"] == np.sum(test & (records.modality == 1))
+        assert single["gallery_images"] == np.sum(test & (records.modality == 0) & (records.index == 1))
+        assert len(single["trials"]) == 10
+        assert 0 <= single["cmc"][0] <= single["cmc"][19] <= 1
+    table = scoring.tables(scores)
+    assert table.count("protocol official") == len(SETTINGS)
+
+
+def test_the_report_stands_alone(run):
+    workdir, scored = run
+    page = run_report.write(workdir, scored).read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    for heading in ("Scores", "CMC curves", "Ranked lists", "Features in the plane", "Swapped images"):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("data:image/png;base64,") == page.count("<img ") >= 8
+    assert "drawn by a program" in page
+
+
+def test_what_training_leaves(run):
+    workdir, _ = run
+    lines = [json.loads(line) for line in Path(workdir, "image", "metrics.jsonl").read_text().splitlines()]
+    logged = {name for line in lines for name in line}
+    assert {"L_simple", "L_cross", "L_id_orig", "L_adv_D", "L_total", "weight/L_dis", "learning_rate/trunk"} <= logged
+    assert {"val/rank1", "val/mAP"} <= logged
+
+
+def test_a_changed_protocol_needs_no_training(run):
+    workdir, _ = run
+    scores = scoring.score(workdir, {"protocol": "agw"}).scores
+    assert scores["protocol"] == "agw"
+
+
+def test_description_before_anything_runs(drawn):
+    config = get_config()
+    config.data_dir = str(drawn)
+    said = json.loads(describe.describe(config, as_json=True))
+    assert said["recipe"] == ["teacher", "image"]
+    assert said["identities"] == 6
+    image = said["stages"]["image"]
+    assert set(image["networks"]) == {"E_a", "head", "E_s", "G", "D"}
+    assert image["networks"]["G"]["outputs"] == [[64, 32, 3]]
+    assert image["weights"]["L_dis"]["weight"] == 1
+    assert image["flops_per_step"] > said["stages"]["teacher"]["flops_per_step"] > 0
+    text = describe.describe(config)
+    for word in ("L_code_s", "grows from iteration", "FLOPs a step", "E_s"):
+        assert word in text
