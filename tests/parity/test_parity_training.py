@@ -1,0 +1,194 @@
+"""An iteration here and in PyTorch: the same terms, the same gradients, in the same order."""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sysu_image
+from rgbir_jax import stages
+from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.pairing import partners
+from rgbir_jax.stages.views import flatten, views
+from rgbir_jax.training import parallel
+from rgbir_jax.training.optimizers import Optimizers
+from tests.models.drawn import draw_leaves
+from tests.parity.layouts import assert_alike, to_torch, torch
+from tests.tiny import drawn_batch, tiny_config
+
+pytestmark = pytest.mark.slow
+CLASSES = 4
+
+
+class Recording(Optimizers):
+    """Lets the gradients out beside the optimisers' states."""
+
+    def __init__(self, inner: Optimizers):
+        self.groups = inner.groups
+
+    def update(self, gradients, params, opt_state):
+        params, opt_state = super().update(gradients, params, opt_state)
+        return params, opt_state | {f"gradient/{network}": gradient for network, gradient in gradients.items()}
+
+
+def narrow(preset: str):
+    """The tiny recipe without dropout, with the full-size recipe's optimisers; E_s' dilations need ten columns."""
+    config = tiny_config(preset)
+    config.image_size = (80, 40)
+    full = sysu_image.get_config(preset)
+    for name in config.recipe:
+        config[name].networks.head.dropout = 0.0
+        config[name].optimizers = full[name].optimizers
+        config[name].decay.warmup = 0
+    config.image.ramp.terms = ()  # every weight at its final value from the first iteration
+    # Adam's first step is the gradient's sign, which rounding decides; and G's side of the game is to show the new D.
+    config.image.optimizers.discrimination.update(full.image.optimizers.trunk)
+    learning_rate = {"paper": 1e-3, "dgnet": 1e-5}[preset]
+    config.image.optimizers.discrimination.update({"networks": ("D",), "learning_rate": learning_rate})
+    return config
+
+
+def drawn_state(stage, previous, rng):
+    shapes = jax.eval_shape(stage.init, jax.random.key(0), previous)
+    params, batch_stats, frozen = (
+        draw_leaves(tree, rng) for tree in (shapes.params, shapes.batch_stats, shapes.frozen)
+    )
+    opt_state = stage.optimizers.init(params)
+    return shapes.replace(step=jnp.int32(0), params=params, batch_stats=batch_stats, frozen=frozen, opt_state=opt_state)
+
+
+@contextmanager
+def smooth_rectifiers():
+    """Softplus in the rectifiers' place, on both sides.
+
+    Rounding decides on which side of a rectifier's kink a value near 0 falls, and in networks this small one such
+    unit moves a gradient by percents. What rectifiers do to values is compared with the kinks in place.
+    """
+
+    def leaky(softplus):
+        return lambda x, slope, *_: slope * x + (1 - slope) * softplus(x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flax.linen, "relu", jax.nn.softplus)
+        patch.setattr(flax.linen, "leaky_relu", leaky(jax.nn.softplus))
+        patch.setattr(torch.nn.functional, "relu", torch.nn.functional.softplus)
+        patch.setattr(torch.nn.functional, "leaky_relu", leaky(torch.nn.functional.softplus))
+        yield
+
+
+def compile_step(stage):
+    recording = replace(stage, optimizers=Recording(stage.optimizers)).train_step
+
+    def step(state, batch, key):
+        with jax.default_matmul_precision("highest"):
+            return recording(state, batch, key)
+
+    compiled = jax.jit(jax.vmap(step, (None, 0, None), axis_name=parallel.AXIS))
+    return lambda state, batch, key: jax.tree.map(
+        lambda x: x[0], compiled(state, jax.tree.map(lambda x: x[None], batch), key)
+    )
+
+
+def augmented(key, batch, config):
+    """Views of the batch, flattened."""
+
+    def view(batch):
+        return views(key, batch["image"], batch["label"], config.augment)
+
+    return jax.tree.map(
+        lambda x: flatten(x[0]), jax.vmap(view, axis_name=parallel.AXIS)(jax.tree.map(lambda x: x[None], batch))
+    )
+
+
+def given(system, batch, key):
+    """What the twin does not draw itself: (images, erased images, identities, lender, coin) of iteration 0."""
+    augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(key, 0), 3)
+
+    view = augmented(augment_key, batch, system)
+    identities, modalities = batch["image"].shape[:2]
+    lender = partners(jax.random.split(generate_key)[1], identities, modalities)
+    coin = bool(jax.random.bernoulli(jax.random.split(loss_key)[1]))
+    return *map(to_torch, (view.clean, view.erased)), *(to_torch(i).long() for i in (view.label, lender)), coin
+
+
+def assert_same_gradients(twin, gradients):
+    """Network by network, as vectors; and each parameter's, as far as it weighs in its network's."""
+    from benchmarks.torch_twin import weights
+
+    for name, network in twin.networks.items():
+        ours = weights.convert(network, gradients[f"gradient/{name}"])
+        theirs = {parameter: value.grad for parameter, value in network.named_parameters()}
+        assert set(ours) == set(theirs)
+        whole = torch.cat([gradient.flatten() for gradient in theirs.values()]).norm()
+        assert whole > 0
+        off = {parameter: (ours[parameter] - theirs[parameter]).norm() for parameter in theirs}
+        assert torch.stack(list(off.values())).norm() <= 1e-3 * whole, name
+        for parameter, gradient in theirs.items():
+            assert off[parameter] <= 1e-3 * gradient.norm() + 1e-4 * whole, f"{name}.{parameter}"
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+@pytest.mark.parametrize("rectifiers", [nullcontext, smooth_rectifiers])
+def test_an_iteration_of_the_image_system(preset, rectifiers):
+    """All terms to 1e-4, G's against the new D; running means; with smooth rectifiers all gradients to 1e-3."""
+    from benchmarks.torch_twin import training
+
+    config = narrow(preset)
+    system = ImageSystem.build(config, config.image, CLASSES)
+    previous = {"teacher": jax.eval_shape(stages.build(config, "teacher", CLASSES).init, jax.random.key(0), {})}
+    state, batch = drawn_state(system, previous, np.random.default_rng(0)), drawn_batch(config)
+    step = compile_step(system)
+    for seed, side in ((0, True), (1, False)):  # both sides of the coin of L_code_s
+        key = jax.random.key(seed)
+        *images, coin = given(system, batch, key)
+        assert coin == side
+        teacher = training.ClassifierTwin(config.teacher, CLASSES)
+        teacher.load(state.replace(**state.frozen["teacher"]))
+        twin = training.ImageTwin(config.image, CLASSES, teacher)
+        twin.load(state)
+        with rectifiers():
+            after, metrics = step(state, batch, key)
+            terms = twin.step(*images, coin)
+
+        assert set(terms) == set(metrics) - {"L_total", "accuracy"}
+        for term, value in terms.items():
+            assert_alike(metrics[term], value)
+        assert_alike(metrics["L_total"], twin.total(terms))
+        for name in ("E_a", *config.image.networks.heads):
+            assert_same_statistics(twin.networks[name], after.batch_stats[name])
+        if rectifiers is smooth_rectifiers:
+            assert_same_gradients(twin, after.opt_state)
+
+
+def assert_same_statistics(network, batch_stats):
+    """Running means; PyTorch's running variances are of another definition."""
+    from benchmarks.torch_twin import weights
+
+    for name, ours in weights.convert(network, batch_stats, {"mean": "running_mean", "var": "running_var"}).items():
+        if name.endswith("mean"):
+            assert_alike(ours.numpy(), network.get_buffer(name))
+
+
+def test_an_iteration_of_the_teacher():
+    from benchmarks.torch_twin import training
+
+    config = narrow("paper")
+    stage = stages.build(config, "teacher", CLASSES).train_step.__self__
+    batch, key = drawn_batch(config), jax.random.key(0)
+    augment_key, _ = jax.random.split(jax.random.fold_in(key, 0))
+    view = augmented(augment_key, batch, config)
+    x, y = to_torch(view.erased), to_torch(view.label).long()
+
+    state = drawn_state(stage, {}, np.random.default_rng(0))
+    twin = training.ClassifierTwin(config.teacher, CLASSES)
+    twin.load(state)
+    with smooth_rectifiers():
+        after, metrics = compile_step(stage)(state, batch, key)
+        terms = twin.step(x, y)
+    assert_alike(metrics["L_id"], terms["L_id"])
+    assert_same_statistics(twin.networks["E_a"], after.batch_stats["E_a"])
+    assert_same_gradients(twin, after.opt_state)
