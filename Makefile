@@ -2,16 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUN := runs/quickstart
 DRAWN := data/drawn
+DRAW := $(BIN)/python -m rgbir_jax.data.synthetic --images 6 --size 128 64 --seed 0
+ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart quickstart-table6 quickstart-method2 drawn test test-slow lint clean
 
 help:
-	@echo "make quickstart   draw a dataset, train on it, score it, write $(RUN)/report.html"
-	@echo "make test         style, types and tests"
-	@echo "make test-slow    the tests that take minutes, PyTorch comparisons among them"
-	@echo "make clean        remove the environments, the drawn data and the quickstart's run"
+	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
+	@echo "make quickstart-table6   M_bdtr, its baseline and the rows of Table 6 on the drawn dataset, as a table"
+	@echo "make quickstart-method2  train on drawn people by day, then Method1 and Method2, as a table"
+	@echo "make test                style, types and tests"
+	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
+	@echo "make clean               remove the environment, the drawn data and the quickstarts' runs"
 
 # An environment is whole when its stamp is there; a changed pyproject.toml makes it anew.
 $(VENV)/run.stamp: pyproject.toml
@@ -27,11 +30,37 @@ $(VENV)/parity.stamp: $(VENV)/test.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,test,parity]'
 	touch $@
 
-quickstart: $(VENV)/run.stamp
-	$(BIN)/python -m rgbir_jax.data.synthetic --out $(DRAWN) --train 96 --val 16 --test 32 --images 6 --size 128 64 --seed 0
-	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
-	$(BIN)/python eval.py --workdir $(RUN)
-	@echo "The report is $(RUN)/report.html"
+drawn: $(VENV)/run.stamp
+	$(DRAW) --out $(DRAWN) --train 96 --val 16 --test 32
+
+quickstart: drawn
+	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
+	$(BIN)/python eval.py --workdir runs/quickstart
+	@echo "The report is runs/quickstart/report.html"
+
+# The rows share one M_bdtr; each trains its own classifier on the embeddings, from the same seed, in seconds.
+quickstart-table6: drawn
+	for preset in bdtr baseline; do \
+	  $(BIN)/python train.py --config configs/quickstart_two_stream.py:$$preset --workdir runs/table6/$$preset && \
+	  $(BIN)/python eval.py --workdir runs/table6/$$preset || exit 1; \
+	done
+	for row in $(ROWS); do \
+	  $(BIN)/python train.py --config configs/quickstart_embedding.py:$$row --workdir runs/table6/$$row \
+	    --config.two_stream.from_run runs/table6/bdtr && \
+	  $(BIN)/python eval.py --workdir runs/table6/$$row || exit 1; \
+	done
+	$(BIN)/python eval.py --table 6 --runs runs/table6
+
+# Both start without the SYSU teacher's weights in E_a: Method1 from random ones, Method2 from the Market run.
+quickstart-method2: drawn
+	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
+	$(BIN)/python train.py --config configs/quickstart_market.py --workdir runs/quickstart_market
+	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/method2/method1 --config.image.start_from=
+	$(BIN)/python train.py --config configs/quickstart.py:market --workdir runs/method2/method2 \
+	  --config.teacher.from_run runs/method2/method1
+	for run in method1 method2; do $(BIN)/python eval.py --workdir runs/method2/$$run || exit 1; done
+	$(BIN)/python eval.py --table 7 --runs runs/method2
+	$(BIN)/python eval.py --table 8 --runs runs/method2
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -45,4 +74,4 @@ test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
 clean:
-	rm -rf $(VENV) $(DRAWN) $(RUN)
+	rm -rf $(VENV) $(DRAWN)* data/drawn_market* runs/quickstart runs/quickstart_market runs/table6 runs/method2

@@ -30,7 +30,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         config[name].networks.head.update({"bottleneck": 128, "dropout": 0.0})
 
     teacher = config.teacher
-    # From random weights Adam is faster than SGD; coupled L2 would outweigh its gradients while the classifier is small.
+    # From random weights Adam is faster; coupled L2 would outweigh its gradients while the classifier is small.
     adam = {"kind": "adam", "b1": 0.9, "b2": 0.999, "l2": 0.0}
     teacher.update({"steps": 1000, "log_every": 20, "evaluate_every": 250, "checkpoint_every": 250})
     teacher.decay.update({"at": (800,), "warmup": 20})
@@ -39,12 +39,18 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     image = config.image
     image.update({"steps": 240, "log_every": 10, "evaluate_every": 60, "checkpoint_every": 60, "pictures_every": 60})
-    image.start_from = "" if image.transfer_from else "teacher"  # E_a keeps the paper's rates: it is pre-trained
+    if image.transfer_from:
+        image.transfer_from = "runs/quickstart_market"
+    else:
+        image.start_from = "teacher"
     image.networks.E_s.update({"width": 6, "code": 24})
     image.networks.G.mlp = 64
     image.networks.D.width = 6
     image.decay.update({"at": (200,), "warmup": 0})
-    image.ramp.update({"start": 80, "slope": 0.01})
+    # L_id_recon waits too: on the first images, which show nobody yet, it would undo what E_a has from the teacher.
+    image.ramp.update({"terms": ("L_id_recon", *image.ramp.terms), "start": 80, "slope": 0.005})
+    image.optimizers.trunk.learning_rate = 5e-4
+    image.optimizers.head.learning_rate = 5e-3
     for group in ("generation", "discrimination"):
         image.optimizers[group].update({"learning_rate": 1e-3, "l2": 0.0})
     return config

@@ -19,7 +19,10 @@ from tests.models.drawn import draw_leaves
 from tests.tiny import drawn_batch, tiny_config
 
 PRESETS = {
-    "quickstart": ("paper", "dgnet"),
+    "quickstart": ("paper", "dgnet", "market"),
+    "quickstart_market": ("paper", "dgnet"),
+    "quickstart_two_stream": ("bdtr", "baseline"),
+    "quickstart_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "sysu_image": ("paper", "dgnet", "market"),
     "sysu_two_stream": ("bdtr", "baseline"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),

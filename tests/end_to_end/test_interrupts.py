@@ -1,6 +1,5 @@
 """A run that is stopped goes on when its command is given again."""
 
-import json
 import signal
 import time
 
@@ -42,7 +41,8 @@ def test_kill_and_ctrl_c_lose_nothing_but_the_iterations_since_the_last_checkpoi
     assert killed_at % 3 == 0  # checkpoint_every
 
     process = start("train.py", *_command(drawn, workdir, 100_000))
-    while _latest_line(workdir) <= killed_at:
+    logged = _lines(workdir)
+    while _lines(workdir) == logged:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -65,6 +65,5 @@ def test_kill_and_ctrl_c_lose_nothing_but_the_iterations_since_the_last_checkpoi
     assert f"{workdir} was started with config.seed = 0, now it is 1" in err
 
 
-def _latest_line(workdir) -> int:
-    lines = (workdir / "teacher" / "metrics.jsonl").read_text().splitlines()
-    return json.loads(lines[-1])["step"] if lines else 0
+def _lines(workdir) -> int:
+    return len((workdir / "teacher" / "metrics.jsonl").read_text().splitlines())

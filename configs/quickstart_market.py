@@ -1,0 +1,20 @@
+"""The quickstart's recipe on drawn people by day alone, in Market-1501's tree: what a small Method2 starts from.
+
+    make quickstart-method2
+
+Hardware: two CPU cores are enough.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import market_image, quickstart
+
+
+def get_config(preset: str = "paper") -> ConfigDict:
+    """`configs/quickstart.py` with the data of `configs/market_image.py`."""
+    config = quickstart.get_config(preset)
+    market = market_image.get_config(preset)
+    for key in ("dataset", "modalities", "batch", "train_split"):
+        config[key] = market[key]
+    config.data_dir = "data/drawn_market"
+    return config

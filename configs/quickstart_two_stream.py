@@ -1,0 +1,30 @@
+"""M_bdtr with its widths turned down, on drawn people; `:baseline` is the same without its ranking loss.
+
+    make quickstart-table6
+
+Hardware: two CPU cores are enough.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import quickstart, sysu_two_stream
+
+
+def get_config(preset: str = "bdtr") -> ConfigDict:
+    """`configs/sysu_two_stream.py` with the data, widths and rates of `configs/quickstart.py`."""
+    config = sysu_two_stream.get_config(preset)
+    narrow(config)
+    return config
+
+
+def narrow(config: ConfigDict) -> None:
+    """Turns the two streams of a recipe down."""
+    small = quickstart.get_config()
+    for key in ("dtype", "data_dir", "image_size", "train_split", "augment"):
+        config[key] = small[key]
+    stage, teacher = config.two_stream, small.teacher
+    stage.networks.stream.width = teacher.networks.E_a.width
+    stage.networks.head.update(teacher.networks.head)
+    stage.update({key: teacher[key] for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "decay")})
+    for name, group in stage.optimizers.items():
+        group.update(teacher.optimizers[name].to_dict() | {"networks": group.networks})
