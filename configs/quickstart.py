@@ -38,18 +38,18 @@ def get_config(preset: str = "paper") -> ConfigDict:
     teacher.optimizers.head.update(adam | {"learning_rate": 5e-3})
 
     image = config.image
-    image.update({"steps": 240, "log_every": 10, "evaluate_every": 60, "checkpoint_every": 60, "pictures_every": 60})
+    image.update({"steps": 160, "log_every": 5, "evaluate_every": 40, "checkpoint_every": 40, "pictures_every": 40})
     if image.transfer_from:
         image.transfer_from = "runs/quickstart_market"
     else:
         image.start_from = "teacher"
-    image.networks.E_s.update({"width": 6, "code": 24})
+    image.networks.E_s.update({"width": 6, "code": 16})
     image.networks.G.mlp = 64
     image.networks.D.width = 6
-    image.decay.update({"at": (200,), "warmup": 0})
+    image.decay.update({"at": (130,)})
     # L_id_recon waits too: on the first images, which show nobody yet, it would undo what E_a has from the teacher.
-    image.ramp.update({"terms": ("L_id_recon", *image.ramp.terms), "start": 80, "slope": 0.005})
-    image.optimizers.trunk.learning_rate = 5e-4
+    image.ramp.update({"terms": ("L_id_recon", *image.ramp.terms), "start": 60, "slope": 0.004})
+    image.optimizers.trunk.learning_rate = 2e-4
     image.optimizers.head.learning_rate = 5e-3
     for group in ("generation", "discrimination"):
         image.optimizers[group].update({"learning_rate": 1e-3, "l2": 0.0})
