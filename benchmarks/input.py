@@ -1,6 +1,6 @@
 """Claim: tf.data gives batches at least 2 times, memory 20 times as fast as a DataLoader with Pillow.
 
-`python benchmarks/input.py --data_dir DIR` fetches the same batches, 8 identities x 2 modalities x 2 images
+`python -m benchmarks.input --data_dir DIR` fetches the same batches, 8 identities x 2 modalities x 2 images
 of 256x128, in three ways: through tf.data from the prepared set, from the set held in memory, and through a
 PyTorch DataLoader whose workers decode and resize the files with Pillow. It prints images/s (medians of
 rounds in turn) and ratios. Nobody augments: here that is the device's work, which favours the DataLoader.
@@ -10,18 +10,16 @@ figures.
 """
 
 import itertools
-import json
 import os
-import platform
 import statistics
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
+from benchmarks.machine import keep, machine, versions
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.data.layouts import read_sysu_mm01
 from rgbir_jax.data.sampling import IdentitySampler
@@ -40,7 +38,7 @@ TARGETS = {"tfds": 2, "memory": 20}
 
 def main(argv):
     del argv
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    where = {"machine": machine(), "versions": versions("numpy", "pillow", "tensorflow-cpu", "torch")}
     records = read_sysu_mm01(DATA_DIR.value)
     sampler = IdentitySampler(records, np.flatnonzero(records.split == "train"), identities=8, shots=2)
     ways, opening = {}, {}
@@ -57,21 +55,15 @@ def main(argv):
             rounds[name].append(images_per_second(images))
     rates = {name: statistics.median(rate) for name, rate in rounds.items()}
 
-    print(f"{machine}; Python {platform.python_version()}, NumPy {np.__version__}; {len(records):,} images")
+    print("; ".join([*where.values(), f"{len(records):,} images"]))
     for name, rate in rates.items():
         ratio = f"{rate / rates['DataLoader']:6.1f} x" if "DataLoader" in rates else ""
         target = f"(target {TARGETS[name]}; opened in {opening[name]:.1f} s)" if name in TARGETS else ""
         print(f"{name:12}{rate:10,.0f} images/s {ratio} {target}")
     if "DataLoader" not in rates:
         print("PyTorch is not installed: no DataLoader to compare with.")
-    if JSON.value:
-        measured = {
-            "machine": machine,
-            "images": len(records),
-            "opening_s": opening,
-            "images_per_second": rates,
-        }
-        Path(JSON.value).write_text(json.dumps(measured | {"rounds": rounds}, indent=1))
+    figures = {"images": len(records), "opening_s": opening, "images_per_second": rates, "rounds": rounds}
+    keep(JSON.value, where | figures)
 
 
 def open_named(name):

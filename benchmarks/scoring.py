@@ -1,6 +1,6 @@
 """Claim: SYSU-MM01's four official settings are scored at least 15 times faster than by a plain loop.
 
-`python benchmarks/scoring.py` draws 512-d features at SYSU-MM01's size (96 test identities, 3,803 probes,
+`python -m benchmarks.scoring` draws 512-d features at SYSU-MM01's size (96 test identities, 3,803 probes,
 galleries of 301, 3,010, 112 and 1,120 images), scores them with `rgbir_jax.evaluation.protocols` and with the
 plain loop over probes below, compares every figure and prints the ratio.
 `--large` ranks 1,000,000 gallery features for some of 100,000 probes (`--probes`: how many; all of them take
@@ -9,17 +9,14 @@ about an hour on two cores) and prints time and peak memory.
 `--json FILE` also writes what was measured.
 """
 
-import json
-import os
-import platform
 import resource
 import statistics
 import time
 
-import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks.machine import keep, machine, versions
 from rgbir_jax.data.sysu_lists import TRIALS
 from rgbir_jax.evaluation import metrics, protocols
 
@@ -37,13 +34,9 @@ TEST_IMAGES = {1: (1374, 56), 2: (1565, 56), 3: (1883, 96), 4: (1918, 94), 5: (1
 
 def main(argv):
     del argv
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, JAX {jax.__version__}"
-    print(f"{machine}; {versions}")
-    measured = large() if LARGE.value else sweep() if SWEEP.value else compare()
-    if JSON.value:
-        with open(JSON.value, "w") as file:
-            json.dump({"machine": machine, "versions": versions} | measured, file, indent=1)
+    where = {"machine": machine(), "versions": versions("numpy", "scipy")}
+    print("; ".join(where.values()))
+    keep(JSON.value, where | (large() if LARGE.value else sweep() if SWEEP.value else compare()))
 
 
 def compare():

@@ -57,14 +57,14 @@ def training_curves(log: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         },
     }
     panels = {title: lines for title, lines in panels.items() if lines}
-    made, axes = style.figure(7.2, 2.5 * -(-len(panels) // 2), -(-len(panels) // 2), min(2, len(panels)))
+    made, axes = style.figure(8.6, 2.5 * -(-len(panels) // 2), -(-len(panels) // 2), min(2, len(panels)))
     for cell, (title, lines) in zip(axes, panels.items(), strict=False):
         for i, (name, (steps, values)) in enumerate(lines.items()):
             cell.plot(steps, values, _LINES[i // 10 % 4], color=style.COLOURS[i % 10], label=name, linewidth=1.1)
         cell.set(title=title, xlabel="iteration")
         if title in ("loss", "learning rate"):
             cell.set_yscale("log")
-        cell.legend(frameon=False, fontsize=5.5, ncols=2)
+        cell.legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
     for cell in axes[len(panels) :]:
         cell.set_visible(False)
     return made

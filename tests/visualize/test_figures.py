@@ -1,0 +1,81 @@
+import json
+
+import numpy as np
+import pytest
+
+from rgbir_jax.visualize import curves, rankings, style, swaps, tsne
+
+RNG = np.random.default_rng(0)
+
+
+def images(*shape) -> np.ndarray:
+    return RNG.integers(0, 256, (*shape, 8, 4, 3), np.uint8)
+
+
+def shown(figure) -> list[np.ndarray]:
+    """The pictures of a figure in the order of its axes."""
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+
+
+def test_nearest_agrees_with_a_loop_and_leaves_hidden_images_out():
+    probe, gallery = RNG.normal(size=(5, 3)), RNG.normal(size=(20, 3))
+    hidden = RNG.random((5, 20)) < 0.3
+    found = rankings.nearest(probe, gallery, hidden, 4)
+    for i, row in enumerate(found):
+        seen = [j for j in range(20) if not hidden[i, j]]
+        assert row.tolist() == sorted(seen, key=lambda j: np.linalg.norm(probe[i] - gallery[j]))[:4]
+
+
+def test_ranked_lists_frame_right_and_wrong_differently():
+    probes, ranked = images(2), images(2, 3)
+    right = np.array([[True, False, False], [False, True, True]])
+    figure = rankings.ranked_lists(probes, ranked, right)
+    expected = [picture for row in range(2) for picture in (probes[row], *ranked[row])]
+    for found, picture in zip(shown(figure), expected, strict=True):
+        np.testing.assert_array_equal(found, picture)
+    marks = [axes.get_xlabel() for axes in figure.axes]
+    assert marks == ["", "✓", "✗", "✗", "", "✗", "✓", "✓"]
+    frames = [axes.spines["left"] for axes in figure.axes]
+    assert len({(frame.get_edgecolor(), frame.get_linestyle()) for frame in frames}) == 3
+
+
+def test_swapped_grid_has_structures_as_rows_and_appearances_as_columns():
+    sources, swapped = images(3), images(3, 3)
+    found = shown(swaps.swapped_grid(sources, swapped))
+    for column in range(3):
+        np.testing.assert_array_equal(found[1 + column], sources[column])
+    for row in range(3):
+        np.testing.assert_array_equal(found[4 * (row + 1)], sources[row])
+        for column in range(3):
+            np.testing.assert_array_equal(found[4 * (row + 1) + 1 + column], swapped[row, column])
+
+
+def test_tsne_has_a_marker_a_modality_and_a_colour_a_person():
+    person = np.repeat(np.arange(4), 6)
+    modality = np.tile([0, 0, 0, 1, 1, 1], 4)
+    features = RNG.normal(size=(24, 5)) + 5 * person[:, None]
+    (axes,) = tsne.embedding_plot(features, person, modality).axes
+    drawn = [points for points in axes.collections if len(points.get_offsets())]
+    assert [len(points.get_offsets()) for points in drawn] == [3] * 8
+    assert len({tuple(points.get_facecolor()[0]) for points in drawn}) == 4
+
+
+def test_a_step_that_was_logged_twice_counts_once(tmp_path):
+    lines = [{"step": 1, "L_id": 3.0}, {"step": 2, "L_id": 2.0}, {"step": 2, "L_id": 1.5, "val/mAP": 0.1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = curves.read_log(tmp_path / "metrics.jsonl")
+    assert log["L_id"][0].tolist() == [1, 2]
+    assert log["L_id"][1].tolist() == [3.0, 1.5]
+    assert log["val/mAP"][0].tolist() == [2]
+    assert [axes.get_title() for axes in curves.training_curves(log).axes] == ["loss", "accuracy and validation"]
+
+
+def test_cmc_curves_are_in_percent(tmp_path):
+    figure = curves.cmc_curves({"chance": [0.1, 0.2, 0.3], "trained": [0.5, 0.75, 1.0]}, ranks=3)
+    (axes,) = figure.axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [
+        pytest.approx([10, 20, 30]),
+        pytest.approx([50, 75, 100]),
+    ]
+    style.save(figure, tmp_path / "cmc.png")
+    assert (tmp_path / "cmc.png").read_bytes().startswith(b"\x89PNG")
