@@ -50,7 +50,11 @@ def write(workdir: str, scored: Scored) -> Path:
 
 def _cmc(scored: Scored) -> report.Shown:
     setting = next(iter(scored.scores["trained"]))
-    systems = {name: found[setting]["cmc"] for name, found in scored.scores.items() if isinstance(found, dict)}
+    systems = {
+        report.SYSTEM_NAMES.get(name, name): found[setting]["cmc"]
+        for name, found in scored.scores.items()
+        if isinstance(found, dict)
+    }
     caption = (
         f"Share of probes whose person is among the first k; {report.SETTING_NAMES[setting]}, mean over the trials."
     )

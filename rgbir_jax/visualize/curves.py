@@ -23,6 +23,7 @@ def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure
     for i, (name, shares) in enumerate(curves.items()):
         shown = np.asarray(shares[:ranks]) * 100
         axes.plot(np.arange(1, len(shown) + 1), shown, _LINES[i % 4], color=style.COLOURS[i], label=name)
+    axes.set_xticks([1, *range(5, ranks + 1, 5)])
     axes.set(xlabel="rank k", ylabel="probes matched within k (%)", ylim=(0, 100), xlim=(1, ranks))
     axes.legend(frameon=False)
     return made
