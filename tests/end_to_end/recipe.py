@@ -13,4 +13,5 @@ def get_config(stages: str = "teacher,image") -> ConfigDict:
     config.image_size = (64, 32)
     config.teacher.update({"steps": 6, "log_every": 2, "evaluate_every": 3, "checkpoint_every": 3})
     config.image.update({"steps": 4, "log_every": 2, "evaluate_every": 2, "checkpoint_every": 2, "pictures_every": 2})
+    config.image.ramp.update({"start": 1, "slope": 0.3})  # the late losses start between two iterations
     return config

@@ -59,6 +59,10 @@ def test_what_training_leaves(run):
     logged = {name for line in lines for name in line}
     assert {"L_simple", "L_cross", "L_id_orig", "L_adv_D", "L_total", "weight/L_dis", "learning_rate/trunk"} <= logged
     assert {"val/rank1", "val/mAP"} <= logged
+    late = [line for line in lines if "weight/L_dis" in line]
+    assert late[0]["weight/L_dis"] < late[-1]["weight/L_dis"]
+    assert all(np.isfinite(value) for line in late for value in line.values())
+    assert late[-1]["L_total"] < 2 * late[0]["L_total"]  # no jump where they start
 
 
 def test_a_changed_protocol_needs_no_training(run):

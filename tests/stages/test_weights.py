@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import sysu_image
+from rgbir_jax import stages
 from rgbir_jax.stages.weights import weight_schedules
 
 
@@ -19,6 +21,19 @@ def test_full_length_ramps_at_their_corners(preset, late):
     for step in (0, 30_000, 150_000):
         assert schedules["L_simple"](step) == 5
         assert schedules["L_id_recon"](step) == 0.5
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_full_length_learning_rates_at_their_corners(preset):
+    config = sysu_image.get_config(preset)
+    schedules = stages.build(config, "image", 4).schedules
+    peaks = {"generation": 1e-4, "discrimination": 1e-4, "trunk": 0.002, "head": 0.02}
+    for group, peak in peaks.items():
+        rate = np.array([schedules[f"learning_rate/{group}"](step) for step in range(0, 150_000, 500)])
+        assert np.all(np.diff(rate) <= 0)
+        corners = {0: 1, 59_999: 1, 60_001: 0.1, 89_999: 0.1, 90_001: 0.01, 104_999: 0.01, 105_001: 1e-3, 150_000: 1e-3}
+        for step, factor in corners.items():
+            assert schedules[f"learning_rate/{group}"](step) == pytest.approx(peak * factor, rel=1e-4), (group, step)
 
 
 def test_a_zero_weight_removes_the_term():
