@@ -28,3 +28,5 @@ def narrow(config: ConfigDict) -> None:
     stage.update({key: teacher[key] for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "decay")})
     for name, group in stage.optimizers.items():
         group.update(teacher.optimizers[name].to_dict() | {"networks": group.networks})
+    # From random weights the ranking loss would draw all features into one point before identities are told apart.
+    stage.ramp = {"terms": ("L_rank",), "start": 500, "slope": 0.002}

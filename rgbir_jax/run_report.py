@@ -30,7 +30,7 @@ def write(workdir: str, scored: Scored) -> Path:
     folder = Path(workdir)
     *_, last = scored.stages
     figures = [_cmc(scored), _rankings(scored), _tsne(scored), *_pictures(scored, last)]
-    figures += [_training(folder / name, name) for name in config.recipe]
+    figures += [_training(recipe.directory(config, workdir, name), name) for name in config.recipe]
     drawn = "(drawn)" in scored.scores["dataset"]
     facts = {
         "recipe": " → ".join(f"{name} ({config[name].steps:,} iterations)" for name in config.recipe),

@@ -269,36 +269,35 @@ class ImageSystem:
     # ---------------------------------------------------------------- section 4.2, an iteration
 
     def train_step(self, state, batch, key):
-        """D's step on the images that E and G make now, then the step of E and G against the new D.
+        """D's step on the images that E and G make now, then the step of E and G, on the same ones, against the new D.
 
-        `generate` is written in both and runs once: the compiler merges the two, their inputs being the same.
+        D's step stands inside the loss of E and G, behind `stop_gradient`, so that `generate` runs once.
         """
         augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         view = views(augment_key, batch["image"], batch["label"], self.augment)
-        params_D = {"D": state.params["D"]}
-        params_EG = {network: params for network, params in state.params.items() if network != "D"}
 
-        def discriminator_loss(params):
-            made = stop_gradient(self.generate(params_EG, state.batch_stats, view, generate_key))
-            terms = self.discriminator_terms(params, made.x_1, made.x_swap)
+        def discriminator_loss(params_D, x_1, x_swap):
+            terms = self.discriminator_terms(params_D, x_1, x_swap)
             return self.total(terms, state.step), terms
-
-        gradients, terms_D = jax.grad(discriminator_loss, has_aux=True)(params_D)
-        params, opt_state = self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
 
         def generator_loss(params_EG):
             made = self.generate(params_EG, state.batch_stats, view, generate_key)
+
+            x_1, x_swap = stop_gradient((made.x_1, made.x_swap))
+            gradients, terms_D = jax.grad(discriminator_loss, has_aux=True)({"D": state.params["D"]}, x_1, x_swap)
+            params, opt_state = self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
+
             terms = self.generator_terms(params_EG, params["D"], state.frozen.get("teacher"), made, loss_key)
-            accuracy = identity.accuracy(made.real.logits["head"], made.y_real)
-            return self.total(terms, state.step), (terms, made.batch_stats, accuracy)
+            metrics = terms_D | terms
+            metrics["L_total"] = self.total(metrics, state.step)
+            metrics["accuracy"] = identity.accuracy(made.real.logits["head"], made.y_real)
+            return self.total(terms, state.step), (params, opt_state, made.batch_stats, metrics)
 
-        gradients, (terms, batch_stats, accuracy) = jax.grad(generator_loss, has_aux=True)(params_EG)
+        params_EG = {network: params for network, params in state.params.items() if network != "D"}
+        gradients, (params, opt_state, batch_stats, metrics) = jax.grad(generator_loss, has_aux=True)(params_EG)
         params, opt_state = self.optimizers.update(parallel.mean(gradients), params, opt_state)
-
-        total = self.total(terms_D | terms, state.step)
-        metrics = parallel.mean(terms_D | terms | {"L_total": total, "accuracy": accuracy})
         state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
-        return state, metrics
+        return state, parallel.mean(metrics)
 
     # ---------------------------------------------------------------- what the trained system gives
 

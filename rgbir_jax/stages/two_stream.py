@@ -75,7 +75,7 @@ class TwoStream:
             head=head,
             networks=networks,
             optimizers=Optimizers(own.optimizers, own.decay, tuple(networks)),
-            weights=weight_schedules(own.weights),
+            weights=weight_schedules(own.weights, own.get("ramp")),
         )
 
     def init(self, key, previous):

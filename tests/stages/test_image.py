@@ -189,7 +189,7 @@ def test_running_statistics_come_from_real_images_alone():
 
 
 def test_one_generator_forward_an_iteration():
-    """`generate` stands twice in the step; the compiler is to merge the two."""
+    """An iteration costs what its two sides cost, less a generation that both would need."""
     config, built, state = system()
     batch = drawn_batch(config)
 
@@ -233,7 +233,8 @@ def test_the_full_size_step_fits_together(preset):
     )
     assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.params))
-    features = jax.eval_shape(stage.features, after, jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32))
+    images, modality = jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
+    features = jax.eval_shape(stage.features, after, images, modality)
     assert (features.shape, features.dtype) == ((5, 512), jnp.float32)
     grids = jax.eval_shape(stage.pictures, after, jax.ShapeDtypeStruct((4, 256, 128, 3), jnp.float32))
     assert grids["swapped"].shape == (4, 4, 256, 128, 3)

@@ -136,7 +136,7 @@ def test_one_device_and_four_agree():
         np.testing.assert_array_equal(replicas, np.broadcast_to(replicas[:1], replicas.shape))
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), first(one)[0].params, state.params)
     assert min(jax.tree.leaves(moved)) > 0
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), first(four), first(one))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), first(four), first(one))
 
 
 def test_each_stream_s_statistics_come_from_its_own_modality():

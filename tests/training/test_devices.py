@@ -23,6 +23,17 @@ def test_one_device_and_four_agree(tmp_path, preset):
     assert set(one) == set(four)
     assert one["devices"] == 1
     assert four["devices"] == 4
+    # Relative to the largest value of the same tree: a bias before an InstanceNorm has a gradient of rounding errors
+    # alone. D's gradients nearly cancel at the start, real against swapped images, which leaves them fewer digits.
+    largest = {}
     for name in set(one) - {"devices"}:
-        scale = np.abs(one[name]).max() + 1e-6
-        np.testing.assert_allclose(four[name] / scale, one[name] / scale, atol=2e-3, err_msg=name)
+        largest[_tree(name)] = max(largest.get(_tree(name), 1e-6), np.abs(one[name]).max())
+    for name in set(one) - {"devices"}:
+        scale = largest[_tree(name)]
+        atol = 3e-2 if "/discrimination/" in name else 2e-3
+        np.testing.assert_allclose(four[name] / scale, one[name] / scale, atol=atol, err_msg=name)
+
+
+def _tree(name: str) -> str:
+    """The parameters, statistics or momenta of one network, or one metric."""
+    return "/".join(part for part in name.split("/")[:5] if not part[0].isdigit())

@@ -35,7 +35,7 @@ def _train_step(state, batch, key):
 STAGE = Stage(
     init=_init,
     train_step=_train_step,
-    features=lambda state, images: images.mean((1, 2)),
+    features=lambda state, images, modality: images.mean((1, 2)),
     pictures=lambda state, images: {"twice": jnp.stack([images, images])},
     networks={},
     groups={},
@@ -48,7 +48,7 @@ def _batches(start, at=lambda step: None):
     step = start
     while True:
         at(step)
-        yield {"image": np.full((2, 2, 2, 4, 4, 3), step, np.uint8)}
+        yield {"image": np.full((2, 2, 2, 4, 4, 3), step, np.uint8), "camera": np.ones((2, 2, 2), np.int32)}
         step += 1
 
 
@@ -105,7 +105,7 @@ def test_nan_stops_before_a_checkpoint_is_spoilt(tmp_path):
     def poisoned(start):
         for batch in _batches(start):
             step = int(batch["image"].flat[0])
-            yield {"image": batch["image"].astype(np.float32) * (np.nan if step >= 5 else 1)}
+            yield batch | {"image": batch["image"].astype(np.float32) * (np.nan if step >= 5 else 1)}
 
     with pytest.raises(FloatingPointError, match=r"L_total is not a finite number at iteration .* of iteration 4"):
         _fit(tmp_path, batches=poisoned)
