@@ -51,7 +51,7 @@ def write(workdir: str, scored: Scored) -> Path:
 def _cmc(scored: Scored) -> report.Shown:
     setting = next(iter(scored.scores["trained"]))
     systems = {
-        report.SYSTEM_NAMES.get(name, name): found[setting]["cmc"]
+        report.SYSTEM_NAMES.get(str(name), str(name)): found[setting]["cmc"]
         for name, found in scored.scores.items()
         if isinstance(found, dict)
     }
