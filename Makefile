@@ -51,16 +51,16 @@ quickstart-table6: drawn
 	done
 	$(BIN)/python eval.py --table 6 --runs runs/table6
 
-# Both start without the SYSU teacher's weights in E_a: Method1 from random ones, Method2 from the Market run.
+# Method2 starts from the Market run, Method1 from random weights; they share Method1's teacher.
 quickstart-method2: drawn
 	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
 	$(BIN)/python train.py --config configs/quickstart_market.py --workdir runs/quickstart_market
-	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/method2/method1 --config.image.start_from=
-	$(BIN)/python train.py --config configs/quickstart.py:market --workdir runs/method2/method2 \
-	  --config.teacher.from_run runs/method2/method1
-	for run in method1 method2; do $(BIN)/python eval.py --workdir runs/method2/$$run || exit 1; done
-	$(BIN)/python eval.py --table 7 --runs runs/method2
-	$(BIN)/python eval.py --table 8 --runs runs/method2
+	$(BIN)/python train.py --config configs/quickstart_methods.py:method1 --workdir runs/methods/method1
+	$(BIN)/python train.py --config configs/quickstart_methods.py:method2 --workdir runs/methods/method2 \
+	  --config.teacher.from_run runs/methods/method1
+	for run in method1 method2; do $(BIN)/python eval.py --workdir runs/methods/$$run || exit 1; done
+	$(BIN)/python eval.py --table 7 --runs runs/methods
+	$(BIN)/python eval.py --table 8 --runs runs/methods
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -74,4 +74,4 @@ test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
 clean:
-	rm -rf $(VENV) $(DRAWN)* data/drawn_market* runs/quickstart runs/quickstart_market runs/table6 runs/method2
+	rm -rf $(VENV) $(DRAWN)* data/drawn_market* runs/quickstart runs/quickstart_market runs/table6 runs/methods

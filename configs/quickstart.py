@@ -7,16 +7,20 @@ or, on the dataset that it draws,
     python train.py --config configs/quickstart.py --workdir runs/quickstart
     python eval.py --workdir runs/quickstart
 
-Hardware: two CPU cores are enough.
+Hardware: two CPU cores are enough. Presets, as `configs/quickstart.py:NAME`: paper (the default) and dgnet.
 """
 
 from ml_collections import ConfigDict
 
 from configs import sysu_image
 
+PRESETS = ("paper", "dgnet")
+
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """`configs/sysu_image.py` at about a fifth of its widths, on small images, with rates for a random start."""
+    if preset not in PRESETS:
+        raise ValueError(f'preset "{preset}" is unknown; choose one of {", ".join(PRESETS)}.')
     config = sysu_image.get_config(preset)
     config.dtype = "float32"
     config.data_dir = "data/drawn"
@@ -39,10 +43,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     image = config.image
     image.update({"steps": 160, "log_every": 5, "evaluate_every": 40, "checkpoint_every": 40, "pictures_every": 40})
-    if image.transfer_from:
-        image.transfer_from = "runs/quickstart_market"
-    else:
-        image.start_from = "teacher"
+    image.start_from = "teacher"
     image.networks.E_s.update({"width": 6, "code": 16})
     image.networks.G.mlp = 64
     image.networks.D.width = 6

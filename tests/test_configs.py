@@ -19,8 +19,9 @@ from tests.models.drawn import draw_leaves
 from tests.tiny import drawn_batch, tiny_config
 
 PRESETS = {
-    "quickstart": ("paper", "dgnet", "market"),
+    "quickstart": ("paper", "dgnet"),
     "quickstart_market": ("paper", "dgnet"),
+    "quickstart_methods": ("method1", "method2"),
     "quickstart_two_stream": ("bdtr", "baseline"),
     "quickstart_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "sysu_image": ("paper", "dgnet", "market"),
@@ -77,6 +78,13 @@ def test_method2_takes_over_what_market_trains():
     assert "--config configs/sysu_image.py:market " in commands
     method2.image.transfer_from = ""
     assert method2 == get_config("sysu_image")("paper")
+
+
+def test_the_small_methods_differ_in_what_they_start_from_alone():
+    method1, method2 = (get_config("quickstart_methods")(preset) for preset in ("method1", "method2"))
+    assert method2.image.networks == get_config("quickstart_market")().image.networks
+    method2.image.transfer_from = ""
+    assert method1 == method2
 
 
 class Market:

@@ -1,0 +1,34 @@
+"""Method1 and Method2 of Tables 7 and 8 with their widths turned down, on drawn people.
+
+    make quickstart-method2
+
+Presets, as `configs/quickstart_methods.py:NAME`:
+
+    method1  E_a, E_s, G and D start from random weights
+    method2  they start from runs/quickstart_market (configs/quickstart_market.py), heads anew
+
+Both train alike and neither takes E_a from the teacher, so that what they start from is all that differs.
+
+Hardware: two CPU cores are enough.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import quickstart
+
+PRESETS = ("method1", "method2")
+
+
+def get_config(preset: str = "method1") -> ConfigDict:
+    """`configs/quickstart.py` with E_a's rates for a random start."""
+    if preset not in PRESETS:
+        raise ValueError(f'preset "{preset}" is unknown; choose one of {", ".join(PRESETS)}.')
+    config = quickstart.get_config()
+    image = config.image
+    image.start_from = ""
+    image.transfer_from = "runs/quickstart_market" if preset == "method2" else ""
+    for group in ("trunk", "head"):
+        image.optimizers[group] = config.teacher.optimizers[group].copy_and_resolve_references()
+    image.update({"steps": 250, "evaluate_every": 50, "checkpoint_every": 50, "pictures_every": 50})
+    image.decay.update({"at": (200,), "warmup": config.teacher.decay.warmup})
+    return config
