@@ -2,94 +2,94 @@
 
 `python -m benchmarks.training_step` times an iteration of `configs/sysu_image.py` (8 identities x 2 modalities x
 2 shots) against `benchmarks/torch_twin`, from the same weights, in rounds in turn, and prints images/s (medians),
-their ratio, the FLOPs of the compiled step, their rate as a share of this machine's own matrix product, and peak
-memory where the backend tells it. `--stage teacher` times the teacher's iteration, `--preset dgnet` the other preset.
+their ratio, peak memory where the backend tells it, and how near the step is to this machine's limit: its counted
+FLOPs and bytes against the measured rates of a matrix product and of a copy. `--stage teacher` times the teacher's
+iteration, `two_stream` and `embedding` those of the embedding-space system, which have no twin: their rows stand alone.
 
 The batch lies on the device on both sides. Ours is uint8 and is augmented within the step; the twin is given images
 that are augmented already, its pairs and its coin, which favours it. On a GPU the twin runs with bf16 autocast,
 channels_last and torch.compile. Targets there: ratio 2.0, 35% of the matrix rate, less memory than the twin. On a CPU
 both run in float32 and the ratio is only reported. `--size 80 40 --width-divisor 8` is soon done anywhere.
-Without PyTorch the twin's row is left out. `--json FILE` writes the figures.
+Without PyTorch the twin's row is left out. `--trace DIR` writes a profile of two more iterations, for ui.perfetto.dev
+or TensorBoard; `--json FILE` writes the figures.
 """
 
 import argparse
 import os
-import statistics
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from benchmarks import limit
 from benchmarks.machine import keep, machine, versions
-from configs import sysu_image
-from rgbir_jax import stages
+from benchmarks.timing import in_turn, medians
+from benchmarks.workload import CLASSES, RECIPES, Iteration, initialised, random_batch, recipe
 from rgbir_jax.data import augment
-from rgbir_jax.training import compilation, parallel
+from rgbir_jax.training import compilation
 
-CLASSES = 395  # SYSU-MM01's training identities
+WITH_TWIN = ("image", "teacher")
+TRACED = 2  # iterations; on a CPU one alone fills more than ten MiB
 TARGETS = {"ratio": 2.0, "share_of_matrix_rate": 0.35}
 
 
 def main():
-    arguments = parse()
+    arguments, config = parse()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory beside JAX
     compilation.use_cache()
-    on_gpu = jax.default_backend() != "cpu"
-    config = recipe(arguments, arguments.dtype or ("bfloat16" if on_gpu else "float32"))
-    images = config.batch.identities * len(config.modalities) * config.batch.shots
-    print(f"{machine()}, {jax.devices()[0].device_kind}; {versions('numpy', 'jax', 'jaxlib', 'torch')}")
-    print(f"stage {arguments.stage}, preset {arguments.preset}, {images} images of {config.image_size}, {config.dtype}")
-
     stage, states = initialised(config, arguments.stage)
-    batch = random_batch(config)
-    ways, ours = {}, Ours(stage, states[arguments.stage], batch)
-    if find_spec("torch"):
-        compiled = on_gpu if arguments.torch_compile is None else arguments.torch_compile
-        ways["twin"] = twin(config, arguments.stage, states, batch, on_gpu, compiled)
-    ways["ours"] = ours.round
-    first = {name: round_of(1) for name, round_of in ways.items()}
-    for round_of in ways.values():
-        round_of(arguments.steps)
-    rounds = {name: [] for name in ways}
-    for _ in range(arguments.rounds):
-        for name, round_of in ways.items():
-            rounds[name].append(images * arguments.steps / round_of(arguments.steps))
-    rate = {name: statistics.median(values) for name, values in rounds.items()}
+    batch = random_batch(config, stage)
+    size, unit = batch["camera"].size, "embeddings" if stage.reads else "images"
+    where = {
+        "machine": machine(),
+        "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "versions": versions("numpy", "jax", "jaxlib", "torch"),
+    }
+    print("; ".join(where.values()))
+    of_size = "" if stage.reads else f" of {config.image_size}"
+    print(f"stage {arguments.stage}, preset {arguments.preset or 'default'}, {size} {unit}{of_size}, {config.dtype}")
 
-    flops, ceilings = ours.flops(), measured_ceilings(config.dtype)
-    achieved = flops * rate["ours"] / images
-    peak = {"ours": ours.peak_memory()} | ({"twin": twin_peak_memory()} if "twin" in ways else {})
-    for name in ways:
+    ours = Iteration(stage, states[arguments.stage], batch)
+    steps_of: dict[str, Callable[[int], float]] = {"ours": ours.round}
+    if arguments.stage in WITH_TWIN and find_spec("torch"):
+        compiled = on_gpu() if arguments.torch_compile is None else arguments.torch_compile
+        steps_of = {"twin": twin(config, arguments.stage, states, batch, compiled)} | steps_of
+    first = {name: steps(1) for name, steps in steps_of.items()}
+    for steps in steps_of.values():
+        steps(arguments.steps)
+    rates = {
+        name: lambda steps=steps: size * arguments.steps / steps(arguments.steps) for name, steps in steps_of.items()
+    }
+    rounds = in_turn(rates, arguments.rounds)
+    rate = medians(rounds)
+    peak = {"ours": ours.peak_memory()} | ({"twin": twin_peak_memory()} if "twin" in rate else {})
+    for name in rate:
         memory = f"peak memory {peak[name] / 2**30:.2f} GiB" if peak[name] else "peak memory not told"
-        print(f"{name:6}{rate[name]:10.2f} images/s   first step {first[name]:6.1f} s   {memory}")
-    print(f"the step has {flops:.3e} FLOPs, done at {achieved:.3e} FLOP/s")
-    print(
-        f"ceilings     {ceilings['matrix_flops']:.3e} FLOP/s (matrix product), {ceilings['copy_bytes']:.3e} B/s (copy)"
-    )
-    share = achieved / (ceilings["matrix_flops"] * jax.local_device_count())
-    print(f"share of the matrix product's rate {share:6.1%} (target on a GPU {TARGETS['share_of_matrix_rate']:.0%})")
-    measured = {"rounds": rounds, "images_per_second": rate, "first_step_s": first, "peak_bytes": peak, **ceilings}
-    measured |= {"flops_per_step": flops, "flop_per_second": achieved, "share_of_matrix_rate": share}
+        print(f"{name:6}{rate[name]:10.2f} {unit}/s   first step {first[name]:6.1f} s   {memory}")
+    measured = {"rounds": rounds, f"{unit}_per_second": rate, "first_step_s": first, "peak_bytes": peak}
     if "twin" in rate:
         measured["ratio"] = rate["ours"] / rate["twin"]
         print(f"ratio {measured['ratio']:.2f} (target on a GPU {TARGETS['ratio']})")
     else:
-        print("PyTorch is not installed: no twin to compare with.")
-    where = {
-        "machine": machine(),
-        "device": jax.devices()[0].device_kind,
-        "versions": versions("numpy", "jax", "torch"),
-    }
+        print("PyTorch is not installed" if arguments.stage in WITH_TWIN else "this stage has no PyTorch twin", end="")
+        print(": nothing to compare with.")
+    measured |= against_the_limit(ours, size / rate["ours"], config.dtype)
+    if arguments.trace:
+        with jax.profiler.trace(arguments.trace):
+            ours.round(TRACED)
+        written = sum(path.stat().st_size for path in Path(arguments.trace).rglob("*") if path.is_file())
+        print(f"{arguments.trace} has the profile of {TRACED} iterations, {written / 2**20:.1f} MiB")
     keep(arguments.json, where | vars(arguments) | {"dtype": config.dtype} | measured)
 
 
 def parse():
+    """(arguments, the recipe that they ask for)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=("paper", "dgnet"), default="paper")
-    parser.add_argument("--stage", choices=("image", "teacher"), default="image")
+    parser.add_argument("--stage", choices=tuple(RECIPES), default="image")
+    parser.add_argument("--preset", help="Of the stage's recipe in configs/; without it the recipe's default.")
     parser.add_argument("--size", nargs=2, type=int, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--width-divisor", type=int, default=1, help="Divides the widths of all networks.")
     parser.add_argument(
@@ -100,91 +100,57 @@ def parse():
     )
     parser.add_argument("--rounds", type=int, default=5, help="Rounds of each side, of which the median counts.")
     parser.add_argument("--steps", type=int, default=10, help="Iterations of a round.")
+    parser.add_argument("--trace", metavar="DIR")
     parser.add_argument("--json", metavar="FILE")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    dtype = arguments.dtype or ("bfloat16" if on_gpu() else "float32")
+    try:
+        config = recipe(arguments.stage, arguments.preset, dtype, arguments.size, arguments.width_divisor)
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments, config
 
 
-def recipe(arguments, dtype: str) -> ConfigDict:
-    """`configs/sysu_image.py` at the size that is asked for."""
-    config = sysu_image.get_config(arguments.preset)
-    config.dtype, config.image_size = dtype, tuple(arguments.size)
-    for name in config.recipe:
-        networks = config[name].networks
-        networks.E_a.width //= arguments.width_divisor
-        networks.head.bottleneck //= arguments.width_divisor
-    networks.E_s.update({name: width // arguments.width_divisor for name, width in networks.E_s.items()})
-    networks.G.mlp //= arguments.width_divisor
-    networks.D.width //= arguments.width_divisor
-    return config
+def on_gpu() -> bool:
+    return jax.default_backend() != "cpu"
 
 
-def initialised(config: ConfigDict, name: str):
-    """(the stage, random states by stage on the host, up to that of the stage)."""
-    states = {}
-    for earlier in config.recipe:
-        stage = stages.build(config, earlier, CLASSES)
-        states[earlier] = jax.device_get(jax.jit(stage.init)(jax.random.key(0), states))
-        if earlier == name:
-            return stage, states
-    raise ValueError(f"the recipe has no stage {name}.")
-
-
-def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    shape = (config.batch.identities, len(config.modalities), config.batch.shots)
-    return {
-        "image": generator.integers(0, 256, (*shape, *config.image_size, 3), np.uint8),
-        "label": generator.permutation(CLASSES)[: config.batch.identities].astype(np.int32),
-        "camera": np.ones(shape, np.int32),
+def against_the_limit(ours: Iteration, seconds: float, dtype: str) -> dict:
+    """Prints and returns what the step has to do, what this machine could do it in, and the step's share of that."""
+    flops, accessed, ceilings = ours.flops(), ours.bytes_accessed(), limit.ceilings(dtype)
+    product, copy = ceilings.values()
+    limits = {"operations": flops / jax.local_device_count() / product, "bytes": accessed / copy}
+    share = {name: bound / seconds for name, bound in limits.items()}
+    print(f"ceilings     {product:.3e} FLOP/s (matrix product), {copy:.3e} B/s (copy)")
+    print(f"operations   {flops:.3e} FLOPs: {limits['operations']:.4f} s at the matrix product's rate")
+    print(f"bytes        {accessed:.3e} by XLA's count: {limits['bytes']:.4f} s at the copy's rate, if no cache helps")
+    print(f"step         {seconds:.4f} s; the larger of the two is {max(share.values()):.1%} of it")
+    target = TARGETS["share_of_matrix_rate"]
+    print(f"share of the matrix product's rate {share['operations']:.1%} (target on a GPU {target:.0%})")
+    return ceilings | {
+        "flops_per_step": flops,
+        "bytes_accessed_per_step_and_device": accessed,
+        "step_s": seconds,
+        "limit_s": limits,
+        "share_of_step": share,
     }
 
 
-class Ours:
-    """The compiled iteration with its donated state and a batch that stays on the device."""
-
-    def __init__(self, stage, state, batch):
-        self.stage, self.on_host = stage, (state, batch)
-        self.step = parallel.pmap(stage.train_step)
-        self.state, self.batch, self.key = parallel.replicate(state), parallel.shard(batch), jax.random.key(1)
-
-    def round(self, steps):
-        """Seconds; waits once, at the end."""
-        start = time.perf_counter()
-        for _ in range(steps):
-            self.state, metrics = self.step(self.state, self.batch, self.key)
-        jax.block_until_ready((self.state, metrics))
-        return time.perf_counter() - start
-
-    def flops(self):
-        """Of the step compiled for a CPU, whatever it is timed on: a GPU's library calls are not counted by XLA."""
-        cpu = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-        state, batch = self.on_host
-        arguments = (state, jax.tree.map(lambda x: x[None], batch), jax.eval_shape(jax.random.key, 0))
-        arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cpu), arguments)
-        step = jax.jit(jax.vmap(self.stage.train_step, (None, 0, None), axis_name=parallel.AXIS))
-        return step.lower(*arguments).compile().cost_analysis()["flops"]
-
-    def peak_memory(self):
-        """Bytes on the first device, or None."""
-        told = jax.local_devices()[0].memory_stats()
-        return told and told.get("peak_bytes_in_use")
-
-
-def twin(config, name, states, batch, on_gpu, compiled):
+def twin(config, name, states, batch, compiled):
     """A function of the number of iterations that gives the seconds they take."""
     import torch
 
     from benchmarks.torch_twin.training import ClassifierTwin, ImageTwin
 
-    device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
+    device = "cuda" if on_gpu() and torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")  # TF32, as JAX has it
     torch.backends.cudnn.benchmark = True
     how = {"device": device, "bfloat16": config.dtype == "bfloat16", "compiled": compiled}
-    model = ClassifierTwin(config.teacher, CLASSES, **how)
-    model.load(states["teacher"])
-    if name == "image":
-        model = ImageTwin(config.image, CLASSES, model, **how)
-        model.load(states["image"])
+    teacher = ClassifierTwin(config.teacher, CLASSES, **how)
+    teacher.load(states["teacher"])
+    system = ImageTwin(config.image, CLASSES, teacher, **how) if name == "image" else None
+    if system:
+        system.load(states["image"])
 
     images = np.array(augment.normalise(batch["image"].reshape(-1, *batch["image"].shape[3:])))
     x = torch.from_numpy(images).permute(0, 3, 1, 2).to(device, memory_format=torch.channels_last)
@@ -195,9 +161,10 @@ def twin(config, name, states, batch, on_gpu, compiled):
     coin = torch.Generator().manual_seed(0)
 
     def step():
-        if name == "teacher":
-            return model.step(x, y)
-        return model.step(x, erased, y, lender, bool(torch.rand((), generator=coin) < 0.5), shots)
+        if system:
+            system.step(x, erased, y, lender, bool(torch.rand((), generator=coin) < 0.5), shots)
+        else:
+            teacher.step(x, y)
 
     def round_of(steps):
         start = time.perf_counter()
@@ -215,31 +182,6 @@ def twin_peak_memory():
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-
-
-def measured_ceilings(dtype: str) -> dict[str, float]:
-    """What one device reaches: FLOP/s in a matrix product of `dtype`, bytes read and written a second in a copy."""
-    on_gpu = jax.default_backend() != "cpu"
-    side, copied = (8192, 2**28) if on_gpu else (2048, 2**26)
-    a = jnp.ones((side, side), dtype)
-    product = jax.jit(lambda a: a @ a)
-    vector = jnp.ones(copied, jnp.float32)
-    copy = jax.jit(lambda x: x + 1)
-    return {
-        "matrix_flops": 2 * side**3 / fastest(lambda: product(a)),
-        "copy_bytes": 2 * vector.nbytes / fastest(lambda: copy(vector)),
-    }
-
-
-def fastest(function, repeats=10):
-    """Seconds of the best of some runs: a ceiling is not a median."""
-    jax.block_until_ready(function())
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 if __name__ == "__main__":
