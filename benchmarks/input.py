@@ -11,23 +11,23 @@ figures.
 
 import itertools
 import os
-import statistics
 import time
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from benchmarks.machine import keep, machine, versions
+from benchmarks.sources import opened
+from benchmarks.timing import in_turn, medians
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.data.layouts import read_sysu_mm01
 from rgbir_jax.data.sampling import IdentitySampler
-from rgbir_jax.data.source import open_source
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Tree of SYSU-MM01.", required=True)
 PREPARED_DIR = flags.DEFINE_string("prepared_dir", "", "Where decoded images are kept; empty: beside data_dir.")
-WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of the DataLoader.")
+WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes of the DataLoader.")
 BATCHES = flags.DEFINE_integer("batches", 50, "Batches of a round, after as many that are not timed.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each way, of which the median counts.")
 JSON = flags.DEFINE_string("json", None, "File to write the measurements to.")
@@ -44,16 +44,14 @@ def main(argv):
     ways, opening = {}, {}
     for name in TARGETS:
         start = time.perf_counter()
-        ways[name] = (batch["image"] for batch in open_named(name).batches(sampler))
+        source = opened(name, DATA_DIR.value, PREPARED_DIR.value, IMAGE_SIZE)
+        ways[name] = (batch["image"] for batch in source.batches(sampler))
         opening[name] = time.perf_counter() - start
     if find_spec("torch"):
         ways["DataLoader"] = data_loader(records, sampler)
 
-    rounds = {name: [] for name in ways}
-    for _ in range(ROUNDS.value):
-        for name, images in ways.items():
-            rounds[name].append(images_per_second(images))
-    rates = {name: statistics.median(rate) for name, rate in rounds.items()}
+    rounds = in_turn({name: partial(images_per_second, images) for name, images in ways.items()}, ROUNDS.value)
+    rates = medians(rounds)
 
     print("; ".join([*where.values(), f"{len(records):,} images"]))
     for name, rate in rates.items():
@@ -64,20 +62,6 @@ def main(argv):
         print("PyTorch is not installed: no DataLoader to compare with.")
     figures = {"images": len(records), "opening_s": opening, "images_per_second": rates, "rounds": rounds}
     keep(JSON.value, where | figures)
-
-
-def open_named(name):
-    return open_source(
-        ConfigDict(
-            {
-                "dataset": "sysu_mm01",
-                "data_dir": DATA_DIR.value,
-                "prepared_dir": PREPARED_DIR.value,
-                "image_size": IMAGE_SIZE,
-                "source": name,
-            }
-        )
-    )
 
 
 def images_per_second(images):
@@ -118,7 +102,7 @@ def data_loader(records, sampler):
     files = Files([os.path.join(DATA_DIR.value, path) for path in records.path])
     return iter(
         torch.utils.data.DataLoader(
-            files,
+            files,  # pyright: ignore[reportArgumentType] (whatever has a length and items will do)
             batch_sampler=Rows(sampler),
             num_workers=WORKERS.value,
             prefetch_factor=4,

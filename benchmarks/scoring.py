@@ -5,38 +5,34 @@ galleries of 301, 3,010, 112 and 1,120 images), scores them with `rgbir_jax.eval
 plain loop over probes below, compares every figure and prints the ratio.
 `--large` ranks 1,000,000 gallery features for some of 100,000 probes (`--probes`: how many; all of them take
 about an hour on two cores) and prints time and peak memory.
-`--sweep` prints the time a probe takes against the gallery's size.
+`python -m benchmarks.growth --only scoring` has the time a probe takes against the gallery's size.
 `--json FILE` also writes what was measured.
 """
 
 import resource
-import statistics
 import time
 
 import numpy as np
 from absl import app, flags
 
+from benchmarks.drawn_features import SIZE, random_images, same_person_and_camera, sysu_sized
 from benchmarks.machine import keep, machine, versions
+from benchmarks.timing import timed
 from rgbir_jax.data.sysu_lists import TRIALS
 from rgbir_jax.evaluation import metrics, protocols
 
 LARGE = flags.DEFINE_bool("large", False, "100,000 probes x 1,000,000 gallery features.")
-SWEEP = flags.DEFINE_bool("sweep", False, "Time against the gallery's size.")
 PROBES = flags.DEFINE_integer("probes", 1000, "With --large: how many of the 100,000 probes to rank.")
 REPEATS = flags.DEFINE_integer("repeats", 5, "Runs of ours, of which the median counts.")
 LOOP_REPEATS = flags.DEFINE_integer("loop_repeats", 3, "Runs of the loop, of which the median counts.")
 JSON = flags.DEFINE_string("json", None, "File to write the measurements to.")
-
-SIZE = 512
-# Images of SYSU-MM01's 96 test identities by camera, and how many of the identities the camera saw.
-TEST_IMAGES = {1: (1374, 56), 2: (1565, 56), 3: (1883, 96), 4: (1918, 94), 5: (1918, 95), 6: (1920, 96)}
 
 
 def main(argv):
     del argv
     where = {"machine": machine(), "versions": versions("numpy", "scipy")}
     print("; ".join(where.values()))
-    keep(JSON.value, where | (large() if LARGE.value else sweep() if SWEEP.value else compare()))
+    keep(JSON.value, where | (large() if LARGE.value else compare()))
 
 
 def compare():
@@ -60,8 +56,8 @@ def compare():
 def large():
     people, in_gallery, in_probes = 50_000, 1_000_000, 100_000
     generator = np.random.default_rng(0)
-    gallery = random_images(generator, in_gallery, people, cameras=6)
-    probe = random_images(generator, in_probes, people, cameras=6)[: PROBES.value]
+    gallery = random_images(generator, in_gallery, people)
+    probe = random_images(generator, in_probes, people)[: PROBES.value]
     start = time.perf_counter()
     metrics.summarise(metrics.rank(probe, gallery, [np.arange(in_gallery)], same_person_and_camera, "image"))
     seconds = time.perf_counter() - start
@@ -79,21 +75,6 @@ def large():
         "peak_GiB": peak,
         "features_GiB": held,
     }
-
-
-def sweep():
-    generator = np.random.default_rng(0)
-    rows = []
-    for size in 10 ** np.arange(2, 6):
-        gallery = random_images(generator, size, people=max(size // 20, 5), cameras=6)
-        probe = random_images(generator, 1000, people=max(size // 20, 5), cameras=6)
-        rank = lambda: metrics.rank(probe, gallery, [np.arange(size)], same_person_and_camera, "identity")  # noqa: B023
-        seconds, _ = timed(rank, REPEATS.value)
-        rows.append({"gallery": int(size), "us_per_probe": 1e3 * seconds})
-        print(f"gallery {size:8,}: {1e3 * seconds:10.1f} us a probe")
-    slope = np.polyfit(*np.log([[row["gallery"], row["us_per_probe"]] for row in rows[1:]]).T, 1)[0]
-    print(f"time grows as gallery^{slope:.2f} from {rows[1]['gallery']:,} on")
-    return {"sweep": rows, "slope": float(slope)}
 
 
 def plain_loop(features, person_id, camera, index, permutations):
@@ -135,48 +116,8 @@ def plain_loop(features, person_id, camera, index, permutations):
     return scores
 
 
-def sysu_sized():
-    """Features around a centre for each identity, in SYSU-MM01's counts, and permutations."""
-    generator = np.random.default_rng(0)
-    person_id, camera, index, permutations = [], [], [], {}
-    for cam, (images, people) in TEST_IMAGES.items():
-        seen = np.sort(generator.permutation(96)[:people]) + 1
-        for person, share in zip(seen.tolist(), np.array_split(np.arange(images), people), strict=True):
-            person_id += [person] * len(share)
-            camera += [cam] * len(share)
-            index += range(1, len(share) + 1)
-            draws = [generator.permutation(len(share)) + 1 for _ in range(TRIALS)]
-            permutations[cam, person] = np.array(draws)
-    person_id, camera, index = (np.array(column) for column in (person_id, camera, index))
-    centres = generator.normal(size=(97, SIZE))
-    features = centres[person_id] + 4 * generator.normal(size=(len(person_id), SIZE))
-    return (features.astype(np.float32), person_id, camera, index), permutations
-
-
-def random_images(generator, images, people, cameras):
-    return metrics.Images(
-        generator.normal(size=(images, SIZE)),
-        generator.integers(0, people, images),
-        generator.integers(0, cameras, images),
-    )
-
-
-def same_person_and_camera(probe, gallery):
-    return (probe.person_id[:, None] == gallery.person_id) & (probe.camera[:, None] == gallery.camera)
-
-
 def figures(score):
     return [*score["cmc"], score["mAP"], score["mINP"]]
-
-
-def timed(function, repeats):
-    """Median seconds and the last result."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), result
 
 
 if __name__ == "__main__":
