@@ -15,7 +15,7 @@ from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import Source, fingerprint, open_source
 from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.evaluation.embeddings import embed
-from rgbir_jax.training import compilation, transfer
+from rgbir_jax.training import compilation, processes, transfer
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.stage import Stage
@@ -29,11 +29,11 @@ _FREE |= {"checkpoint_every", "rand_perm", "protocol"}
 
 
 def train(config: ConfigDict, workdir: str) -> None:
-    """Runs what is not finished of a recipe and goes on with what is half done.
+    """Runs what is not finished of a recipe and goes on with what is half done; every process of a run calls it.
 
     Args:
         config: of `configs/`.
-        workdir: has a folder a stage; `config.json` notes what was asked for.
+        workdir: has a folder a stage; `config.json` notes what was asked for. All processes see the same one.
 
     Raises:
         ValueError: for a config that contradicts itself, the data or the run in `workdir`.
@@ -41,7 +41,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     """
     compilation.use_cache()
     _check_same_run(config, Path(workdir))
-    source = open_source(config)
+    source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source)
     built = {name: stages.build(config, name, sampler.classes) for name in config.recipe}
     # Read before anything is trained, so that what does not fit is refused at once.
@@ -62,7 +62,9 @@ def train(config: ConfigDict, workdir: str) -> None:
             fit(
                 stage,
                 transfer.start(stage.init(init_key, previous), weights[name]),
-                functools.partial(inputs.batches, sampler),
+                functools.partial(
+                    inputs.batches, sampler, process_index=jax.process_index(), process_count=jax.process_count()
+                ),
                 jax.random.fold_in(key, position),
                 config[name],
                 Path(workdir) / name,
@@ -164,6 +166,8 @@ def _check_order(stage: Stage, name: str, done: dict) -> None:
 
 
 def _keep_config(config: ConfigDict, workdir: Path) -> None:
+    if not processes.is_first():
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart
+from configs import quickstart, sysu_two_stream
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
@@ -18,6 +18,20 @@ def tiny_config(preset: str = "paper") -> ConfigDict:
     config.image.networks.E_s.update({"width": 2, "code": 8})
     config.image.networks.G.mlp = 8
     config.image.networks.D.width = 2
+    return config
+
+
+def tiny_two_stream_config(preset: str = "bdtr") -> ConfigDict:
+    """The two streams, as narrow and short."""
+    config = sysu_two_stream.get_config(preset)
+    config.dtype = "float32"
+    config.image_size = (32, 16)
+    config.batch.identities = 4
+    config.augment.pad = 2
+    config.two_stream.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.two_stream.networks.head.update({"bottleneck": 8})
+    for group in config.two_stream.optimizers:
+        config.two_stream.optimizers[group].learning_rate = 0.02
     return config
 
 

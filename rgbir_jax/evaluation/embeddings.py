@@ -6,10 +6,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 
 from rgbir_jax.data.embedded import EmbeddedSource
 from rgbir_jax.data.source import Source
 from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.training import processes
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -26,16 +28,25 @@ def embed(stage: Stage, state: State, source: Source, data: str, path: Path) -> 
             written anew otherwise.
     """
     fingerprint = _fingerprint(state, source, data)
+    kept = _read(path, fingerprint)
+    missing = processes.any_of(kept is None)
+    if kept is not None and not missing:
+        return EmbeddedSource(source.records, kept)
+    rows = np.arange(len(source.records))
+    vectors = extractor(stage)(state, source, rows, progress=f"embeddings of {path.parent.name}")
+    if processes.is_first():
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(unfinished, vectors=vectors, fingerprint=fingerprint)
+        unfinished.replace(path)
+    return EmbeddedSource(source.records, vectors)
+
+
+def _read(path: Path, fingerprint: str) -> Float32[np.ndarray, "images dim"] | None:
     if path.is_file():
         with np.load(path) as kept:
             if str(kept["fingerprint"]) == fingerprint:
-                return EmbeddedSource(source.records, kept["vectors"])
-    rows = np.arange(len(source.records))
-    vectors = extractor(stage)(state, source, rows, progress=f"embeddings of {path.parent.name}")
-    unfinished = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(unfinished, vectors=vectors, fingerprint=fingerprint)
-    unfinished.replace(path)
-    return EmbeddedSource(source.records, vectors)
+                return kept["vectors"]
+    return None
 
 
 def _fingerprint(state: State, source: Source, data: str) -> str:

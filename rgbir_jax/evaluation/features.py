@@ -1,4 +1,4 @@
-"""Retrieval features of many images, on every device, in batches of one size."""
+"""Retrieval features of many images, on every device of every process, in batches of one size."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from rgbir_jax.data import augment
-from rgbir_jax.training import parallel
+from rgbir_jax.training import parallel, processes
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -18,12 +18,13 @@ def extractor(stage: Stage, batch_size: int = 128) -> Callable:
 
     Args:
         stage: whose features.
-        batch_size: images at a time over all devices; the last batch is padded to it.
+        batch_size: images at a time over all devices of a process; the last batch is padded to it.
 
     Returns:
         (state, source, rows) -> unit vectors float32 [len(rows), dim]. Of images they are f(x) + f(mirrored x),
         divided by its length: an image and its mirror image show the same person. A stage that reads another gets
-        its inputs from `source.embeddings`, which have this behind them.
+        its inputs from `source.embeddings`, which have this behind them. Several processes share the work, and all
+        of them get all features.
     """
 
     def of_images(state, images, modality):
@@ -39,17 +40,18 @@ def extractor(stage: Stage, batch_size: int = 128) -> Callable:
     def extract(
         state: State, source, rows: Int[np.ndarray, "n"] | Sequence[int], progress: str = ""
     ) -> Float[np.ndarray, "n dim"]:
-        rows = np.asarray(rows)
+        mine = processes.share(np.asarray(rows))
         read = source.embeddings if stage.reads else source.images
         state = parallel.replicate(state)
-        size = parallel.round_up(min(batch_size, len(rows)))
+        size = parallel.round_up(min(batch_size, len(mine)))
         found = []
-        for start in tqdm(range(0, len(rows), size), desc=progress, disable=not progress, unit="batch", leave=False):
-            chosen = rows[start : start + size]
+        shown = bool(progress) and processes.is_first()
+        for start in tqdm(range(0, len(mine), size), desc=progress, disable=not shown, unit="batch", leave=False):
+            chosen = mine[start : start + size]
             padded = np.resize(chosen, size)  # repeats the rows that there are
             result = compiled(state, parallel.shard(read(padded)), parallel.shard(source.records.modality[padded]))
             found.append(np.asarray(result).reshape(size, -1)[: len(chosen)])
-        return np.concatenate(found)
+        return processes.joined(np.concatenate(found), len(rows))
 
     return extract
 

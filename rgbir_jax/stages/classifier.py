@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from rgbir_jax.losses import identity
 from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import flatten, views
-from rgbir_jax.training import parallel
+from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State, initialise
@@ -21,7 +21,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
     recogniser = Recogniser.build(own.networks, classes, config.dtype)
     networks = recogniser.networks(config.image_size)
     optimizers = Optimizers(own.optimizers, own.decay, tuple(networks))
-    training = ClassifierTraining(config.augment, recogniser, networks, optimizers)
+    training = ClassifierTraining(config.augment, recogniser, networks, optimizers, config.batch.parts)
     return Stage(
         init=training.init,
         train_step=training.train_step,
@@ -41,6 +41,7 @@ class ClassifierTraining:
     recogniser: Recogniser
     networks: dict[str, Network]
     optimizers: Optimizers
+    parts: int
 
     def init(self, key, previous):
         """Fresh parameters; no earlier stage is needed."""
@@ -52,18 +53,14 @@ class ClassifierTraining:
         """Minimises L_id = E[−log p(y|x)]."""
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.augment)
-        y = flatten(view.label)
 
-        def loss(params):
-            seen, batch_stats = self.recogniser.train(params, state.batch_stats, flatten(view.erased), dropout_key)
-            logits = seen.logits["head"]
+        def loss(params, batch_stats, view, key):
+            seen, batch_stats = self.recogniser.train(params, batch_stats, flatten(view.erased), key)
+            logits, y = seen.logits["head"], flatten(view.label)
             metrics = {"L_id": identity.cross_entropy(logits, y), "accuracy": identity.accuracy(logits, y)}
             return metrics["L_id"], (metrics, batch_stats)
 
-        gradients, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-        gradients, metrics = parallel.mean((gradients, metrics))
-        params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
-        return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), metrics
+        return descend(loss, state, self.optimizers, view, dropout_key, self.parts)
 
     def features(self, state, images, modality):
         """The bottleneck after BatchNorm, one network for both modalities."""

@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 from rgbir_jax.losses import identity, ranking
 from rgbir_jax.losses.reconstruction import l1
 from rgbir_jax.models.embedding import EmbeddingClassifier, EmbeddingDecoder, EmbeddingEncoder
-from rgbir_jax.stages.weights import weight_schedules
+from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
+from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers, Schedule
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State, call, initialise
@@ -94,19 +95,16 @@ class ClassifierTraining:
 
     def train_step(self, state, batch, key):
         """Minimises E[−log p(y|X)] over all embeddings."""
-        del key
-        x, y = standardised(batch["embedding"]), batch["label"]
-        label = jnp.broadcast_to(y[:, None, None], x.shape[:3]).reshape(-1)
 
-        def loss(params):
+        def loss(params, batch_stats, batch, key):
+            del key
+            x = standardised(batch["embedding"])
+            label = jnp.broadcast_to(batch["label"][:, None, None], x.shape[:3]).reshape(-1)
             _, logits = call(self.classifier, params["classifier"], x.reshape(-1, x.shape[-1]))
             metrics = {"L_id": identity.cross_entropy(logits, label), "accuracy": identity.accuracy(logits, label)}
-            return metrics["L_id"], metrics
+            return metrics["L_id"], (metrics, batch_stats)
 
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
-        gradients, metrics = parallel.mean((gradients, metrics))
-        params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        return descend(loss, state, self.optimizers, batch, key)
 
     def features(self, state, embeddings, modality):
         """The hidden layer, one network for both modalities."""
@@ -245,16 +243,13 @@ class EmbeddingSystem:
     def train_step(self, state, batch, key):
         """Minimises L_total, the weighted sum of the terms."""
 
-        def loss(params):
-            triplets = self.encode(params, batch["embedding"], batch["label"], jax.random.fold_in(key, state.step))
+        def loss(params, batch_stats, batch, key):
+            triplets = self.encode(params, batch["embedding"], batch["label"], key)
             terms = self.terms(params, state.frozen.get("classifier"), triplets)
-            total = sum((self.weights[term](state.step) * value for term, value in terms.items()), jnp.float32(0))
-            return total, terms | {"L_total": total}
+            L_total = total(terms, self.weights, state.step)
+            return L_total, (terms | {"L_total": L_total}, batch_stats)
 
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
-        gradients, metrics = parallel.mean((gradients, metrics))
-        params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        return descend(loss, state, self.optimizers, batch, jax.random.fold_in(key, state.step))
 
     def component(self, name, state, embeddings, modality):
         """The s or the m of each embedding, from its own encoder."""

@@ -21,8 +21,9 @@ from rgbir_jax.models.structure_encoder import StructureEncoder
 from rgbir_jax.stages.pairing import partners
 from rgbir_jax.stages.recognition import Recognised, Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
-from rgbir_jax.stages.weights import weight_schedules
+from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
+from rgbir_jax.training.descent import accumulate
 from rgbir_jax.training.optimizers import Optimizers, Schedule
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State, call, initialise
@@ -102,6 +103,7 @@ class ImageSystem:
     networks: dict[str, Network]
     optimizers: Optimizers
     weights: dict[str, Schedule]
+    parts: int
 
     @classmethod
     def build(cls, config: ConfigDict, own: ConfigDict, classes: int) -> "ImageSystem":
@@ -136,6 +138,7 @@ class ImageSystem:
             networks=networks,
             optimizers=Optimizers(own.optimizers, own.decay, tuple(networks)),
             weights=weights,
+            parts=config.batch.parts,
         )
 
     def init(self, key, previous):
@@ -161,7 +164,7 @@ class ImageSystem:
             batch_stats,
             flatten(view.clean),
             dropout_key,
-            erased=None if view.erased is view.clean else flatten(view.erased),
+            erased=flatten(view.erased) if self.augment.erase.probability else None,
         )
         a = real.code.reshape(*view.label.shape, *real.code.shape[1:])
         if self.config.detach_appearance:
@@ -197,6 +200,16 @@ class ImageSystem:
         if "L_R1" in self.weights:
             terms["L_R1"] = adversarial.r1_penalty(D, x_1)
         return terms
+
+    def gradient_D(self, params_D: dict, made: Generated, step: Array) -> tuple[dict, dict[str, Array]]:
+        """(gradients of D's part of L_total, its terms), on images that D cannot move."""
+        x_1, x_swap = stop_gradient((made.x_1, made.x_swap))
+
+        def loss(params):
+            terms = self.discriminator_terms(params, x_1, x_swap)
+            return total(terms, self.weights, step), terms
+
+        return jax.grad(loss, has_aux=True)({"D": params_D})
 
     def generator_terms(
         self, params: dict, params_D: dict, teacher: dict | None, made: Generated, key: Array
@@ -262,40 +275,52 @@ class ImageSystem:
         s = call(self.E_s, params["E_s"], grey(made.x_swap))
         return call(self.G, params["G"], s, parallel.gather(a_swap)[borrower])
 
-    def total(self, terms: dict[str, Array], step: Array) -> Array:
-        """The weighted sum of the given terms at an iteration; over all terms it is L_total."""
-        return sum((self.weights[term](step) * value for term, value in terms.items()), start=jnp.zeros(()))
-
     # ---------------------------------------------------------------- section 4.2, an iteration
 
     def train_step(self, state, batch, key):
         """D's step on the images that E and G make now, then the step of E and G, on the same ones, against the new D.
 
-        D's step stands inside the loss of E and G, behind `stop_gradient`, so that `generate` runs once.
+        D's step stands inside the loss of E and G, behind `stop_gradient`, so that `generate` runs once. In parts it
+        cannot: D must have seen them all before E and G are judged, so `generate` runs for D first, without a gradient.
         """
-        augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        augment_key, key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.augment)
-
-        def discriminator_loss(params_D, x_1, x_swap):
-            terms = self.discriminator_terms(params_D, x_1, x_swap)
-            return self.total(terms, state.step), terms
-
-        def generator_loss(params_EG):
-            made = self.generate(params_EG, state.batch_stats, view, generate_key)
-
-            x_1, x_swap = stop_gradient((made.x_1, made.x_swap))
-            gradients, terms_D = jax.grad(discriminator_loss, has_aux=True)({"D": state.params["D"]}, x_1, x_swap)
-            params, opt_state = self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
-
-            terms = self.generator_terms(params_EG, params["D"], state.frozen.get("teacher"), made, loss_key)
-            metrics = terms_D | terms
-            metrics["L_total"] = self.total(metrics, state.step)
-            metrics["accuracy"] = identity.accuracy(made.real.logits["head"], made.y_real)
-            return self.total(terms, state.step), (params, opt_state, made.batch_stats, metrics)
-
         params_EG = {network: params for network, params in state.params.items() if network != "D"}
-        gradients, (params, opt_state, batch_stats, metrics) = jax.grad(generator_loss, has_aux=True)(params_EG)
+
+        def step_D(gradients):
+            return self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
+
+        def gradient_D(batch_stats, view, key):
+            generate_key, _ = jax.random.split(key)
+            made = self.generate(params_EG, batch_stats, view, generate_key)
+            return self.gradient_D(state.params["D"], made, state.step), made.batch_stats
+
+        def gradient_EG(carry, view, key):
+            generate_key, loss_key = jax.random.split(key)
+            batch_stats, params, opt_state = carry
+
+            def loss(params_EG):
+                made = self.generate(params_EG, batch_stats, view, generate_key)
+                terms_D, new = {}, (params, opt_state)
+                if self.parts == 1:
+                    gradients, terms_D = self.gradient_D(state.params["D"], made, state.step)
+                    new = step_D(gradients)
+                terms = self.generator_terms(params_EG, new[0]["D"], state.frozen.get("teacher"), made, loss_key)
+                accuracy = identity.accuracy(made.real.logits["head"], made.y_real)
+                metrics = terms_D | terms | {"accuracy": accuracy}
+                return total(terms, self.weights, state.step), (metrics, (made.batch_stats, *new))
+
+            gradients, (metrics, carry) = jax.grad(loss, has_aux=True)(params_EG)
+            return (gradients, metrics), carry
+
+        terms_D, carry = {}, (state.batch_stats, state.params, state.opt_state)
+        if self.parts > 1:
+            (gradients, terms_D), _ = accumulate(gradient_D, state.batch_stats, view, key, self.parts)
+            carry = (state.batch_stats, *step_D(gradients))
+        (gradients, metrics), (batch_stats, params, opt_state) = accumulate(gradient_EG, carry, view, key, self.parts)
         params, opt_state = self.optimizers.update(parallel.mean(gradients), params, opt_state)
+        metrics = terms_D | metrics
+        metrics["L_total"] = total({term: metrics[term] for term in self.weights}, self.weights, state.step)
         state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
         return state, parallel.mean(metrics)
 

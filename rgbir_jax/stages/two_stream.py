@@ -14,8 +14,9 @@ from rgbir_jax.losses import identity, ranking
 from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.two_stream import Stream
 from rgbir_jax.stages.views import views
-from rgbir_jax.stages.weights import weight_schedules
+from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
+from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers, Schedule
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State, initialise, variables
@@ -48,6 +49,7 @@ class TwoStream:
     networks: dict[str, Network]
     optimizers: Optimizers
     weights: dict[str, Schedule]
+    parts: int
 
     @classmethod
     def build(cls, config: ConfigDict, own: ConfigDict, classes: int) -> "TwoStream":
@@ -76,6 +78,7 @@ class TwoStream:
             networks=networks,
             optimizers=Optimizers(own.optimizers, own.decay, tuple(networks)),
             weights=weight_schedules(own.weights, own.get("ramp")),
+            parts=config.batch.parts,
         )
 
     def init(self, key, previous):
@@ -141,17 +144,14 @@ class TwoStream:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.augment)
 
-        def loss(params):
-            embedding, logits, batch_stats = self.forward(params, state.batch_stats, view.erased, dropout_key)
+        def loss(params, batch_stats, view, key):
+            embedding, logits, batch_stats = self.forward(params, batch_stats, view.erased, key)
             terms = self.terms(embedding, logits, view.label)
-            total = sum((self.weights[term](state.step) * value for term, value in terms.items()), jnp.float32(0))
+            L_total = total(terms, self.weights, state.step)
             accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == view.label)
-            return total, (terms | {"L_total": total, "accuracy": accuracy}, batch_stats)
+            return L_total, (terms | {"L_total": L_total, "accuracy": accuracy}, batch_stats)
 
-        gradients, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-        gradients, metrics = parallel.mean((gradients, metrics))
-        params, opt_state = self.optimizers.update(gradients, state.params, state.opt_state)
-        return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), metrics
+        return descend(loss, state, self.optimizers, view, dropout_key, self.parts)
 
     def features(self, state, images, modality):
         """The embedding after BatchNorm. A stream whose modality none of the images has does not run."""

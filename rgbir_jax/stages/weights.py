@@ -1,6 +1,8 @@
-"""The weight of each loss term as a function of the iteration."""
+"""The weight of each loss term as a function of the iteration, and L_total."""
 
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from rgbir_jax.training.optimizers import Schedule
@@ -27,3 +29,8 @@ def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dic
         return optax.linear_schedule(0.0, final, max(round(final / ramp.slope), 1), transition_begin=ramp.start)
 
     return {term: schedule(term, final) for term, final in weights.items() if final}
+
+
+def total(terms: dict[str, Array], weights: dict[str, Schedule], step: Array) -> Array:
+    """The weighted sum of the given terms at an iteration; over all terms it is L_total."""
+    return sum((weights[term](step) * value for term, value in terms.items()), start=jnp.zeros(()))

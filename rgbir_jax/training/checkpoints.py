@@ -41,11 +41,13 @@ class Checkpoints:
 
         Args:
             step: iterations done.
-            state: copied to the host before this returns, so it may be donated at once.
+            state: as `parallel.replicate` leaves it; copied to the host before this returns, so it may be donated.
             score: validation score, by which the best is kept.
         """
         if step == self.latest():
             return
+        if jax.process_count() > 1:
+            state = jax.tree.map(ocp.utils.fully_replicated_host_local_array_to_global_array, state)
         meta = {"shapes": _shapes(state)} | ({} if score is None else {"score": score})
         self._manager.save(
             step,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,22 @@ from jaxtyping import Float, UInt8
 from tensorboardX import SummaryWriter
 
 from rgbir_jax.data.augment import denormalise
+from rgbir_jax.training import processes
 
 
 class Log:
-    """Appends to a stage's logs.
+    """Appends to a stage's logs; of several processes the first alone does.
 
     Args:
         directory: of the stage; `metrics.jsonl` has one JSON object a line, `step` and the values by name.
     """
 
     def __init__(self, directory: Path):
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lines = (directory / "metrics.jsonl").open("a")
-        self._board = SummaryWriter(str(directory))
+        writes = processes.is_first()
+        if writes:
+            directory.mkdir(parents=True, exist_ok=True)
+        self._lines = (directory / "metrics.jsonl" if writes else Path(os.devnull)).open("a")
+        self._board = SummaryWriter(str(directory), write_to_disk=writes)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes named numbers; those that are not finite are left out, for JSON has no word for them."""

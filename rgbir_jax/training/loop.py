@@ -12,7 +12,7 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from rgbir_jax.training import parallel
+from rgbir_jax.training import parallel, processes
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.interrupt import Interrupted, interruptible
 from rgbir_jax.training.logging import Log, tile
@@ -34,12 +34,13 @@ def fit(
     """Trains a stage to its last iteration, from its newest checkpoint if there is one.
 
     An iteration's order: batch, step, log, pictures, evaluation, checkpoint. The metrics that are logged are those of
-    the iteration before, so that nothing waits for the step just begun.
+    the iteration before, so that nothing waits for the step just begun. Several processes take every step together and
+    stop together, which they agree on every `log_every` iterations; the first one logs.
 
     Args:
         stage: what to train.
         state: a fresh State; with a checkpoint only its shapes count.
-        batches: step -> iterator of host batches from that step on.
+        batches: step -> iterator of host batches from that step on, this process's share of each.
         key: the run's; every iteration folds its number in.
         config: `steps`, and every how many iterations to act: `log_every`, `checkpoint_every`, `evaluate_every`,
             `pictures_every` (0 for never).
@@ -59,22 +60,37 @@ def fit(
     if start:
         state = checkpoints.restore(start, state)
     log = Log(directory)
-    train_step = parallel.pmap(stage.train_step)
+    impl, key_data = jax.random.key_impl(key), jax.random.key_data(key)
+
+    def keyed_step(state, batch, key_data):
+        """Takes the key as numbers: a typed one would go by way of the host in each of several processes."""
+        return stage.train_step(state, batch, jax.random.wrap_key_data(key_data, impl=impl))
+
+    train_step = parallel.pmap(keyed_step)
     pictures = jax.jit(stage.pictures)
     # Leaves through the host: two that share a buffer could not both be donated.
-    state, key, sample = (parallel.replicate(tree) for tree in (jax.device_get(state), key, sample))
+    state, key_data, sample = (parallel.replicate(tree) for tree in (jax.device_get(state), key_data, sample))
     feed = _prefetch(batches(start))
     metrics, clock = None, None
-    bar = tqdm(total=config.steps, initial=start, desc=directory.name, unit="step", dynamic_ncols=True, mininterval=1)
+    bar = tqdm(
+        total=config.steps,
+        initial=start,
+        desc=directory.name,
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=1,
+        disable=not processes.is_first(),
+    )
 
     def due(every: int, step: int) -> bool:
         return bool(every) and (step % every == 0 or step == config.steps)
 
     try:
-        with bar, interruptible() as stopped:
+        with bar, interruptible() as asked:
             for step in range(start + 1, config.steps + 1):
                 batch = next(feed)
-                before, (state, metrics) = metrics, train_step(state, batch, key)
+                with jax.transfer_guard("disallow"):  # nothing in a step waits for the host
+                    before, (state, metrics) = metrics, train_step(state, batch, key_data)
                 clock = clock or _Clock(step, batch)
                 bar.update()
                 if before and due(config.log_every, step):
@@ -86,17 +102,19 @@ def fit(
                         | clock.rate(step),
                     )
                     bar.set_postfix_str(_postfix(values | clock.last))
-                if sample is not None and due(config.pictures_every, step):
+                if sample is not None and processes.is_first() and due(config.pictures_every, step):
                     for name, grid in pictures(state, sample).items():
                         log.picture(step, name, tile(jax.device_get(grid)))
                 scores = evaluate(state) if evaluate and due(config.evaluate_every, step) else {}
                 if scores:
                     log.scalars(step, scores)
-                    bar.write(f"{directory.name} {step}: " + _postfix(scores))
-                if scores or stopped() or due(config.checkpoint_every, step):
+                    if processes.is_first():
+                        bar.write(f"{directory.name} {step}: " + _postfix(scores))
+                stop = (jax.process_count() == 1 or due(config.log_every, step)) and processes.any_of(asked())
+                if scores or stop or due(config.checkpoint_every, step):
                     _finite(metrics, step, checkpoints)
                     checkpoints.save(step, state, scores.get("val/mAP"))
-                if stopped() and step < config.steps:
+                if stop and step < config.steps:
                     raise Interrupted(f"stopped after iteration {step} of {config.steps}; the same command goes on.")
     finally:
         checkpoints.close()
@@ -107,7 +125,7 @@ class _Clock:
     """Images per second since the last reading; starts after the first iteration, which compiles."""
 
     def __init__(self, step: int, batch: dict):
-        self.images = batch["camera"].size
+        self.images = batch["camera"].size * jax.process_count()
         self.step, self.time, self.last = step, time.perf_counter(), {}
 
     def rate(self, step: int) -> dict[str, float]:

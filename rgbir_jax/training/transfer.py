@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.models import pretrained
 from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.processes import say
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -70,14 +71,14 @@ def _from_imagenet(file: str, name: str, stage: Stage) -> Variables:
         return {}
     networks = " and ".join(found)
     if not file:
-        print(f"{name}: the ResNet of {networks} starts from random weights; config.resnet50 takes an ImageNet file.")
+        say(f"{name}: the ResNet of {networks} starts from random weights; config.resnet50 takes an ImageNet file.")
         return {}
     # Read for each network, so that no two share a buffer.
     read = {
         network: pretrained.load_resnet50(file, {kind: tree["trunk"] for kind, tree in variables.items()})
         for network, variables in found.items()
     }
-    print(f"{name}: the ResNet of {networks} starts from {file}.")
+    say(f"{name}: the ResNet of {networks} starts from {file}.")
     return {
         kind: {network: {"trunk": trunk[kind]} for network, trunk in read.items()} for kind in ("params", "batch_stats")
     }
@@ -104,10 +105,10 @@ def _from_run(run: str, name: str, own: ConfigDict, stage: Stage) -> Variables:
         _check_networks(Path(run), name, own, taken)
         weights = checkpoints.restore_part(step, like)
 
-    def say(networks) -> str:
+    def named(networks) -> str:
         return ", ".join(f"{network} ({_count(shapes[network]['params']):,} parameters)" for network in networks)
 
-    print(f"{name}: {say(taken)} from {folder}, iteration {step}; anew: {say(own.networks.heads)}.")
+    say(f"{name}: {named(taken)} from {folder}, iteration {step}; anew: {named(own.networks.heads)}.")
     return weights
 
 

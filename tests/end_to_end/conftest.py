@@ -22,9 +22,9 @@ def drawn(tmp_path_factory) -> Path:
     return root
 
 
-def start(program: str, *arguments) -> subprocess.Popen:
-    """Starts train.py or eval.py."""
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+def start(program: str, *arguments, **environment) -> subprocess.Popen:
+    """Starts train.py or eval.py with further environment variables."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"} | {name: str(value) for name, value in environment.items()}
     return subprocess.Popen(
         [sys.executable, program, *map(str, arguments)],
         cwd=ROOT,
@@ -35,8 +35,8 @@ def start(program: str, *arguments) -> subprocess.Popen:
     )
 
 
-def run(program: str, *arguments) -> tuple[int, str, str]:
+def run(program: str, *arguments, **environment) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
-    process = start(program, *arguments)
+    process = start(program, *arguments, **environment)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err

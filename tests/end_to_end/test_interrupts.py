@@ -24,7 +24,8 @@ def _latest(workdir) -> int | None:
     return step
 
 
-def _wait_for_checkpoint(process, workdir) -> None:
+def wait_for_checkpoint(process, workdir) -> None:
+    """Returns when the teacher has one."""
     folder = workdir / "teacher" / "checkpoints"
     while not any(path.name.isdigit() for path in folder.glob("*")):
         assert process.poll() is None, process.communicate()
@@ -34,7 +35,7 @@ def _wait_for_checkpoint(process, workdir) -> None:
 def test_kill_and_ctrl_c_lose_nothing_but_the_iterations_since_the_last_checkpoint(drawn, tmp_path):
     workdir = tmp_path / "run"
     process = start("train.py", *_command(drawn, workdir, 100_000))
-    _wait_for_checkpoint(process, workdir)
+    wait_for_checkpoint(process, workdir)
     process.kill()
     process.communicate()
     killed_at = _latest(workdir)

@@ -11,6 +11,7 @@ from configs import sysu_image
 from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.views import views
+from rgbir_jax.stages.weights import total
 from rgbir_jax.training import parallel
 from tests.tiny import drawn_batch, tiny_config
 
@@ -204,12 +205,14 @@ def test_one_generator_forward_an_iteration():
     def generator_side(state, batch):
         def loss(params):
             terms = all_terms(built, params, state, batch, KEY)[1]
-            return built.total(terms, state.step)
+            return total(terms, built.weights, state.step)
 
         return jax.grad(loss)({name: tree for name, tree in state.params.items()})
 
     def discriminator_side(state, x):
-        return jax.grad(lambda p: built.total(built.discriminator_terms(p, x, x), state.step))({"D": state.params["D"]})
+        return jax.grad(lambda p: total(built.discriminator_terms(p, x, x), built.weights, state.step))(
+            {"D": state.params["D"]}
+        )
 
     x = jnp.zeros((8, *config.image_size, 3))
     whole = flops(built.train_step, state, batch, KEY)

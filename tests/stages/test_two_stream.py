@@ -1,4 +1,4 @@
-"""M_bdtr: its terms, their gradients, which stream sees what, and the same result on any number of devices."""
+"""M_bdtr: its terms, their gradients, and which stream sees what."""
 
 from functools import cache
 
@@ -7,33 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training import parallel
-from tests.tiny import drawn_batch
+from tests.tiny import drawn_batch, tiny_two_stream_config
 
 CLASSES = 4
 KEY = jax.random.key(0)
 
 
-def tiny_config(preset: str = "bdtr"):
-    config = sysu_two_stream.get_config(preset)
-    config.dtype = "float32"
-    config.image_size = (32, 16)
-    config.batch.identities = 4
-    config.augment.pad = 2
-    config.two_stream.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
-    config.two_stream.networks.head.update({"bottleneck": 8})
-    for group in config.two_stream.optimizers:
-        config.two_stream.optimizers[group].learning_rate = 0.02
-    return config
-
-
 @cache
 def system(preset: str = "bdtr"):
     """(config, TwoStream, state, batch)."""
-    config = tiny_config(preset)
+    config = tiny_two_stream_config(preset)
     config.two_stream.weights.L_id = 0.7
     built = TwoStream.build(config, config.two_stream, CLASSES)
     return config, built, jax.jit(built.init)(KEY, {}), drawn_batch(config)
@@ -128,15 +114,14 @@ def test_the_baseline_is_the_same_network_without_the_ranking_loss():
     assert config == system()[0]
 
 
-def test_one_device_and_four_agree():
+def test_every_parameter_moves_and_all_replicas_alike():
     """With one identity a device, every negative is on another one."""
     _, _, state, batch = system()
-    one, four = (train_step()(state, split(batch, devices), KEY) for devices in (1, 4))
+    four = train_step()(state, split(batch, 4), KEY)
     for replicas in jax.tree.leaves(four):
         np.testing.assert_array_equal(replicas, np.broadcast_to(replicas[:1], replicas.shape))
-    moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), first(one)[0].params, state.params)
+    moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), first(four)[0].params, state.params)
     assert min(jax.tree.leaves(moved)) > 0
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), first(four), first(one))
 
 
 def test_each_stream_s_statistics_come_from_its_own_modality():
@@ -162,7 +147,7 @@ def test_features_come_from_each_image_s_own_stream():
 
 
 def test_a_tiny_batch_can_be_overfitted():
-    config = tiny_config()
+    config = tiny_two_stream_config()
     config.augment.update({"pad": 0, "erase": {"probability": 0.0, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}})
     for group in config.two_stream.optimizers:
         config.two_stream.optimizers[group].update({"kind": "adam", "learning_rate": 1e-2, "b1": 0.9, "b2": 0.999})
@@ -197,7 +182,7 @@ def test_the_full_size_step_fits_together():
 
 
 def test_one_modality_is_refused():
-    config = tiny_config()
+    config = tiny_two_stream_config()
     config.modalities = (0,)
     with pytest.raises(ValueError, match=r"set config.modalities = \(0, 1\)"):
         stages.build(config, "two_stream", CLASSES)

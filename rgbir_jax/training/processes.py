@@ -1,0 +1,75 @@
+"""Several processes, one program: how they find each other, what they agree on, and what the first alone does.
+
+All of them run the same command and take every step together, each on its own devices. They share the run's folder;
+the first writes into it. With one process every function here costs nothing.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Shaped
+
+T = TypeVar("T")
+
+
+def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Connects this process with the others of the run; call it before anything is computed.
+
+    Args:
+        coordinator: HOST:PORT of the first process. Under SLURM, Open MPI, Kubernetes and on TPUs this and the other
+            two are found out where they are None.
+        count: processes of the run.
+        index: of this one, from 0.
+
+    Raises:
+        ValueError: where something is neither given nor found out.
+    """
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except ValueError as error:
+        raise ValueError(
+            f"the processes of this run cannot find each other ({error}) "
+            f"Give --coordinator=HOST:PORT, --process_count and --process_index."
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this process writes and speaks."""
+    return jax.process_index() == 0
+
+
+def say(sentence: str) -> None:
+    """Prints it once, not once a process."""
+    if is_first():
+        print(sentence)
+
+
+def first_then_others(function: Callable[[], T]) -> T:
+    """Calls `function` in the first process, then in the others, which find what it has left on a shared disk."""
+    if not is_first():
+        multihost_utils.sync_global_devices("the first is done")
+    try:
+        return function()
+    finally:
+        if is_first():
+            multihost_utils.sync_global_devices("the first is done")
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set in any process. All must ask."""
+    return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def share(rows: Shaped[np.ndarray, "n *rest"]) -> Shaped[np.ndarray, "part *rest"]:
+    """The part of the rows that is this process's; all parts are equally long, the last ones by repeating rows."""
+    count = jax.process_count()
+    padded = np.resize(rows, (-(-len(rows) // count) * count, *rows.shape[1:]))
+    return np.split(padded, count)[jax.process_index()]
+
+
+def joined(part: Shaped[np.ndarray, "part *rest"], n: int) -> Shaped[np.ndarray, "n *rest"]:
+    """The n rows of which every process has its `share`."""
+    return part[:n] if jax.process_count() == 1 else np.asarray(multihost_utils.process_allgather(part, tiled=True))[:n]

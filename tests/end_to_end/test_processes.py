@@ -1,0 +1,78 @@
+"""Two processes train one run as one process would."""
+
+import json
+import signal
+import socket
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import RECIPE, run, start
+from tests.end_to_end.test_interrupts import wait_for_checkpoint
+
+
+def _command(drawn, workdir, stages, steps):
+    return (
+        f"--config={RECIPE}:{stages}",
+        f"--workdir={workdir}",
+        f"--config.data_dir={drawn}",
+        "--config.teacher.evaluate_every=2",
+        f"--config.{stages.split(',')[-1]}.steps={steps}",
+    )
+
+
+def _start_two(*command, devices: int):
+    """Two processes of one run, each with some devices."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    joined = ("--distributed", f"--coordinator=localhost:{port}", "--process_count=2")
+    return [
+        start("train.py", *command, *joined, f"--process_index={index}", JAX_NUM_CPU_DEVICES=devices)
+        for index in range(2)
+    ]
+
+
+def _finish(processes) -> list[tuple[int, str]]:
+    """(exit code, standard error) of each."""
+    said = [process.communicate(timeout=900)[1] for process in processes]
+    return [(process.returncode, err) for process, err in zip(processes, said, strict=True)]
+
+
+@pytest.mark.parametrize("stages", ["teacher", pytest.param("teacher,image", marks=pytest.mark.slow)])
+def test_two_processes_train_and_one_goes_on_to_the_same_scores(drawn, tmp_path, stages):
+    """Two processes with two devices each go half the last stage's way, one with four the rest; then one all of it."""
+    for code, err in _finish(_start_two(*_command(drawn, tmp_path / "shared", stages, 2), devices=2)):
+        assert code == 0, err
+    last = stages.split(",")[-1]
+    found = {}
+    for name in ("shared", "alone"):
+        code, _, err = run("train.py", *_command(drawn, tmp_path / name, stages, 4), JAX_NUM_CPU_DEVICES=4)
+        assert code == 0, err
+        code, _, err = run("eval.py", f"--workdir={tmp_path / name}", JAX_NUM_CPU_DEVICES=4)
+        assert code == 0, err
+        lines = (tmp_path / name / last / "metrics.jsonl").read_text().splitlines()
+        metrics = [json.loads(line) for line in lines]
+        scores = json.loads((tmp_path / name / "scores.json").read_text())
+        found[name] = metrics, scores["trained"]
+    (metrics, scores), (alone_metrics, alone_scores) = found["shared"], found["alone"]
+    # The first process alone has logged, each iteration once.
+    assert [line["step"] for line in metrics if "val/mAP" in line] == [2, 4]
+    for term in set(alone_metrics[0]) - {"images_per_second"}:
+        assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=1e-4), term
+    for setting, expected in alone_scores.items():
+        assert scores[setting]["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
+        np.testing.assert_allclose(scores[setting]["cmc"], expected["cmc"], atol=1e-6)
+
+
+def test_a_stop_asked_of_one_process_stops_both_at_the_same_iteration(drawn, tmp_path):
+    processes = _start_two(*_command(drawn, tmp_path / "run", "teacher", 100_000), devices=1)
+    wait_for_checkpoint(processes[0], tmp_path / "run")
+    processes[1].send_signal(signal.SIGTERM)
+    sentences = set()
+    for code, err in _finish(processes):
+        assert code != 0
+        assert "Traceback" not in err
+        (sentence,) = (line for line in err.splitlines() if "train.py: stopped after iteration" in line)
+        sentences.add(sentence.split("train.py: ")[1])
+    assert len(sentences) == 1

@@ -1,0 +1,112 @@
+"""Accumulated gradients are those of the whole batch, and the stages build on them as they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgbir_jax import stages
+from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.views import views
+from rgbir_jax.stages.weights import total
+from rgbir_jax.training import parallel
+from rgbir_jax.training.descent import accumulate
+from tests.tiny import drawn_batch, tiny_config
+
+KEY = jax.random.key(0)
+CLASSES = 4
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_the_mean_over_parts_is_that_of_the_batch(parts):
+    x, w = np.random.default_rng(0).normal(size=(2, 6, 3))
+
+    def gradient(carry, part, key):
+        del key
+        return jax.grad(lambda w: jnp.mean(jnp.sin(part["x"] * w)))(w), carry + len(part["x"])
+
+    w = jnp.asarray(w[0])
+    found, carry = jax.jit(lambda x: accumulate(gradient, 0, {"x": x}, KEY, parts))(x)
+    np.testing.assert_allclose(found, np.mean(x * np.cos(x * w), axis=0) / 3, rtol=1e-5)
+    assert carry == 6
+
+
+def test_parts_come_in_order_and_each_has_a_key_of_its_own():
+    def look(carry, part, key):
+        return jax.random.uniform(key), carry * 10 + part[0]
+
+    mean, carry = accumulate(look, jnp.int32(0), jnp.arange(1, 4), KEY, 3)
+    assert carry == 123
+    draws = [jax.random.uniform(key) for key in jax.random.split(KEY, 3)]
+    assert mean == pytest.approx(np.mean(draws))
+    assert len(set(map(float, draws))) == 3
+
+
+def test_parts_that_do_not_divide_the_identities_are_named():
+    with pytest.raises(ValueError, match=r"the 4 identities of a device cannot be taken in 3 parts; set config.batch"):
+        accumulate(lambda carry, part, key: (part, carry), 0, jnp.zeros(4), KEY, 3)
+
+
+def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discriminator():
+    """Against a plain loop over the parts: gradients of D, D's step, gradients of E and G against the new D."""
+    config = tiny_config()
+    config.batch.parts = 2
+    config.image.ramp.terms = ()
+    for group in config.image.optimizers.values():
+        group.update({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0})
+    teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
+    built = ImageSystem.build(config, config.image, CLASSES)
+    state = jax.jit(built.init)(KEY, {"teacher": teacher})
+    batch = drawn_batch(config)
+
+    def by_hand(state, batch, key):
+        augment_key, key = jax.random.split(jax.random.fold_in(key, state.step))
+        view = views(augment_key, batch["image"], batch["label"], built.augment)
+        parts = [jax.tree.map(lambda x, rows=rows: x[rows], view) for rows in (slice(0, 2), slice(2, 4))]
+        keys = [jax.random.split(part_key) for part_key in jax.random.split(key, 2)]
+
+        def gradient_D(params_D):
+            value = 0.0
+            for part, (generate_key, _) in zip(parts, keys, strict=True):
+                made = built.generate(state.params, state.batch_stats, part, generate_key)
+                terms = built.discriminator_terms({"D": params_D}, made.x_1, made.x_swap)
+                value += total(terms, built.weights, state.step) / 2
+            return value
+
+        params = dict(state.params)
+        gradients = jax.grad(gradient_D)(params["D"])
+        params["D"] = jax.tree.map(lambda w, g: w - 0.1 * g, params["D"], gradients)
+
+        def loss_EG(params_EG):
+            value, batch_stats = 0.0, state.batch_stats
+            for part, (generate_key, loss_key) in zip(parts, keys, strict=True):
+                made = built.generate(params_EG, batch_stats, part, generate_key)
+                batch_stats = made.batch_stats
+                terms = built.generator_terms(params_EG, params["D"], state.frozen["teacher"], made, loss_key)
+                value += total(terms, built.weights, state.step) / 2
+            return value, batch_stats
+
+        params_EG = {name: tree for name, tree in params.items() if name != "D"}
+        gradients, batch_stats = jax.grad(loss_EG, has_aux=True)(params_EG)
+        params |= jax.tree.map(lambda w, g: w - 0.1 * g, params_EG, gradients)
+        return {"params": params, "batch_stats": batch_stats}
+
+    lead = jax.tree.map(lambda x: x[None], batch)
+
+    def run(function):
+        found = jax.jit(jax.vmap(function, (None, 0, None), axis_name=parallel.AXIS))(state, lead, KEY)
+        return jax.tree.map(lambda x: x[0], found)
+
+    expected, (found, metrics) = run(by_hand), run(built.train_step)
+    assert found.step == 1
+    assert set(built.weights) <= set(metrics)
+    for kind in ("params", "batch_stats"):
+        for name, tree in expected[kind].items():
+            scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(tree))
+            jax.tree.map(
+                lambda a, b, scale=scale, name=name: np.testing.assert_allclose(
+                    a / scale, b / scale, atol=1e-5, err_msg=name
+                ),
+                getattr(found, kind)[name],
+                tree,
+            )
