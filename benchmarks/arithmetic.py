@@ -48,7 +48,6 @@ def passes(config: ConfigDict) -> list[Pass]:
     anchors = config.batch.identities * len(config.modalities)
     real = anchors * config.batch.shots
     views = 2 if config.augment.erase.probability else 1
-    scales_of_R1 = own.networks.D.num_scales  # each scale's gradient is taken through D as a whole
     fixed = int(not own.freeze_appearance)
     found = [
         Pass("real images, clean and erased" if views == 2 else "real images", "E_a", views * real, 1, 1, 1),
@@ -63,7 +62,7 @@ def passes(config: ConfigDict) -> list[Pass]:
     ]
     if weights.L_R1:
         # A gradient with respect to the images, and the way back through it to the parameters.
-        found.append(Pass("anchors, L_R1", "D", anchors, 0, 2 * scales_of_R1, scales_of_R1))
+        found.append(Pass("anchors, L_R1", "D", anchors, 0, 2, 1))
     if weights.L_cycle:
         found += [
             Pass("x_swap, L_cycle", "E_s", anchors, 1, 1, 1),

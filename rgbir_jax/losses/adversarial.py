@@ -57,9 +57,10 @@ def r1_penalty(
 ) -> Float[Array, ""]:
     """R1 = Σ over scales of E‖∂ ΣD(x) / ∂x‖²: keeps D flat round the real images (Mescheder et al. 2018)."""
 
-    def summed_logits(x):
-        return jnp.stack([jnp.sum(logits) for logits in discriminator(x)])
+    def squared_norms(scale: int):
+        """Of the gradient of one scale, which goes back through that scale's convolutions alone."""
+        gradient = jax.grad(lambda x: jnp.sum(discriminator(x)[scale]))(x)
+        return jnp.sum(gradient**2)
 
-    logits, pullback = jax.vjp(summed_logits, x)
-    (gradients,) = jax.vmap(pullback)(jnp.eye(len(logits)))
-    return jnp.sum(gradients**2) / len(x)
+    scales = len(jax.eval_shape(discriminator, x))
+    return sum(map(squared_norms, range(scales)), start=jnp.zeros(())) / len(x)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from tensorboardX import SummaryWriter
 
 from rgbir_jax.data.augment import denormalise
 from rgbir_jax.training import processes
@@ -21,6 +20,8 @@ class Log:
     """
 
     def __init__(self, directory: Path):
+        from tensorboardX import SummaryWriter  # imports PyTorch where that is installed, which takes seconds
+
         writes = processes.is_first()
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
