@@ -5,6 +5,8 @@ trains nothing; `--config.KEY=VALUE` changes a value of the config. With `--dist
 given the same command train one run.
 """
 
+import contextlib
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -33,9 +35,10 @@ def main() -> None:
     from rgbir_jax import recipe
     from rgbir_jax.training import processes
 
-    if DISTRIBUTED.value:
-        processes.join(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_INDEX.value)
-    recipe.train(CONFIG.value, WORKDIR.value)
+    given = COORDINATOR.value, PROCESS_COUNT.value, PROCESS_INDEX.value
+    several = DISTRIBUTED.value or any(value is not None for value in given)
+    with processes.joined(*given) if several else contextlib.nullcontext():
+        recipe.train(CONFIG.value, WORKDIR.value)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def passes(config: ConfigDict) -> list[Pass]:
 def main():
     arguments = parse()
     jax.config.update("jax_platforms", "cpu")
-    compilation.use_cache()
+    compilation.prepare()
     config = recipe("image", arguments.preset, "float32", arguments.size, arguments.width_divisor)
     states, built = {}, {}
     for name in config.recipe:

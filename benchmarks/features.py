@@ -33,9 +33,9 @@ NETWORKS = {"teacher": ("E_a", "E_a"), "two_stream": ("rgb", "ir")}  # a stage's
 
 
 def main():
+    compilation.prepare()
     arguments = parse()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory beside JAX
-    compilation.use_cache()
     where = {
         "machine": machine(),
         "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",

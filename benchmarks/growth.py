@@ -53,8 +53,8 @@ class Growth(NamedTuple):
 
 
 def main():
+    compilation.prepare()
     arguments = parse()
-    compilation.use_cache()
     where = {
         "machine": machine(),
         "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",

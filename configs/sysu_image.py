@@ -35,7 +35,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.image_size = (256, 128)
     config.train_split = "trainval"  # as the paper, scored last; "train": 296 identities, the best on "val" is kept
     config.modalities = (0, 1)  # 0 RGB, 1 IR
-    # identities · modalities · shots images an iteration; in parts, one after another, it takes less memory.
+    # identities · modalities · shots images an iteration; stages that see images take less memory in parts, in turn.
     config.batch = {"identities": 8, "shots": 2, "parts": 1}
     config.protocol = "official"
     config.rand_perm = ""  # empty: rand_perm_cam.mat in data_dir

@@ -32,7 +32,7 @@ def describe(config: ConfigDict, as_json: bool = False) -> str:
     Raises:
         ValueError: for a config that contradicts itself.
     """
-    compilation.use_cache()
+    compilation.prepare()
     classes, source = _classes(config)
     description: dict = {
         "recipe": list(config.recipe),

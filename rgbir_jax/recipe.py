@@ -39,7 +39,7 @@ def train(config: ConfigDict, workdir: str) -> None:
         ValueError: for a config that contradicts itself, the data or the run in `workdir`.
         OSError: for data that cannot be read.
     """
-    compilation.use_cache()
+    compilation.prepare()
     _check_same_run(config, Path(workdir))
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source)

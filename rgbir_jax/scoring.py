@@ -58,7 +58,7 @@ def score(workdir: str, changes: dict | None = None) -> Scored:
     Raises:
         FileNotFoundError, ValueError: where the run or its data is not there or not whole.
     """
-    compilation.use_cache()
+    compilation.prepare()
     config = recipe.read_config(workdir)
     config.update(changes or {})
     source = open_source(config)

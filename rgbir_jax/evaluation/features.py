@@ -51,7 +51,7 @@ def extractor(stage: Stage, batch_size: int = 128) -> Callable:
             padded = np.resize(chosen, size)  # repeats the rows that there are
             result = compiled(state, parallel.shard(read(padded)), parallel.shard(source.records.modality[padded]))
             found.append(np.asarray(result).reshape(size, -1)[: len(chosen)])
-        return processes.joined(np.concatenate(found), len(rows))
+        return processes.united(np.concatenate(found), len(rows))
 
     return extract
 

@@ -108,15 +108,6 @@ def evaluate(
     return scores
 
 
-def chance(
-    person_id: Int[np.ndarray, "n"], camera: Int[np.ndarray, "n"], index: Int[np.ndarray, "n"], **protocol
-) -> dict[str, dict]:
-    """What a ranking that knows nothing scores: `evaluate` on random unit vectors."""
-    features = np.random.default_rng(0).normal(size=(len(person_id), 512))
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    return evaluate(features, person_id, camera, index, **protocol)
-
-
 def evaluate_market(
     features: Float[np.ndarray, "n d"],
     person_id: Int[np.ndarray, "n"],

@@ -281,7 +281,7 @@ class ImageSystem:
         """D's step on the images that E and G make now, then the step of E and G, on the same ones, against the new D.
 
         D's step stands inside the loss of E and G, behind `stop_gradient`, so that `generate` runs once. In parts it
-        cannot: D must have seen them all before E and G are judged, so `generate` runs for D first, without a gradient.
+        cannot: D must have seen all parts before E and G are judged, so `generate` first runs for D, without gradient.
         """
         augment_key, key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.augment)
@@ -290,17 +290,17 @@ class ImageSystem:
         def step_D(gradients):
             return self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
 
-        def gradient_D(batch_stats, view, key):
-            generate_key, _ = jax.random.split(key)
-            made = self.generate(params_EG, batch_stats, view, generate_key)
+        def part_of_D(batch_stats, part, part_key):
+            generate_key, _ = jax.random.split(part_key)
+            made = self.generate(params_EG, batch_stats, part, generate_key)
             return self.gradient_D(state.params["D"], made, state.step), made.batch_stats
 
-        def gradient_EG(carry, view, key):
-            generate_key, loss_key = jax.random.split(key)
+        def part_of_EG(carry, part, part_key):
+            generate_key, loss_key = jax.random.split(part_key)
             batch_stats, params, opt_state = carry
 
             def loss(params_EG):
-                made = self.generate(params_EG, batch_stats, view, generate_key)
+                made = self.generate(params_EG, batch_stats, part, generate_key)
                 terms_D, new = {}, (params, opt_state)
                 if self.parts == 1:
                     gradients, terms_D = self.gradient_D(state.params["D"], made, state.step)
@@ -315,9 +315,9 @@ class ImageSystem:
 
         terms_D, carry = {}, (state.batch_stats, state.params, state.opt_state)
         if self.parts > 1:
-            (gradients, terms_D), _ = accumulate(gradient_D, state.batch_stats, view, key, self.parts)
+            (gradients, terms_D), _ = accumulate(part_of_D, state.batch_stats, view, key, self.parts)
             carry = (state.batch_stats, *step_D(gradients))
-        (gradients, metrics), (batch_stats, params, opt_state) = accumulate(gradient_EG, carry, view, key, self.parts)
+        (gradients, metrics), (batch_stats, params, opt_state) = accumulate(part_of_EG, carry, view, key, self.parts)
         params, opt_state = self.optimizers.update(parallel.mean(gradients), params, opt_state)
         metrics = terms_D | metrics
         metrics["L_total"] = total({term: metrics[term] for term in self.weights}, self.weights, state.step)

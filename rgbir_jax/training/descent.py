@@ -52,7 +52,8 @@ def accumulate(
 ) -> tuple[PyTree, PyTree]:
     """The mean of a function over the parts of a batch, one after another: the memory of one part at a time.
 
-    BatchNorm normalises each part by itself, and pairs and triplets are found within a part.
+    BatchNorm normalises each part by itself and moves its running statistics once a part; pairs and negatives are found
+    within a part.
 
     Args:
         function: (carry, part, key) -> (what is averaged, new carry).

@@ -19,6 +19,8 @@ from rgbir_jax.training.logging import Log, tile
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
+ASK_EVERY = 10  # iterations, before several processes ask each other whether to stop
+
 
 def fit(
     stage: Stage,
@@ -35,7 +37,7 @@ def fit(
 
     An iteration's order: batch, step, log, pictures, evaluation, checkpoint. The metrics that are logged are those of
     the iteration before, so that nothing waits for the step just begun. Several processes take every step together and
-    stop together, which they agree on every `log_every` iterations; the first one logs.
+    stop together, which they agree on every `ASK_EVERY` iterations; the first one logs.
 
     Args:
         stage: what to train.
@@ -70,8 +72,8 @@ def fit(
     pictures = jax.jit(stage.pictures)
     # Leaves through the host: two that share a buffer could not both be donated.
     state, key_data, sample = (parallel.replicate(tree) for tree in (jax.device_get(state), key_data, sample))
-    feed = _prefetch(batches(start))
-    metrics, clock = None, None
+    feed = _TimedFeed(_prefetch(batches(start)))
+    metrics = None
     bar = tqdm(
         total=config.steps,
         initial=start,
@@ -89,9 +91,8 @@ def fit(
         with bar, interruptible() as asked:
             for step in range(start + 1, config.steps + 1):
                 batch = next(feed)
-                with jax.transfer_guard("disallow"):  # nothing in a step waits for the host
+                with jax.transfer_guard("disallow"):  # sending a step off moves nothing to the devices or back
                     before, (state, metrics) = metrics, train_step(state, batch, key_data)
-                clock = clock or _Clock(step, batch)
                 bar.update()
                 if before and due(config.log_every, step):
                     values = _finite(before, step - 1, checkpoints)
@@ -99,9 +100,9 @@ def fit(
                         step - 1,
                         values
                         | {name: float(schedule(step - 2)) for name, schedule in stage.schedules.items()}
-                        | clock.rate(step),
+                        | feed.reading(),
                     )
-                    bar.set_postfix_str(_postfix(values | clock.last))
+                    bar.set_postfix_str(_postfix(values | feed.last))
                 if sample is not None and processes.is_first() and due(config.pictures_every, step):
                     for name, grid in pictures(state, sample).items():
                         log.picture(step, name, tile(jax.device_get(grid)))
@@ -110,10 +111,12 @@ def fit(
                     log.scalars(step, scores)
                     if processes.is_first():
                         bar.write(f"{directory.name} {step}: " + _postfix(scores))
-                stop = (jax.process_count() == 1 or due(config.log_every, step)) and processes.any_of(asked())
+                stop = (jax.process_count() == 1 or due(ASK_EVERY, step)) and processes.any_of(asked())
                 if scores or stop or due(config.checkpoint_every, step):
                     _finite(metrics, step, checkpoints)
                     checkpoints.save(step, state, scores.get("val/mAP"))
+                if not before or scores or due(config.pictures_every, step):
+                    feed.start()  # the first iteration compiles, and these are not training
                 if stop and step < config.steps:
                     raise Interrupted(f"stopped after iteration {step} of {config.steps}; the same command goes on.")
     finally:
@@ -121,18 +124,32 @@ def fit(
         log.close()
 
 
-class _Clock:
-    """Images per second since the last reading; starts after the first iteration, which compiles."""
+class _TimedFeed:
+    """An iterator of batches that notes how many images went by and how long the host took to fetch and send them.
 
-    def __init__(self, step: int, batch: dict):
-        self.images = batch["camera"].size * jax.process_count()
-        self.step, self.time, self.last = step, time.perf_counter(), {}
+    While the devices are still busy with what was sent before they do not wait, so theirs is at most this time.
+    """
 
-    def rate(self, step: int) -> dict[str, float]:
-        now = time.perf_counter()
-        if step > self.step:
-            self.last = {"images_per_second": self.images * (step - self.step) / (now - self.time)}
-        self.step, self.time = step, now
+    def __init__(self, batches: Iterator[dict]):
+        self._batches, self.last = batches, {}
+        self.start()
+
+    def start(self) -> None:
+        """Begins to count anew."""
+        self._images, self._waited, self._begun = 0, 0.0, time.perf_counter()
+
+    def __next__(self) -> dict:
+        begun = time.perf_counter()
+        batch = next(self._batches)
+        self._waited += time.perf_counter() - begun
+        self._images += batch["camera"].size * jax.process_count()
+        return batch
+
+    def reading(self) -> dict[str, float]:
+        """`images_per_second` and `waiting_for_input`, a share of the time, since the last reading."""
+        seconds = time.perf_counter() - self._begun
+        self.last = {"images_per_second": self._images / seconds, "waiting_for_input": self._waited / seconds}
+        self.start()
         return self.last
 
 

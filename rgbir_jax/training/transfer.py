@@ -141,11 +141,8 @@ def _check_networks(run: Path, name: str, own: ConfigDict, taken: list[str]) -> 
 
 
 def _goes_on(folder: Path) -> bool:
-    """Whether there is a checkpoint to resume from."""
-    if not folder.is_dir():
-        return False
-    with closing(Checkpoints(folder)) as checkpoints:
-        return checkpoints.latest() is not None
+    """Whether there is a checkpoint to resume from. Opening it would wait for all processes."""
+    return any(path.name.isdigit() for path in folder.glob("*"))
 
 
 def _count(tree: PyTree) -> int:

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -35,7 +36,12 @@ def _start_two(*command, devices: int):
 
 def _finish(processes) -> list[tuple[int, str]]:
     """(exit code, standard error) of each."""
-    said = [process.communicate(timeout=900)[1] for process in processes]
+    try:
+        with ThreadPoolExecutor(len(processes)) as pool:  # one that is not read could fill its pipe and wait
+            said = list(pool.map(lambda process: process.communicate(timeout=900)[1], processes))
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, err) for process, err in zip(processes, said, strict=True)]
 
 
@@ -58,14 +64,14 @@ def test_two_processes_train_and_one_goes_on_to_the_same_scores(drawn, tmp_path,
     (metrics, scores), (alone_metrics, alone_scores) = found["shared"], found["alone"]
     # The first process alone has logged, each iteration once.
     assert [line["step"] for line in metrics if "val/mAP" in line] == [2, 4]
-    for term in set(alone_metrics[0]) - {"images_per_second"}:
+    for term in set(alone_metrics[0]) - {"images_per_second", "waiting_for_input"}:
         assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=1e-4), term
     for setting, expected in alone_scores.items():
         assert scores[setting]["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
         np.testing.assert_allclose(scores[setting]["cmc"], expected["cmc"], atol=1e-6)
 
 
-def test_a_stop_asked_of_one_process_stops_both_at_the_same_iteration(drawn, tmp_path):
+def test_a_stop_asked_of_one_process_stops_both_and_one_can_go_on(drawn, tmp_path):
     processes = _start_two(*_command(drawn, tmp_path / "run", "teacher", 100_000), devices=1)
     wait_for_checkpoint(processes[0], tmp_path / "run")
     processes[1].send_signal(signal.SIGTERM)
@@ -75,4 +81,20 @@ def test_a_stop_asked_of_one_process_stops_both_at_the_same_iteration(drawn, tmp
         assert "Traceback" not in err
         (sentence,) = (line for line in err.splitlines() if "train.py: stopped after iteration" in line)
         sentences.add(sentence.split("train.py: ")[1])
-    assert len(sentences) == 1
+    (sentence,) = sentences
+    stopped_at = int(sentence.split()[3])
+    code, _, err = run("train.py", *_command(drawn, tmp_path / "run", "teacher", stopped_at + 2), JAX_NUM_CPU_DEVICES=4)
+    assert code == 0, err
+    lines = (tmp_path / "run" / "teacher" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == stopped_at + 2
+
+
+def test_an_error_in_one_process_ends_it_with_one_sentence(drawn, tmp_path):
+    """And at once: nobody waits for the others' iterations."""
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "config.json").write_text("{}")
+    for index, (code, err) in enumerate(_finish(_start_two(*_command(drawn, workdir, "teacher", 4), devices=1))):
+        assert code != 0
+        assert f"process {index}: {workdir} was started with config." in err
+        assert "Traceback" not in err

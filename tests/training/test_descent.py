@@ -1,4 +1,4 @@
-"""Accumulated gradients are those of the whole batch, and the stages build on them as they say."""
+"""A mean over parts is that over the batch, and an iteration in parts is the mean of the parts' iterations."""
 
 import jax
 import jax.numpy as jnp

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -76,7 +77,8 @@ def test_runs_to_the_last_iteration_and_logs(tmp_path):
     lines = _lines(tmp_path)
     assert [line["step"] for line in lines] == [1, 3, 5, 7, 9]
     assert lines[1]["weight/L_simple"] == pytest.approx(0.2)  # the weight that iteration 3, the third, was made with
-    assert {"L_total", "images_per_second"} <= lines[2].keys()
+    assert lines[2].keys() >= {"L_total", "images_per_second", "waiting_for_input"}
+    assert all(0 <= line["waiting_for_input"] <= 1 for line in lines)
     assert list(tmp_path.glob("events.*"))
 
 
@@ -85,6 +87,40 @@ def test_a_finished_stage_is_left_alone(tmp_path):
     before = _lines(tmp_path)
     _fit(tmp_path, batches=lambda start: pytest.fail("a finished stage asked for data"))
     assert _lines(tmp_path) == before
+
+
+def test_slow_batches_are_told_by_the_time_they_are_waited_for(tmp_path):
+    _fit(tmp_path, batches=lambda start: _batches(start, lambda step: time.sleep(0.1)))
+    assert all(line["waiting_for_input"] > 0.5 for line in _lines(tmp_path)[1:])
+
+
+def test_the_state_before_an_iteration_is_given_up(tmp_path, monkeypatch):
+    """Its memory is the next one's: a step holds one state, not two."""
+    seen = []
+    pmap = parallel.pmap
+
+    def watched(step):
+        compiled = pmap(step)
+
+        def call(state, batch, key_data):
+            seen.append(state)
+            return compiled(state, batch, key_data)
+
+        return call
+
+    monkeypatch.setattr(parallel, "pmap", watched)
+    _fit(tmp_path, checkpoint_every=0)  # a save still reads a state that it shares with a CPU
+    assert len(seen) == 10
+    assert all(leaf.is_deleted() for state in seen for leaf in jax.tree.leaves(state))
+
+
+def test_nothing_is_fetched_from_the_devices_but_what_is_logged(tmp_path, monkeypatch):
+    fetched, device_get = [], jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda tree: (fetched.append(tree), device_get(tree))[1])
+    _fit(tmp_path, steps=20, log_every=10, checkpoint_every=0)
+    logged = [tree for tree in fetched if isinstance(tree, dict)]
+    assert len(logged) == 2
+    assert len(fetched) == 3  # and the first state
 
 
 def test_stop_and_resume_give_the_same_weights(tmp_path):

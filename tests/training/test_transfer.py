@@ -240,7 +240,7 @@ def fitted(monkeypatch):
 
     monkeypatch.setattr(recipe, "open_source", lambda config: Drawn())
     monkeypatch.setattr(recipe, "fit", fit)
-    monkeypatch.setattr(recipe.compilation, "use_cache", lambda: None)
+    monkeypatch.setattr(recipe.compilation, "prepare", lambda: None)
     monkeypatch.setattr(image, "initialise", drawn_weights)
     return states
 

@@ -1,0 +1,96 @@
+"""The rows of the paper's Tables 6, 7 and 8 as they are printed, and those published elsewhere; none is this code's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+PAPER, ELSEWHERE, RUN = "the paper", "published elsewhere", "this code"  # where a row comes from
+SHOTS = ("single", "multi")
+TERMS = ("L_simple", "L_dis", "L_cross", "L_triplet")  # in the order of Table 6
+RANK = {"r1": 1, "r10": 10, "r20": 20}
+_TOP = ("r1", "mAP")
+_RANKS = (*RANK, "mAP")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A score in percent; `std`: its standard deviation over the trials, None where there is none."""
+
+    mean: float
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table; `single` and `multi` map the table's columns to figures, and lack what is not known."""
+
+    source: str  # one of the three above
+    method: str  # under the paper's name, if it has one
+    single: dict[str, Figure]
+    multi: dict[str, Figure]
+    dataset: str
+    run: str | None = None  # the folder under --runs
+    protocol: str | None = None
+    steps: int | None = None  # that the scored weights had, in the run's last stage
+    seed: int | None = None
+
+
+class Layout(NamedTuple):
+    """What a table shows: `search` is the settings' first word, `published` its rows, single-shot then multi-shot."""
+
+    search: str
+    columns: tuple[str, ...]
+    published: list[Row]
+    notes: list[str]
+
+
+def _row(source: str, method: str, columns: Sequence[str], figures: Sequence[float | None]) -> Row:
+    """Figures as they are printed: single-shot, then multi-shot, None where nothing is printed."""
+    known = [None if value is None else Figure(value) for value in figures]
+    shots = known[: len(columns)], known[len(columns) :]
+    single, multi = ({name: value for name, value in zip(columns, shot, strict=False) if value} for shot in shots)
+    return Row(source, method, single, multi, "SYSU-MM01")
+
+
+LAYOUTS = {
+    6: Layout(
+        "indoor",
+        _TOP,
+        [
+            _row(PAPER, "L_simple + L_dis", _TOP, (1.33, 9.07)),
+            _row(PAPER, "L_simple + L_dis + L_cross", _TOP, (8.44, 20.43)),
+            _row(PAPER, "L_simple + L_dis + L_cross + L_triplet (random triplet)", _TOP, (14.25, 28.85)),
+            _row(PAPER, "L_simple + L_dis + L_cross + L_triplet (hard triplet)", _TOP, (18.20, 34.56)),
+        ],
+        ["The paper does not say whether its Table 6 is single-shot or multi-shot; it stands under single-shot here."],
+    ),
+    7: Layout(
+        "all",
+        _RANKS,
+        [
+            _row(PAPER, "BDTR", _RANKS, (17.01, 55.43, 71.96, 19.66)),
+            _row(PAPER, "SDL", _RANKS, (28.12, 70.23, 83.67, 29.01)),
+            _row(PAPER, "cmPIG", _RANKS, (38.1, 80.7, 89.9, 36.9, 45.1, 85.7, 93.8, 29.5)),
+            _row(PAPER, "Hi-CMD", _RANKS, (34.94, 77.58, None, 35.94)),
+            _row(PAPER, "Method1", _RANKS, (45.44, 88.85, 96.37, 46.84, 47.73, 90.30, 96.48, 40.12)),
+            _row(PAPER, "Method2", _RANKS, (52.51, 92.01, 97.05, 49.51, 56.14, 93.56, 98.34, 43.81)),
+            _row(ELSEWHERE, "AGW", _TOP, (47.50, 47.65)),
+            _row(ELSEWHERE, "DDAG", _TOP, (54.75, 53.02)),
+            _row(ELSEWHERE, "CAJ+", _TOP, (71.48, 68.15)),
+            _row(ELSEWHERE, "DEEN", _TOP, (74.70, 71.80)),
+            _row(ELSEWHERE, "MSCMNet", _TOP, (78.53, 74.20)),
+        ],
+        ["BDTR as published has AlexNet streams; this code's has ResNet streams."],
+    ),
+    8: Layout(
+        "indoor",
+        _RANKS,
+        [
+            _row(PAPER, "SDL", _RANKS, (32.56, 80.45, 90.67, 39.56)),
+            _row(PAPER, "cmPIG", _RANKS, (43.8, 86.2, 94.2, 52.9, 52.7, 91.1, 96.4, 42.7)),
+            _row(PAPER, "Method1", _RANKS, (51.95, 95.24, 98.78, 63.11, 52.65, 94.10, 98.35, 51.22)),
+            _row(PAPER, "Method2", _RANKS, (53.53, 93.25, 97.74, 63.12, 62.16, 95.61, 98.77, 55.46)),
+        ],
+        [],
+    ),
+}

@@ -1,0 +1,152 @@
+"""Scored runs as rows of the paper's tables.
+
+Which row a run belongs to is read from its config: what its last stage is, which terms that stage has and the choices
+on which the paper and DG-Net part ways.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, SHOTS, TERMS, Figure, Row
+
+# What tells the two presets of the image-space system apart, and both from ablations: choices, and terms with a weight.
+_CHOICES = (
+    "adversarial",
+    "teacher_kl",
+    "detach_appearance",
+    "freeze_appearance",
+    "alternate_structure",
+    "networks.E_a.slices",
+    "networks.D.num_scales",
+)
+_SHARED_TERMS = {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis"}
+_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1), _SHARED_TERMS | {"L_code_a"}
+_DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3), _SHARED_TERMS | {"L_id_fine", "L_R1", "L_cycle"}
+
+
+class Run(NamedTuple):
+    """A scored run: its folder, the folder's name under --runs, and what its two files hold."""
+
+    folder: Path
+    name: str
+    config: dict
+    scores: dict
+
+
+def read_runs(root: Path) -> list[Run]:
+    """Every scored run one or two folders deep, by name."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; --runs names the one that the runs' folders are in.")
+    names = ("config.json", "scores.json")
+    folders = {path.parent for name in names for depth in ("*", "*/*") for path in root.glob(f"{depth}/{name}")}
+    found = []
+    for folder in sorted(folders):
+        if not (folder / "scores.json").is_file():
+            _leave_out(folder, f"it is not scored yet; eval.py --workdir {folder} does it")
+            continue
+        try:
+            config, scores = (json.loads((folder / name).read_text()) for name in names)
+            found.append(Run(folder, folder.relative_to(root).as_posix(), config, scores))
+        except (OSError, ValueError) as error:
+            _leave_out(folder, f"its config.json or scores.json cannot be read ({error})")
+    if not found:
+        raise ValueError(
+            f"{root} has no scored run, one or two folders deep; eval.py --workdir {root}/NAME scores one, and "
+            f"without --runs the paper's rows are printed alone."
+        )
+    return found
+
+
+def rows_of(run: Run, number: int) -> list[Row]:
+    """A run's rows, its controls behind it; none where it has none in this table, with a line on stderr unless it
+    belongs to another one.
+    """
+    layout = LAYOUTS[number]
+    settings = [f"{layout.search}_{shot}" for shot in SHOTS]
+    try:
+        last = run.config[run.config["recipe"][-1]]
+        if not _belongs(last["stage"], number):
+            return []
+        if absent := [setting for setting in settings if setting not in run.scores["trained"]]:
+            _leave_out(run.folder, f"it has no scores {' and '.join(absent)}, on {run.scores['dataset']}")
+            return []
+        method = _method(last) or run.folder.name
+        systems = {method: "trained"} | {f"{method}; control: by {name}": name for name in run.scores["controls"]}
+        return [
+            Row(
+                RUN,
+                shown,
+                *(_figures(run.scores[system][setting], layout.columns) for setting in settings),
+                dataset=run.scores["dataset"],
+                run=run.name,
+                protocol=run.scores["protocol"],
+                steps=run.scores["steps"],
+                seed=run.config["seed"],
+            )
+            for shown, system in systems.items()
+        ]
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        _leave_out(run.folder, f"its config.json or scores.json is of another layout ({error!r})")
+        return []
+
+
+def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
+    """The columns of a setting of scores.json, in percent."""
+    several = len(scored["trials"]) > 1
+    figures = {}
+    for column in columns:
+        mean = scored["mAP"] if column == "mAP" else scored["cmc"][RANK[column] - 1]
+        std = scored["std"].get("rank1" if column == "r1" else column) if several else None
+        figures[column] = Figure(round(100 * mean, 2), None if std is None else round(100 * std, 2))
+    return figures
+
+
+def _belongs(kind: str, number: int) -> bool:
+    """Whether runs that end with a stage of this kind are in a table.
+
+    Table 6 has the embedding-space system and what it stands on; 7 and 8 have all but the former.
+    """
+    return kind in ("embedding", "two_stream") if number == 6 else kind != "embedding"
+
+
+def _method(stage: dict) -> str | None:
+    """The name of what a run's last stage is; None where neither the paper nor a preset has one."""
+    match stage["stage"]:
+        case "embedding":
+            return _embedding_method(stage)
+        case "two_stream":
+            return "BDTR" if stage["weights"]["L_rank"] else "two-stream baseline"
+        case "image":
+            return _image_method(stage)
+    return None
+
+
+def _embedding_method(stage: dict) -> str | None:
+    terms = _terms(stage)
+    if not terms <= set(TERMS):
+        return None
+    name = " + ".join(term for term in TERMS if term in terms)
+    triplets = f" ({stage['triplets']} triplet)" if "L_triplet" in terms else ""
+    return name + triplets
+
+
+def _image_method(stage: dict) -> str | None:
+    system = tuple(functools.reduce(dict.__getitem__, path.split("."), stage) for path in _CHOICES), _terms(stage)
+    transferred = stage.get("transfer_from", "")
+    if system == _PAPER_SYSTEM:
+        return "Method2" if transferred else "Method1"
+    if system == _DGNET_SYSTEM:
+        return "dgnet preset; transferred" if transferred else "dgnet preset"
+    return None
+
+
+def _terms(stage: dict) -> set[str]:
+    return {term for term, weight in stage["weights"].items() if weight}
+
+
+def _leave_out(folder: Path, why: str) -> None:
+    print(f"{folder} is left out: {why}.", file=sys.stderr)
