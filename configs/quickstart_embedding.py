@@ -2,7 +2,9 @@
 
     make quickstart-table6
 
-Hardware: two CPU cores are enough. ROW as in `configs/sysu_embedding.py`.
+ROW as in `configs/sysu_embedding.py`.
+
+Hardware: two CPU cores are enough. 1,000 steps of M_bdtr, 400 of the classifier, 1,000 of the encoders and decoders.
 """
 
 from ml_collections import ConfigDict

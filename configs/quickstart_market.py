@@ -2,7 +2,7 @@
 
     make quickstart-method2
 
-Hardware: two CPU cores are enough.
+Hardware: two CPU cores are enough. 1,000 steps of the teacher and 160 of the image system.
 """
 
 from ml_collections import ConfigDict

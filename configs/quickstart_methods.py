@@ -9,7 +9,7 @@ Presets, as `configs/quickstart_methods.py:NAME`:
 
 Both train alike and neither takes E_a from the teacher, so that what they start from is all that differs.
 
-Hardware: two CPU cores are enough.
+Hardware: two CPU cores are enough. 1,000 steps of the teacher and 250 of the image system.
 """
 
 from ml_collections import ConfigDict
