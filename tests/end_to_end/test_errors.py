@@ -33,7 +33,7 @@ def test_wrong_arguments_of_training(tmp_path, arguments, sentence):
 
 def test_a_preset_that_is_not_there():
     (said,) = _train("--config=configs/quickstart.py:papre", "--workdir=x")
-    assert 'preset "papre" is unknown; choose "paper"' in said
+    assert 'preset "papre" is unknown; choose one of paper' in said
 
 
 @pytest.mark.parametrize("source", ["memory", "tfds"])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training import parallel
