@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-DISTANCES = 2**25  # held at a time by all threads together: 256 MiB, and about three times that at the peak
-MAX_ROWS = 64  # probes in a chunk: more gain nothing, fewer stay in the cache
+DISTANCES = 2**25  # held at a time: 256 MiB, and about three times that at the peak
+MAX_ROWS = 64  # probes that a thread ranks at a time: more gain nothing, fewer stay in the cache
 CMC_LENGTH = 50
 
 
@@ -82,13 +82,20 @@ def rank(
     squares = np.einsum("gd,gd->g", gallery.feature, gallery.feature)
     lists = [_List.of(rows, gallery.person_id) for rows in galleries]
     workers = os.cpu_count() or 1
-    rows_at_a_time = int(np.clip(DISTANCES // (workers * len(gallery)), 1, MAX_ROWS))
+    held = max(DISTANCES // len(gallery), 1)
+    rows = int(np.clip(held // workers, 1, MAX_ROWS))
 
-    def chunk_ranks(start: int) -> list[Ranks]:
-        return _read(_keys(probe[start : start + rows_at_a_time], gallery, squares, hidden), lists, unit)
+    def chunk_ranks(products: np.ndarray, some: Images) -> list[Ranks]:
+        return _read(_keys(products, some, gallery, squares, hidden), lists, unit)
 
-    with ThreadPoolExecutor(workers) as pool:  # NumPy sorts and multiplies outside the interpreter's lock
-        chunks = list(pool.map(chunk_ranks, range(0, len(probe), rows_at_a_time)))
+    chunks = []
+    with ThreadPoolExecutor(workers) as pool:  # NumPy sorts and gathers outside the interpreter's lock
+        for start in range(0, len(probe), held):
+            block = probe[start : start + held]
+            # Outside the threads: the product takes all cores by itself, and many probes at a time suit it better.
+            products = -2 * np.asarray(block.feature, np.float64) @ gallery.feature.T
+            parts = [slice(first, first + rows) for first in range(0, len(block), rows)]
+            chunks += pool.map(chunk_ranks, [products[part] for part in parts], [block[part] for part in parts])
     return [_join(of_gallery) for of_gallery in zip(*chunks, strict=True)]
 
 
@@ -134,11 +141,15 @@ class _List:
         return cls(rows, np.flatnonzero(np.diff(person_id[rows], prepend=person_id[rows[0]] - 1)), member)
 
 
-def _keys(probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidden: Hidden) -> np.ndarray:
-    """int64 [probes, gallery], ordered as (distance, place in the gallery), lowest bit 1 for a match."""
+def _keys(
+    products: np.ndarray, probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidden: Hidden
+) -> np.ndarray:
+    """int64 [probes, gallery], ordered as (distance, place in the gallery), lowest bit 1 for a match.
+
+    They are made in the memory of `products`, -2 p·g.
+    """
     feature = np.asarray(probe.feature, np.float64)
-    distance = feature @ gallery.feature.T
-    distance *= -2
+    distance = products
     distance += squares
     distance += np.einsum("pd,pd->p", feature, feature)[:, None]
     np.maximum(distance, 0, out=distance)

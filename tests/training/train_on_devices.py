@@ -13,17 +13,21 @@ import numpy as np
 CLASSES = 8
 
 
-def main(out: str, stage_name: str, preset: str) -> None:
+def main(out: str, stage_name: str, preset: str, parts: str) -> None:
     """Writes the state and the metrics to a file, by path."""
     from rgbir_jax import stages
     from rgbir_jax.training import parallel
     from tests.tiny import drawn_batch, tiny_config, tiny_two_stream_config
 
-    config = tiny_config(preset) if stage_name == "image" else tiny_two_stream_config(preset)
+    config = tiny_two_stream_config(preset) if stage_name == "two_stream" else tiny_config(preset)
     config.dtype = "float64"
-    config.batch.identities = CLASSES
+    config.batch.update({"identities": CLASSES, "parts": int(parts)})
+    batch = drawn_batch(config, CLASSES)
+    if config.batch.parts > 1:
+        config.augment.pad = 0
+        batch = in_devices_order(batch, config.batch.parts)
     previous = {}
-    for name in config.recipe:
+    for name in config.recipe[: config.recipe.index(stage_name) + 1]:
         for group in config[name].optimizers.values():
             # Adam turns a rounding error of a gradient near zero into a whole step; plain SGD shows the gradients.
             group.update({"kind": "sgd", "learning_rate": 0.01, "momentum": 0.0})
@@ -32,7 +36,7 @@ def main(out: str, stage_name: str, preset: str) -> None:
         stage = stages.build(config, name, CLASSES)
         previous[name] = jax.jit(stage.init)(jax.random.key(len(previous)), dict(previous))
     state = parallel.replicate(jax.device_get(previous[stage_name]))
-    batch = parallel.shard(jax.device_get(drawn_batch(config, CLASSES)))
+    batch = parallel.shard(jax.device_get(batch))
     step = parallel.pmap(stage.train_step)
     for _ in range(2):
         state, metrics = step(state, batch, parallel.replicate(jax.random.key(2)))
@@ -42,6 +46,17 @@ def main(out: str, stage_name: str, preset: str) -> None:
         devices=jax.local_device_count(),
         **{jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves},
     )
+
+
+def in_devices_order(batch: dict, parts: int) -> dict:
+    """Each device's share of the first part, then of the next: on any number of them a part has the same identities.
+
+    An identity's place, and with it what its augmentation draws, then depends on the devices; images that are their own
+    mirror images and are not cropped come out the same.
+    """
+    order = np.arange(CLASSES).reshape(parts, jax.local_device_count(), -1).swapaxes(0, 1).ravel()
+    symmetric = np.maximum(batch["image"], batch["image"][..., ::-1, :])
+    return jax.tree.map(lambda x: x[order], batch | {"image": symmetric})
 
 
 if __name__ == "__main__":
