@@ -1,6 +1,6 @@
 """Pieces that several networks share. Images are [batch, height, width, channels] throughout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -52,6 +52,21 @@ class LayerNorm(nn.Module):
         return ((wide - mean) / (deviation + EPSILON) * gain + bias).astype(x.dtype)
 
 
+def convolve(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k k c C"], window_strides: Sequence[int], padding, **how
+) -> Float[Array, "n H W C"]:
+    """jax.lax.conv_general_dilated, with a 1x1 kernel (no padding) as the matrix product over all pixels that it is.
+
+    XLA lays images out anew for the gradients of a 1x1 convolution on CPUs: a third of a ResNet-50's time in training.
+    """
+    if kernel.shape[:2] != (1, 1):
+        return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
+    down, across = window_strides
+    x = x[:, ::down, ::across]
+    # Flat, because a product over several axes is laid out anew as well.
+    return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+
+
 class Conv(nn.Module):
     """A convolution with bias whose input is padded by its own reflection, so that its size is divided by the stride.
 
@@ -85,6 +100,7 @@ class Conv(nn.Module):
             kernel_dilation=self.dilation,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
+            conv_general_dilated=convolve,
             name="conv",
         )(x)
 

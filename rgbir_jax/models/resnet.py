@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from rgbir_jax.models.layers import EPSILON, kaiming_fan_out
+from rgbir_jax.models.layers import EPSILON, convolve, kaiming_fan_out
 
 STRIDES = (1, 2, 2, 1)  # of the stages; the last is 1 and not 2
 EXPANSION = 4
@@ -31,7 +31,13 @@ class ResNet50(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W c"]:
         """Feature maps at a sixteenth of the input's sides."""
-        conv = partial(nn.Conv, use_bias=False, kernel_init=kaiming_fan_out, dtype=self.dtype)
+        conv = partial(
+            nn.Conv,
+            use_bias=False,
+            kernel_init=kaiming_fan_out,
+            dtype=self.dtype,
+            conv_general_dilated=convolve,
+        )
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,

@@ -17,7 +17,9 @@ def drawn(*shape, mean=0.0):
     return jnp.asarray(mean + RNG.normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(1, 1, 1), (3, 1, 1), (3, 2, 1), (5, 1, 1), (3, 1, 3)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (5, 1, 1), (3, 1, 3)]
+)
 @pytest.mark.parametrize("size", [(8, 6), (7, 9)])
 def test_conv_pads_by_reflection(kernel, stride, dilation, size):
     x = drawn(2, *size, 3)
