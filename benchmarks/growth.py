@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator
 
 from benchmarks.drawn_features import random_images, same_person_and_camera
 from benchmarks.machine import keep, machine, versions
@@ -183,9 +183,9 @@ def draw(growth: Growth, slopes: dict[str, float], path: Path) -> None:
         middle = np.exp(np.mean(np.log(fitted)))
         axes.loglog(fitted, level * (fitted / middle) ** slopes[name], "--", color=colour)
     axes.set_xticks(work, [f"{size:,.0f}" for size in work])
-    axes.xaxis.minorticks_off()
-    axes.yaxis.set_major_formatter(LogFormatter())  # plain numbers, no powers of ten
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.set(xlabel=growth.work, ylabel=growth.cost)
     axes.legend(frameon=False)
     style.save(made, path)
