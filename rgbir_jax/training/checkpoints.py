@@ -1,5 +1,7 @@
 """Checkpoints of one stage: the newest and, where there is a validation score, the best."""
 
+import math
+from operator import itemgetter
 from pathlib import Path
 
 import jax
@@ -20,10 +22,13 @@ class Checkpoints:
 
     def __init__(self, directory: Path):
         self.directory = Path(directory).absolute()
-        best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False)
+        score = itemgetter("score")
         self._manager = ocp.CheckpointManager(
             self.directory,
-            options=ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(1), best])),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=score, n=1)]),
+                best_fn=score,  # without it the scores are not written, and a run that goes on forgets its best
+            ),
         )
 
     def latest(self) -> int | None:
@@ -32,9 +37,7 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The saved iteration with the highest validation score; the newest where none was scored."""
-        scored = {step: self.meta(step).get("score") for step in self._manager.all_steps()}
-        scored = {step: score for step, score in scored.items() if score is not None}
-        return max(scored, key=lambda step: (scored[step], step)) if scored else self.latest()
+        return self._manager.best_step()
 
     def save(self, step: int, state: State, score: float | None = None) -> None:
         """Saves the state after `step` iterations.
@@ -48,11 +51,12 @@ class Checkpoints:
             return
         if jax.process_count() > 1:
             state = jax.tree.map(ocp.utils.fully_replicated_host_local_array_to_global_array, state)
-        meta = {"shapes": _shapes(state)} | ({} if score is None else {"score": score})
         self._manager.save(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
-            metrics=None if score is None else {"score": score},
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"shapes": _shapes(state)})
+            ),
+            metrics={"score": -math.inf if score is None else score},
         )
 
     def meta(self, step: int) -> dict:

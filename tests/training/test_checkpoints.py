@@ -33,6 +33,16 @@ def test_keeps_the_newest_and_the_best(checkpoints, tmp_path):
     assert kept == {"2", "5"}
 
 
+def test_the_best_of_an_earlier_run_is_kept(tmp_path):
+    for step, score in [(1, 0.5), (2, 0.3), (3, None)]:
+        opened = Checkpoints(tmp_path / "checkpoints")
+        opened.save(step, _state(step), score)
+        opened.close()
+    opened = Checkpoints(tmp_path / "checkpoints")
+    assert (opened.latest(), opened.best()) == (3, 1)
+    opened.close()
+
+
 def test_without_scores_the_newest_is_the_best(checkpoints):
     for step in (1, 2):
         checkpoints.save(step, _state(step))
