@@ -65,8 +65,9 @@ def test_two_processes_train_and_one_goes_on_to_the_same_scores(drawn, tmp_path,
     # The first process alone has logged, each iteration once.
     assert [line["step"] for line in metrics if "val/mAP" in line] == [2, 4]
     for term in set(alone_metrics[0]) - {"images_per_second", "waiting_for_input"}:
-        # abs is for L_dis: E_a starts as the teacher, and what tells the two apart is rounding's size.
-        assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=1e-4, abs=1e-6), term
+        # E_a starts as the teacher: L_dis is a difference of nearly equal logits, of which rounding is a visible part.
+        rounding = 1e-6 if term == "L_dis" else None
+        assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=1e-4, abs=rounding), term
     for setting, expected in alone_scores.items():
         assert scores[setting]["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
         np.testing.assert_allclose(scores[setting]["cmc"], expected["cmc"], atol=1e-6)
