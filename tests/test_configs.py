@@ -128,7 +128,9 @@ def test_one_modality_is_sampled_pictured_and_scored(tmp_path):
     assert (len(probes), len(gallery)) == (2, 3)
     assert hidden(probes, gallery).shape == (2, 3)
     assert benchmark.protocol == "single_query"
-    assert benchmark.score(np.eye(len(benchmark.rows)))["single_query"]["probe_images"] == 2
+    scores = benchmark.score(np.eye(len(benchmark.rows)))
+    assert list(scores) == list(benchmark.chance()) == ["single_query_trapezoid", "single_query_hits"]
+    assert all(score["probe_images"] == 2 for score in scores.values())
 
 
 def test_an_iteration_on_rgb_alone():

@@ -81,10 +81,17 @@ class Benchmark:
         return probes, gallery, lambda p, g: (table.camera[p] == 3)[:, None] & (table.camera[g] == 2)
 
     def chance(self) -> dict[str, dict]:
-        """What a ranking that knows nothing scores: the mean over five draws of random unit vectors as features."""
+        """Scores a ranking that knows nothing: the mean over five draws of random unit vectors as features."""
+
+        def mean(*drawn):
+            """Averages one figure over the draws; a text, such as the form of AP, is the same in all of them."""
+            return drawn[0] if isinstance(drawn[0], str) else type(drawn[0])(np.mean(drawn))
+
         draws = np.random.default_rng(0).normal(size=(5, len(self.rows), 32))
         draws /= np.linalg.norm(draws, axis=2, keepdims=True)
-        return jax.tree.map(lambda *figures: type(figures[0])(np.mean(figures)), *map(self.score, draws))
+        scores = [self.score(features) for features in draws]
+        averages = jax.tree.map(mean, *scores)
+        return {setting: averages[setting] for setting in scores[0]}  # jax.tree.map sorts the names
 
 
 def validator(

@@ -36,6 +36,10 @@ class Images:
         return Images(self.feature[rows], self.person_id[rows], self.camera[rows])
 
 
+# How AP is computed from a ranked list. "hits": the mean of the precision at each hit, the usual form.
+# "trapezoid": the area under the precision-recall curve by trapezoids, as in Market-1501's own program.
+AP = Literal["hits", "trapezoid"]
+
 # Which gallery images a probe does not see: (probe, gallery) -> bool [probes, gallery].
 Hidden = Callable[[Images, Images], Bool[np.ndarray, "p g"]]
 
@@ -45,13 +49,20 @@ class Ranks:
     """What one gallery's ranked lists say of each of n probes; meaningless where `counted` is False."""
 
     first: Int[np.ndarray, "n"]  # rank of the probe's person, from 0
-    average_precision: Float[np.ndarray, "n"]  # mean of the precision at each hit
+    average_precision: Float[np.ndarray, "n"]  # AP of the form "hits"
     inverse_penalty: Float[np.ndarray, "n"]  # hits / rank of the last hit from 1: AGW's INP
     counted: Bool[np.ndarray, "n"]  # the gallery holds an image of the probe's person that the probe may see
+    trapezoid: Float[np.ndarray, "n"] | None = None  # AP of that form; None unless `rank` was asked for it
 
     def select(self, mask: Bool[np.ndarray, "n"]) -> "Ranks":
         """The probes under `mask`."""
-        return Ranks(self.first[mask], self.average_precision[mask], self.inverse_penalty[mask], self.counted[mask])
+        return Ranks(
+            self.first[mask],
+            self.average_precision[mask],
+            self.inverse_penalty[mask],
+            self.counted[mask],
+            None if self.trapezoid is None else self.trapezoid[mask],
+        )
 
 
 def rank(
@@ -60,6 +71,8 @@ def rank(
     galleries: Sequence[Int[np.ndarray, "_"]],
     hidden: Hidden,
     unit: Literal["identity", "image"],
+    *,
+    trapezoid: bool = False,
 ) -> list[Ranks]:
     """Ranks several galleries by Euclidean distance to each probe.
 
@@ -74,6 +87,7 @@ def rank(
         hidden: gallery images to remove from a probe's lists.
         unit: what `Ranks.first` counts: persons, each at their nearest image (SYSU-MM01, LLCM), or images
             (Market-1501, RegDB).
+        trapezoid: whether to compute `Ranks.trapezoid` too.
 
     Returns:
         One `Ranks` a gallery, each over all probes.
@@ -86,7 +100,7 @@ def rank(
     rows = int(np.clip(held // workers, 1, MAX_ROWS))
 
     def chunk_ranks(products: np.ndarray, some: Images) -> list[Ranks]:
-        return _read(_keys(products, some, gallery, squares, hidden), lists, unit)
+        return _read(_keys(products, some, gallery, squares, hidden), lists, unit, trapezoid)
 
     chunks = []
     with ThreadPoolExecutor(workers) as pool:  # NumPy sorts and gathers outside the interpreter's lock
@@ -99,8 +113,12 @@ def rank(
     return [_join(of_gallery) for of_gallery in zip(*chunks, strict=True)]
 
 
-def summarise(trials: Sequence[Ranks]) -> dict:
+def summarise(trials: Sequence[Ranks], ap: AP = "hits") -> dict:
     """Averages over the counted probes of each trial, then over trials.
+
+    Args:
+        trials: the ranks in each trial's gallery.
+        ap: the form of AP that mAP averages. For "trapezoid", `rank` must have computed it.
 
     Returns:
         `cmc`: `CMC_LENGTH` shares in 0..1 from rank 1, `mAP`, `mINP`; `std`: of `rank1` and `mAP` over the
@@ -108,13 +126,14 @@ def summarise(trials: Sequence[Ranks]) -> dict:
             of the first trial.
 
     Raises:
-        ValueError: where no probe counts.
+        ValueError: if no probe counts.
     """
     if not all(trial.counted.any() for trial in trials):
         raise ValueError("No probe has a match that it may see in the gallery; check person_id and camera.")
     trials = [trial.select(trial.counted) for trial in trials]
     cmc = np.array([[np.mean(trial.first < k) for k in range(1, CMC_LENGTH + 1)] for trial in trials])
-    precision = np.array([trial.average_precision.mean() for trial in trials])
+    form = "trapezoid" if ap == "trapezoid" else "average_precision"
+    precision = np.array([getattr(trial, form).mean() for trial in trials])
     return {
         "cmc": cmc.mean(axis=0).tolist(),
         "mAP": float(precision.mean()),
@@ -164,7 +183,7 @@ def _keys(
     return keys
 
 
-def _read(keys: np.ndarray, lists: Sequence[_List], unit: str) -> list[Ranks]:
+def _read(keys: np.ndarray, lists: Sequence[_List], unit: str, trapezoid: bool) -> list[Ranks]:
     """Reads every gallery's ranked lists from the keys, int64 [probes, all gallery images].
 
     All images are sorted once. A hit's place in one gallery is then the number of its members before the hit;
@@ -189,18 +208,34 @@ def _read(keys: np.ndarray, lists: Sequence[_List], unit: str) -> list[Ranks]:
         for lane, one in enumerate(together):
             mine = one.member[image_hit]
             place = (before[mine] >> np.uint64(bits * lane) & np.uint64((1 << bits) - 1)).astype(np.int64)
-            ranks.append(_figures(keys, one, probe[mine], place, key_hit[mine], unit))
+            ranks.append(_figures(keys, one, probe[mine], place, key_hit[mine], unit, trapezoid))
     return ranks
 
 
-def _figures(keys: np.ndarray, one: _List, probe: np.ndarray, place: np.ndarray, key: np.ndarray, unit: str) -> Ranks:
+def _figures(
+    keys: np.ndarray,
+    one: _List,
+    probe: np.ndarray,
+    place: np.ndarray,
+    key: np.ndarray,
+    unit: str,
+    trapezoid: bool,
+) -> Ranks:
     """One gallery's figures from its hits, in the order of (probe, place): int64 [hits] each."""
     hits = np.bincount(probe, minlength=len(keys))
     counted = hits > 0
     end = np.cumsum(hits)
     begin = end - hits
     nth = np.arange(1, len(probe) + 1) - begin[probe]
-    precision = np.bincount(probe, nth / (place + 1), minlength=len(keys)) / np.maximum(hits, 1)
+
+    def mean_over_hits(values: np.ndarray) -> np.ndarray:
+        return np.bincount(probe, values, minlength=len(keys)) / np.maximum(hits, 1)
+
+    precision, area = mean_over_hits(nth / (place + 1)), None
+    if trapezoid:
+        # One trapezoid per hit, from the precision just before it to that at it. Before the first rank it counts as 1.
+        before_hit = np.divide(nth - 1, place, out=np.ones(len(place)), where=place > 0)
+        area = (mean_over_hits(before_hit) + precision) / 2
 
     first, penalty = np.zeros(len(keys), np.int64), np.zeros(len(keys))
     penalty[counted] = hits[counted] / (place[end[counted] - 1] + 1)
@@ -210,14 +245,16 @@ def _figures(keys: np.ndarray, one: _List, probe: np.ndarray, place: np.ndarray,
     else:
         of_person = np.minimum.reduceat(np.take(keys, one.rows, axis=1), one.starts, axis=1)
         first[counted] = np.count_nonzero(of_person[counted] < key[nearest, None], axis=1)
-    return Ranks(first, precision, penalty, counted)
+    return Ranks(first, precision, penalty, counted, area)
 
 
 def _join(chunks: Sequence[Ranks]) -> Ranks:
     """The probes of all chunks in their order."""
+    areas = [chunk.trapezoid for chunk in chunks if chunk.trapezoid is not None]
     return Ranks(
         np.concatenate([chunk.first for chunk in chunks]),
         np.concatenate([chunk.average_precision for chunk in chunks]),
         np.concatenate([chunk.inverse_penalty for chunk in chunks]),
         np.concatenate([chunk.counted for chunk in chunks]),
+        np.concatenate(areas) if areas else None,
     )

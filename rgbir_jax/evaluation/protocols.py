@@ -8,8 +8,10 @@ a probe of camera 3 does not see camera 2, which stands in the same place; CMC b
 - `agw`: drawn by Python's `random`, seeded with the trial's number from 0, person by person and in each
   camera by camera: `choice` among the sorted files, as most PyTorch code does. There multi-shot is not
   settled; here it is a `sample` of ten.
-- `paper`: as `official`, but the indoor probes are those of camera 3 alone, and multi-shot has ten images of
-  a person over all cameras: one from each camera in turn, in the order of the same permutations.
+- `paper`: like `official`, but the indoor probes are only those of camera 3, and the multi-shot gallery has ten
+  images per person over all cameras: one from each camera in turn, in the order of the same permutations. The
+  indoor gallery is cameras 1 and 2, and a probe of camera 3 does not see camera 2. So an indoor probe sees only
+  half of the drawn gallery, the images of camera 1. It is not counted if its person has none there.
 """
 
 import random
@@ -114,9 +116,9 @@ def evaluate_market(
     camera: Int[np.ndarray, "n"],
     split: np.ndarray,
 ) -> dict[str, dict]:
-    """Scores features on Market-1501: single query, CMC over images, AP the mean precision over the hits.
+    """Scores features on Market-1501: single query, CMC over images, AP in both forms of `metrics.AP`.
 
-    Junk (person -1) is left out of the gallery, distractors (person 0) stay; a query does not see its own
+    Junk (person -1) is removed from the gallery, distractors (person 0) stay. A query does not see its own
     person in its own camera.
 
     Args:
@@ -126,15 +128,20 @@ def evaluate_market(
         split: str [n]; images under `query` are the probes, those under `gallery` the gallery.
 
     Returns:
-        `single_query` with the same entries as `evaluate`.
+        `single_query_trapezoid`, with AP as the dataset's own program computes it, and `single_query_hits`, with
+        the usual AP. Both come from one ranking and differ only in mAP. Each has the entries that `evaluate`
+        gives, and `AP`, the name of its form.
 
     Raises:
-        ValueError: where no query has a match.
+        ValueError: if no query has a match.
     """
     images = Images(features, person_id, camera)
     probe, gallery = images[split == "query"], images[(split == "gallery") & (person_id != -1)]
-    ranks = metrics.rank(probe, gallery, [np.arange(len(gallery))], _same_person_and_camera, "image")
-    return {"single_query": metrics.summarise(ranks) | {"gallery_images": len(gallery), "probe_images": len(probe)}}
+    whole = [np.arange(len(gallery))]
+    ranks = metrics.rank(probe, gallery, whole, _same_person_and_camera, "image", trapezoid=True)
+    forms: tuple[metrics.AP, ...] = ("trapezoid", "hits")
+    counts = {"gallery_images": len(gallery), "probe_images": len(probe)}
+    return {f"single_query_{ap}": metrics.summarise(ranks, ap) | counts | {"AP": ap} for ap in forms}
 
 
 # (person_id, camera) -> rows of the features, by image number.

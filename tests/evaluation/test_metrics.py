@@ -23,7 +23,7 @@ def nothing(probe: Images, gallery: Images) -> np.ndarray:
 
 
 def slow(probe, gallery, rows, hidden, unit):
-    """(first, average precision, INP) of each probe, None where it does not count."""
+    """(first, AP at hits, AP by trapezoids, INP) of each probe, None if it does not count."""
     rows = np.sort(rows)
     results = []
     for p in range(len(probe)):
@@ -37,8 +37,18 @@ def slow(probe, gallery, rows, hidden, unit):
         precisions = [(n + 1) / (k + 1) for n, k in enumerate(places)]
         ranked = list(dict.fromkeys(people)) if unit == "identity" else people
         first = ranked.index(probe.person_id[p])
-        results.append((first, sum(precisions) / len(precisions), len(places) / (places[-1] + 1)))
+        results.append((first, np.mean(precisions), trapezoids(places), len(places) / (places[-1] + 1)))
     return results
+
+
+def trapezoids(places):
+    """The area under the precision-recall curve, drawn point by point: recall from 0 to 1 in steps of one hit."""
+    area, recall, precision = 0.0, 0.0, 1.0
+    for rank in range(1, places[-1] + 2):
+        hits = sum(place < rank for place in places)
+        area += (hits / len(places) - recall) * (precision + hits / rank) / 2
+        recall, precision = hits / len(places), hits / rank
+    return area
 
 
 @pytest.mark.parametrize("unit", ["identity", "image"])
@@ -48,14 +58,49 @@ def test_agrees_with_a_plain_loop(monkeypatch, unit, hidden):
     probe, gallery = images(33, seed=1, people=9), images(60, seed=2)
     rng = np.random.default_rng(3)
     galleries = [rng.permutation(60)[:size] for size in (1, 4, 30, 30, 25, 41, 7, 60, 3, 12, 20, 60)]
-    for rows, ranks in zip(galleries, metrics.rank(probe, gallery, galleries, hidden, unit), strict=True):
+    ranked = metrics.rank(probe, gallery, galleries, hidden, unit, trapezoid=True)
+    for rows, ranks in zip(galleries, ranked, strict=True):
         expected = slow(probe, gallery, rows, hidden, unit)
         assert ranks.counted.tolist() == [figures is not None for figures in expected]
-        figures = np.array([figures for figures in expected if figures is not None]).reshape(-1, 3)
+        figures = np.array([figures for figures in expected if figures is not None]).reshape(-1, 4)
         kept = ranks.select(ranks.counted)
         np.testing.assert_array_equal(kept.first, figures[:, 0])
         np.testing.assert_allclose(kept.average_precision, figures[:, 1], rtol=1e-12)
-        np.testing.assert_allclose(kept.inverse_penalty, figures[:, 2], rtol=1e-12)
+        np.testing.assert_allclose(kept.trapezoid, figures[:, 2], rtol=1e-12)
+        assert kept.trapezoid is not None
+        assert np.all(kept.trapezoid <= kept.average_precision + 1e-12)  # precision just before a hit is no higher
+        np.testing.assert_allclose(kept.inverse_penalty, figures[:, 3], rtol=1e-12)
+
+
+def one_list(places: list[int], length: int) -> metrics.Ranks:
+    """The ranks of one probe whose person is at these places, from 0, of a gallery of this length."""
+    person = np.where(np.isin(np.arange(length), places), 1, 2)
+    gallery = Images(np.arange(length, dtype=float)[:, None], person, np.ones(length, int))
+    probe = Images(np.zeros((1, 1)), np.array([1]), np.array([2]))
+    return metrics.rank(probe, gallery, [np.arange(length)], nothing, "image", trapezoid=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("places", "hits", "trapezoid"),
+    [
+        ([0], 1, 1),
+        ([0, 1, 2], 1, 1),
+        ([1], 1 / 2, (0 + 1 / 2) / 2),
+        ([3], 1 / 4, (0 + 1 / 4) / 2),
+        ([0, 2], (1 + 2 / 3) / 2, ((1 + 1) / 2 + (1 / 2 + 2 / 3) / 2) / 2),
+        ([1, 3], (1 / 2 + 2 / 4) / 2, ((0 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2),
+    ],
+)
+def test_both_forms_of_ap_by_hand(places, hits, trapezoid):
+    ranks = one_list(places, 6)
+    assert ranks.average_precision == pytest.approx([hits])
+    assert ranks.trapezoid == pytest.approx([trapezoid])
+
+
+def test_trapezoids_are_computed_only_on_request():
+    (ranks,) = metrics.rank(images(3, seed=1), images(9, seed=2), [np.arange(9)], nothing, "image")
+    assert ranks.trapezoid is None
+    assert ranks.select(ranks.counted).trapezoid is None
 
 
 def test_equal_images_keep_the_gallery_s_order():
@@ -95,6 +140,17 @@ def test_summary_averages_over_counted_probes_then_over_trials():
     assert scores["std"] == {"rank1": pytest.approx((2 / 3 - 1 / 2) / 2), "mAP": pytest.approx(0.075)}
     assert scores["trials"][1] == {"rank1": pytest.approx(2 / 3), "mAP": pytest.approx(0.9)}
     assert scores["counted_probes"] == 2
+
+
+def test_summary_averages_the_form_of_ap_it_is_asked_for():
+    first, counted = np.array([0, 2, 0]), np.array([True, True, False])
+    ranks = metrics.Ranks(first, np.array([1.0, 0.5, 0.9]), np.ones(3), counted, np.array([1.0, 0.3, 0.8]))
+    hits, trapezoid = metrics.summarise([ranks, ranks]), metrics.summarise([ranks, ranks], "trapezoid")
+    assert hits["mAP"] == pytest.approx(0.75)
+    assert trapezoid["mAP"] == pytest.approx(0.65)
+    assert trapezoid["trials"] == [{"rank1": 0.5, "mAP": pytest.approx(0.65)}] * 2
+    same = set(hits) - {"mAP", "trials"}
+    assert {name: hits[name] for name in same} == {name: trapezoid[name] for name in same}
 
 
 def test_no_counted_probe_is_an_error():

@@ -1,0 +1,81 @@
+"""What scores.json holds, and scores as text."""
+
+import numpy as np
+import pytest
+
+from rgbir_jax.evaluation import protocols, scores
+from rgbir_jax.evaluation.benchmark import Benchmark
+
+
+def setting(**changes) -> dict:
+    row = {
+        "cmc": [0.25 + place / 100 for place in range(50)],
+        "mAP": 0.125,
+        "mINP": 0.0625,
+        "std": {"rank1": 0.02, "mAP": 0.01},
+        "trials": [{"rank1": 0.25, "mAP": 0.125}] * 10,
+        "counted_probes": 7,
+        "gallery_images": 5,
+        "probe_images": 8,
+    }
+    return row | changes
+
+
+def test_systems_are_the_entries_with_settings_in_their_order():
+    found = {
+        "protocol": "official",
+        "dataset": "sysu_mm01",
+        "steps": 20,
+        "controls": ["m"],
+        "reconstruction": {"l1": 0.3, "mean_image": 0.7},
+        "chance": {"all_single": setting()},
+        "teacher": {"all_single": setting()},
+        "control": {"all_single": setting()},
+        "trained": {"all_single": setting()},
+        "m": {"all_single": setting()},
+    }
+    assert list(scores.systems(found)) == ["chance", "teacher", "control", "trained", "m"]
+    assert scores.systems(found)["control"] is found["control"]
+    assert scores.systems({"protocol": "official", "empty": {}}) == {}
+
+
+def cells(text: str) -> tuple[str, list[list[str]]]:
+    """(headline, cells of the table's lines); `AP by` and a figure with its deviation are one cell."""
+    headline, *lines = text.splitlines()
+    return headline, [line.replace(" ± ", "±").replace("AP by", "AP_by").split() for line in lines]
+
+
+def test_the_table_says_which_ap_it_shows():
+    rows = {"trained": setting(), "market": setting(AP="trapezoid")}
+    text = scores.table(rows, "official", "sysu_mm01, all_single")
+    headline, (head, trained, market) = cells(text)
+    assert headline == "sysu_mm01, all_single; protocol official; in %, mean ± standard deviation over 10 trials"
+    assert head == ["rank-1", "rank-5", "rank-10", "rank-20", "AP_by", "mAP", "mINP", "gallery", "probes"]
+    figures = ["25.00±2.00", "29.00", "34.00", "44.00", "hits", "12.50±1.00", "6.25", "5", "7"]
+    assert trained == ["trained", *figures]
+    assert market == ["market", *(figure if figure != "hits" else "trapezoid" for figure in figures)]
+    assert len({len(line) for line in text.splitlines()[1:]}) == 1
+
+
+def test_the_table_of_market_1501():
+    person_id, split = np.array([1, 1, 2]), np.array(["query", "gallery", "gallery"])
+    scored = protocols.evaluate_market(np.eye(3), person_id, np.array([1, 2, 2]), split)
+    text = scores.table(scored, "single_query", "market1501")
+    headline, (_, trapezoid, hits) = cells(text)
+    assert headline.endswith("in %, one trial")
+    assert (trapezoid[0], trapezoid[5]) == ("single_query_trapezoid", "trapezoid")
+    assert (hits[0], hits[5]) == ("single_query_hits", "hits")
+
+
+def test_chance_keeps_the_name_of_the_ap_and_averages_the_figures():
+    class Fixed(Benchmark):
+        def __init__(self):
+            self.rows, self.given = np.arange(3), iter([0.1, 0.2, 0.3, 0.4, 0.5])
+
+        def score(self, features, **chosen):
+            return {"single_query_trapezoid": setting(mAP=next(self.given), AP="trapezoid")}
+
+    (chance,) = Fixed().chance().values()
+    assert chance["AP"] == "trapezoid"
+    assert chance["mAP"] == pytest.approx(0.3)
+    assert chance["counted_probes"] == 7
