@@ -1,0 +1,187 @@
+"""Trains and scores one recipe with several seeds, and prints how much its scores vary.
+
+    python -m benchmarks.seeds configs/quickstart.py --seeds 3 -- --config.image.steps=200
+
+runs train.py and eval.py with the seeds 0, 1 and 2 in `runs/seeds/quickstart/0`, `1` and `2` (`--workdir`). Options
+after `--` go to train.py. If the command is repeated, it resumes what was interrupted and skips the seeds that are
+trained and scored.
+
+At the end it prints Markdown: rank-1 and mAP of every system in scores.json, the figures of each seed, and how far
+`trained` is ahead of `teacher` and `control` of the same seed. `--setting` chooses the search; the default is the first
+one in scores.json, all_single on SYSU-MM01. `--json FILE` also writes the figures, the command and library versions.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from benchmarks.machine import keep, machine, versions
+from rgbir_jax.evaluation.scores import systems
+
+# Nothing here imports JAX: on a GPU it would take the memory that train.py needs.
+ROOT = Path(__file__).parents[1]
+PAIRS = (("trained", "teacher"), ("trained", "control"))
+SPREAD = "± is the sample standard deviation over the seeds (divided by n - 1)"
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    arguments, options = parse(argv)
+    folders = [arguments.workdir / str(seed) for seed in range(arguments.seeds)]
+    for seed, folder in enumerate(folders):
+        command = [f"--config={arguments.config}", f"--config.seed={seed}", f"--workdir={folder}", *options]
+        if is_done(folder, command):
+            print(f"seed {seed} is trained and scored in {folder}; skipped.", file=sys.stderr)
+            continue
+        run("train.py", *command)
+        run("eval.py", f"--workdir={folder}")
+    measured = {
+        "command": shlex.join(["python", "-m", "benchmarks.seeds", *argv]),
+        "machine": machine(),
+        "versions": versions("rgbir-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    } | tabulate(folders, arguments.setting)
+    print(markdown(measured, arguments.config))
+    keep(arguments.json, measured)
+
+
+def parse(argv):
+    """Splits the command line into the arguments of this program and the options of train.py."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    parser = argparse.ArgumentParser("seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", metavar="CONFIG", help="A file of configs/, followed by :PRESET if it has presets.")
+    parser.add_argument("--seeds", type=int, default=3, help="How many. They are 0, 1, 2, ...")
+    parser.add_argument("--workdir", type=Path, help="Folder of the runs, one per seed; default runs/seeds/NAME.")
+    parser.add_argument("--setting", help="The search to tabulate: all_single, indoor_single, ...")
+    parser.add_argument("--json", metavar="FILE")
+    arguments, options = parser.parse_args(argv[:end]), argv[end + 1 :]
+    path, _, preset = arguments.config.partition(":")
+    if not Path(path).is_file():
+        parser.error(f"there is no config file {path}; CONFIG is a file of configs/.")
+    if arguments.seeds < 2:
+        parser.error(f"--seeds={arguments.seeds} gives no spread; choose 2 or more.")
+    for option in options:
+        if option.lstrip("-").split("=")[0] in ("config", "config.seed", "workdir"):
+            parser.error(f"{option} cannot follow --: this program sets config, seed and workdir of every run.")
+    arguments.workdir = arguments.workdir or Path("runs/seeds", f"{Path(path).stem}_{preset}".rstrip("_"))
+    return arguments, options
+
+
+def is_done(folder, command):
+    """Checks that a folder's run has exactly the config that the command names, and is fully trained, then scored."""
+    if not ((folder / "config.json").is_file() and (folder / "scores.json").is_file()):
+        return False
+    values, argv = flags.FlagValues(), ["train.py", *command]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv, known_only=True)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError):
+        return False  # train.py will say what is wrong
+    config = json.loads(json.dumps(values.config.to_dict()))
+    if config != json.loads((folder / "config.json").read_text()):
+        return False
+    trained_here = [name for name in config["recipe"] if not config[name]["from_run"]]
+    last = [folder / name / "checkpoints" / str(config[name]["steps"]) for name in trained_here]
+    scored = (folder / "scores.json").stat().st_mtime
+    return all(checkpoint.is_dir() and checkpoint.stat().st_mtime <= scored for checkpoint in last)
+
+
+def run(program, *options):
+    """Runs train.py or eval.py. Their output goes to stderr, so that stdout has only the tables."""
+    process = subprocess.Popen([sys.executable, ROOT / program, *options], stdout=sys.stderr)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # Ctrl-C reaches the program too, and train.py first writes a checkpoint
+        code = process.wait()
+    if code:
+        sys.exit(f"seeds: {program} {shlex.join(options)} ended with exit code {code}; its message is above.")
+
+
+def tabulate(folders, setting=None):
+    """The figures of all seeds with their mean and standard deviation: those of systems and differences in percent."""
+    scores = [json.loads((folder / "scores.json").read_text()) for folder in folders]
+    runs = [systems(of_seed) for of_seed in scores]
+    names, setting = list(runs[0]), setting or next(iter(runs[0]["trained"]))
+    for folder, scored in zip(folders, runs, strict=True):
+        if list(scored) != names:
+            sys.exit(f"seeds: {folder} has other systems than {folders[0]}; score it again: eval.py --workdir {folder}")
+        if setting not in scored["trained"]:
+            sys.exit(f"seeds: {folder} has no scores {setting}; --setting can be {', '.join(scored['trained'])}.")
+    figures = {
+        name: 100 * np.array([(run[name][setting]["cmc"][0], run[name][setting]["mAP"]) for run in runs])
+        for name in names
+    }
+    pairs = [(ahead, behind) for ahead, behind in PAIRS if {ahead, behind} <= set(names)]
+    measured = {name: scores[0][name] for name in ("dataset", "protocol")} | {
+        "setting": setting,
+        "systems": {name: summary(values) for name, values in figures.items()},
+        "differences": {f"{a} - {b}": summary(figures[a] - figures[b]) for a, b in pairs},
+    }
+    if all("reconstruction" in of_seed for of_seed in scores):
+        l1 = [[of_seed["reconstruction"][name] for name in ("l1", "mean_image")] for of_seed in scores]
+        measured["reconstruction"] = summary(np.array(l1), ("l1", "mean_image"))
+    return measured
+
+
+def summary(values, names=("rank-1", "mAP")):
+    """Mean, sample standard deviation and all values of each column; a row per seed."""
+    return {
+        name: {"mean": float(column.mean()), "std": float(column.std(ddof=1)), "seeds": column.tolist()}
+        for name, column in zip(names, values.T, strict=True)
+    }
+
+
+def markdown(measured, config):
+    """Writes what `tabulate` gives as tables and sentences."""
+    rows, differences = measured["systems"], measured["differences"]
+    count = len(rows["trained"]["mAP"]["seeds"])
+    each_seed = {name: zip(row["rank-1"]["seeds"], row["mAP"]["seeds"], strict=True) for name, row in rows.items()}
+    parts = [
+        f"# {config}, {count} seeds",
+        f"{measured['dataset']}, protocol {measured['protocol']}, {measured['setting']}, in %. {SPREAD}.",
+        grid(["system", "rank-1", "mAP"], {name: map(plus_minus, row.values()) for name, row in rows.items()}),
+        "## Each seed: rank-1 / mAP",
+        grid(
+            ["system", *(f"seed {seed}" for seed in range(count))],
+            {name: (f"{rank1:.2f} / {ap:.2f}" for rank1, ap in pairs) for name, pairs in each_seed.items()},
+        ),
+    ]
+    if differences:
+        lines = {name: map(plus_minus, row.values()) for name, row in differences.items()}
+        parts += ["## Differences between systems of the same seed", grid(["difference", "rank-1", "mAP"], lines)]
+        parts += [sentence(name, row) for name, row in differences.items()]
+    if "reconstruction" in measured:
+        l1, mean_image = (f"{row['mean']:.4f} ± {row['std']:.4f}" for row in measured["reconstruction"].values())
+        parts += ["## Reconstruction", f"L1 of the test people's reconstructions {l1}, of the mean image {mean_image}."]
+    return "\n\n".join(parts)
+
+
+def sentence(name, row):
+    """Says which of two systems is ahead, or that the difference is no larger than its own standard deviation."""
+    ahead, behind = name.split(" - ")
+    verdicts = [
+        f"in {figure} the difference is within the spread"
+        if abs(found["mean"]) <= found["std"]
+        else f"in {figure} {ahead if found['mean'] > 0 else behind} is ahead by {abs(found['mean']):.2f} points"
+        for figure, found in row.items()
+    ]
+    return f"Of {ahead} and {behind}, {' and '.join(verdicts)} (± one standard deviation)."
+
+
+def plus_minus(found):
+    return f"{found['mean']:.2f} ± {found['std']:.2f}"
+
+
+def grid(head, lines):
+    rows = [head, ["---"] * len(head), *([name, *cells] for name, cells in lines.items())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
