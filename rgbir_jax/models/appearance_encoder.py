@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from rgbir_jax.models.layers import part_max_pool
+from rgbir_jax.models.layers import global_max_pool, part_max_pool
 from rgbir_jax.models.resnet import ResNet50
 
 SLICES = 4  # of the appearance code, one for each AdaIN block of the generator
@@ -21,6 +21,8 @@ class AppearanceEncoder(nn.Module):
         blocks: residual blocks of each of its stages.
         slices: what a slice of the code is: "part", a quarter of the body's height with all channels, or "channel", a
             quarter of the channels with all body parts, as in DG-Net's released system.
+        pool: what the identity heads see of the feature map: "max", its global maximum (the paper's adaptive max
+            pooling), or "avg", its mean (the teacher).
         axis_name: of the devices over which BatchNorm averages.
         dtype: of the convolutions.
     """
@@ -28,6 +30,7 @@ class AppearanceEncoder(nn.Module):
     width: int = 64
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     slices: Literal["part", "channel"] = "part"
+    pool: Literal["max", "avg"] = "max"
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -35,10 +38,10 @@ class AppearanceEncoder(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w 3"], train: bool
     ) -> tuple[Float[Array, "n 4 channels"], Float[Array, "n channels"]]:
-        """(appearance codes a, average-pooled features), float32.
+        """(appearance codes a, pooled features), float32.
 
         Raises:
-            ValueError: for an unknown kind of slices, or an image too low for four body parts.
+            ValueError: for an unknown kind of slices or of pooling, or an image too low for four body parts.
         """
         x = ResNet50(self.width, self.blocks, self.axis_name, self.dtype, name="trunk")(x, train).astype(jnp.float32)
         parts = part_max_pool(x, SLICES)
@@ -49,4 +52,9 @@ class AppearanceEncoder(nn.Module):
                 code = parts.swapaxes(1, 2).reshape(parts.shape)
             case _:
                 raise ValueError(f'slices "{self.slices}" is unknown; choose "part" or "channel".')
-        return code, jnp.mean(x, axis=(1, 2))
+        match self.pool:
+            case "max":
+                return code, global_max_pool(x)
+            case "avg":
+                return code, jnp.mean(x, axis=(1, 2))
+        raise ValueError(f'pool "{self.pool}" is unknown; choose "max" or "avg".')

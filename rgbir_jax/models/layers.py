@@ -138,23 +138,32 @@ def halve(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
     return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)  # pyright: ignore[reportArgumentType] (flax names one form)
 
 
+def global_max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
+    """The largest value of each channel."""
+    # max_pool, not jnp.max: the gradient of jnp.max divides by the number of maxima, which is 0 (NaN) if XLA
+    # rematerialises x with different rounding.
+    return nn.max_pool(x, x.shape[1:3])[:, 0, 0]
+
+
 def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n parts c"]:
     """Adaptive max pooling to `parts` horizontal bands: band i spans rows ⌊i·h/parts⌋ to ⌈(i+1)·h/parts⌉.
 
     Raises:
         ValueError: where the map has fewer rows than parts.
     """
-    height, width = x.shape[1:3]
+    height = x.shape[1]
     if height < parts:
         raise ValueError(
             f"a feature map of {height} rows cannot be pooled to {parts} body parts; "
             f"set config.image_size to a height of at least {16 * parts}."
         )
     edges = [(i * height // parts, -(-(i + 1) * height // parts)) for i in range(parts)]
-    # Not jnp.max: its gradient divides by how many elements equal the maximum, and a compiler that computes x again
-    # with another rounding finds none.
-    bands = [nn.max_pool(x[:, start:end], (end - start, width)) for start, end in edges]
-    return jnp.concatenate(bands, axis=1)[:, :, 0]
+    return jnp.stack([global_max_pool(x[:, start:end]) for start, end in edges], axis=1)
+
+
+def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:
+    """Each row divided by its length."""
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 class Dropout(nn.Module):

@@ -25,9 +25,11 @@ class StructureEncoder(nn.Module):
     def __call__(self, grey: Float[Array, "n h w 1"]) -> Float[Array, "n h/4 w/4 code"]:
         """Grey images to structure codes s."""
 
-        def block(x, features, kernel, stride=1, dilation=1):
-            x = Conv(features, kernel, stride, dilation, dtype=self.dtype)(x)
-            return leaky_relu(instance_norm(x))
+        def normed(x, features, kernel, stride=1, dilation=1):
+            return instance_norm(Conv(features, kernel, stride, dilation, dtype=self.dtype)(x))
+
+        def block(x, features, kernel, stride=1):
+            return leaky_relu(normed(x, features, kernel, stride))
 
         width = self.width
         x = block(grey.astype(self.dtype), width, 3, stride=2)
@@ -36,7 +38,8 @@ class StructureEncoder(nn.Module):
         x = block(x, 4 * width, 3, stride=2)
         for _ in range(4):
             x = ResidualBlock(dtype=self.dtype)(x)
-        pyramid = [block(x, 2 * width, 1)]
-        pyramid += [block(block(x, 2 * width, 1), 2 * width, 3, dilation=dilation) for dilation in (3, 6, 9)]
+        # The four branches end without an activation.
+        pyramid = [normed(x, 2 * width, 1)]
+        pyramid += [normed(block(x, 2 * width, 1), 2 * width, 3, dilation=dilation) for dilation in (3, 6, 9)]
         x = Conv(self.code, 1, dtype=self.dtype)(jnp.concatenate(pyramid, axis=-1))
         return instance_norm(x).astype(jnp.float32)
