@@ -29,4 +29,4 @@ def narrow(config: ConfigDict) -> None:
     for name, group in stage.optimizers.items():
         group.update(teacher.optimizers[name].to_dict() | {"networks": group.networks})
     # From random weights the ranking loss would draw all features into one point before identities are told apart.
-    stage.ramp = {"terms": ("L_rank",), "start": 500, "slope": 0.002}
+    stage.ramp = {"start": 500, "slope": {"L_rank": 0.002}}

@@ -45,10 +45,8 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.resnet50 = ""  # torchvision's ResNet-50 (.pth or .safetensors) that the ResNets start from; empty: random
     config.augment = {"pad": 10, "erase": {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}}
 
-    recogniser = {
-        "E_a": {"width": 64, "blocks": (3, 4, 6, 3), "slices": "part"},
-        "head": {"bottleneck": 512, "dropout": 0.5},
-    }
+    E_a = {"width": 64, "blocks": (3, 4, 6, 3), "slices": "part"}
+    head = {"bottleneck": 512, "dropout": 0.5}
     adam = {"kind": "adam", "learning_rate": 1e-4, "b1": 0.0, "b2": 0.999, "l2": 5e-4, "clip": 0.0}
     sgd = {"kind": "sgd", "learning_rate": 0.002, "momentum": 0.9, "l2": 5e-4, "clip": 0.0}
     every = {"log_every": 100, "pictures_every": 5_000, "evaluate_every": 5_000, "checkpoint_every": 1_000}
@@ -57,7 +55,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "stage": "classifier",
         "from_run": "",  # a finished run whose stage of this name is taken as it is; empty: trained here
         "steps": 64_000,  # 60 epochs of 34,167 images
-        "networks": recogniser | {"heads": ("head",)},
+        "start_from": "",  # an earlier classifier stage that this one trains on
+        "total_scale": 1.0,
+        "networks": {"E_a": E_a | {"pool": "avg"}, "head": head, "heads": ("head",)},
         "optimizers": {
             "trunk": sgd | {"networks": ("E_a",)},
             "head": sgd | {"networks": ("head",), "learning_rate": 0.02},
@@ -72,8 +72,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "teacher": "teacher",  # the stage that L_dis listens to
         "start_from": "",  # a stage whose E_a and head this one starts from
         "transfer_from": "",  # a run from whose stage of this name E_s, E_a, G and D come, heads anew
-        "networks": recogniser
-        | {
+        "networks": {
+            "E_a": E_a | {"pool": "max"},
+            "head": head,
             "heads": ("head",),
             "E_s": {"width": 16, "code": 128},
             "G": {"mlp": 512},
@@ -86,12 +87,13 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "head": sgd | {"networks": ("head",), "learning_rate": 0.02},
         },
         "decay": {"at": (60_000, 90_000, 105_000), "factor": 0.1, "warmup": 0},
-        # One weight a term; 0 removes the term and its cost.
+        # One weight per term; 0 removes the term and its cost.
         "weights": {
             "L_simple": 5.0,  # lambda_recon
             "L_cross": 5.0,  # lambda_recon
             "L_id_orig": 1.0,
-            "L_id_fine": 0.0,  # a second head on real images
+            "L_fine_orig": 0.0,  # a second head on anchors
+            "L_fine_recon": 0.0,  # the same on swapped images, by the identity that gave the structure
             "L_id_recon": 0.5,  # lambda_id
             "L_code_s": 1.0,
             "L_code_a": 1.0,
@@ -101,13 +103,15 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "L_dis": 1.0,
             "L_cycle": 0.0,
         },
-        "ramp": {"terms": ("L_code_s", "L_code_a", "L_dis", "L_cycle"), "start": 30_000, "slope": 5e-4},
+        # What starts late, and how much its weight grows each iteration from then on.
+        "ramp": {"start": 30_000, "slope": {"L_code_s": 5e-4, "L_code_a": 5e-4, "L_dis": 5e-4, "L_cycle": 5e-4}},
+        "total_scale": 2.0,  # of L_total: DG-Net adds the means of two half-batches, and its rates suit that
         # Where the paper and DG-Net part ways.
         "adversarial": "bce",  # or "lsgan"
         "teacher_kl": "p||q",  # or "q||p"
         "detach_appearance": False,  # True: reconstruction does not train E_a
         "freeze_appearance": False,  # True: swapped images are judged by a fixed copy of E_a, save in L_dis
-        "alternate_structure": False,  # True: L_code_s trains either E_s or the image, by a coin
+        "alternate_structure": False,  # True: L_code_s trains either E_s or the image, by a coin, to match a fixed s_1
     } | every
 
     match preset:
@@ -130,9 +134,19 @@ def _dgnet(config: ConfigDict) -> None:
     image = config.image
     image.networks.E_a.slices = "channel"
     image.networks.heads = ("head", "head_fine")
+    image.networks.head_fine = image.networks.head.to_dict() | {"dropout": 0.75}
     image.networks.D.num_scales = 3
     image.optimizers.head.networks = ("head", "head_fine")
-    image.weights.update({"L_id_fine": 1.0, "L_code_a": 0.0, "L_R1": 0.01, "L_dis": 2.0, "L_cycle": 2.0})
+    image.weights.update({
+        "L_id_orig": 2.0,  # the mean over anchors plus the mean over positives
+        "L_fine_orig": 0.4,
+        "L_fine_recon": 0.4,
+        "L_code_a": 0.0,
+        "L_R1": 0.01,
+        "L_dis": 2.0,
+        "L_cycle": 2.0,
+    })  # fmt: skip
+    image.ramp.slope.update({"L_fine_orig": 1e-4, "L_fine_recon": 1e-4})
     image.adversarial = "lsgan"
     image.teacher_kl = "q||p"
     image.detach_appearance = True

@@ -118,9 +118,9 @@ def _count(tree) -> int:
 def _ramp(own: ConfigDict, term: str) -> dict:
     """A term's final weight and, where it starts late, between which iterations it grows."""
     weight = own.weights[term]
-    if "ramp" not in own or term not in own.ramp.terms:
+    if "ramp" not in own or term not in own.ramp.slope:
         return {"weight": weight}
-    return {"weight": weight, "from": own.ramp.start, "to": own.ramp.start + round(weight / own.ramp.slope)}
+    return {"weight": weight, "from": own.ramp.start, "to": own.ramp.start + round(weight / own.ramp.slope[term])}
 
 
 def _text(description: dict) -> str:

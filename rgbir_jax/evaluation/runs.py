@@ -25,7 +25,8 @@ _CHOICES = (
 )
 _SHARED_TERMS = {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis"}
 _PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1), _SHARED_TERMS | {"L_code_a"}
-_DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3), _SHARED_TERMS | {"L_id_fine", "L_R1", "L_cycle"}
+_DGNET_TERMS = {"L_fine_orig", "L_fine_recon", "L_R1", "L_cycle"}
+_DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3), _SHARED_TERMS | _DGNET_TERMS
 
 
 class Run(NamedTuple):

@@ -21,7 +21,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
     recogniser = Recogniser.build(own.networks, classes, config.dtype)
     networks = recogniser.networks(config.image_size)
     optimizers = Optimizers(own.optimizers, own.decay, tuple(networks))
-    training = ClassifierTraining(config.augment, recogniser, networks, optimizers, config.batch.parts)
+    training = ClassifierTraining(own, config.augment, recogniser, networks, optimizers, config.batch.parts)
     return Stage(
         init=training.init,
         train_step=training.train_step,
@@ -30,6 +30,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         networks=networks,
         groups=optimizers.groups,
         schedules=optimizers.schedules,
+        needs=(own.start_from,) if own.start_from else (),
     )
 
 
@@ -37,6 +38,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
 class ClassifierTraining:
     """Classifies identities of both modalities with one network."""
 
+    config: ConfigDict
     augment: ConfigDict
     recogniser: Recogniser
     networks: dict[str, Network]
@@ -44,13 +46,15 @@ class ClassifierTraining:
     parts: int
 
     def init(self, key, previous):
-        """Fresh parameters; no earlier stage is needed."""
-        del previous
+        """Fresh parameters, or those of an earlier stage if `start_from` names one."""
         params, batch_stats = initialise(key, self.networks)
+        if self.config.start_from:
+            start = previous[self.config.start_from]
+            params, batch_stats = dict(start.params), dict(start.batch_stats)
         return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params))
 
     def train_step(self, state, batch, key):
-        """Minimises L_id = E[−log p(y|x)]."""
+        """Minimises `total_scale` · L_id, L_id = E[−log p(y|x)]."""
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.augment)
 
@@ -58,11 +62,11 @@ class ClassifierTraining:
             seen, batch_stats = self.recogniser.train(params, batch_stats, flatten(view.erased), key)
             logits, y = seen.logits["head"], flatten(view.label)
             metrics = {"L_id": identity.cross_entropy(logits, y), "accuracy": identity.accuracy(logits, y)}
-            return metrics["L_id"], (metrics, batch_stats)
+            return self.config.total_scale * metrics["L_id"], (metrics, batch_stats)
 
         return descend(loss, state, self.optimizers, view, dropout_key, self.parts)
 
     def features(self, state, images, modality):
         """The bottleneck after BatchNorm, one network for both modalities."""
         del modality
-        return self.recogniser(state.params, state.batch_stats, images).features
+        return self.recogniser(state.params, state.batch_stats, images).retrieval_feature()

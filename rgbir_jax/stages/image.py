@@ -24,7 +24,7 @@ from rgbir_jax.stages.views import Views, flatten, views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import accumulate
-from rgbir_jax.training.optimizers import Optimizers, Schedule
+from rgbir_jax.training.optimizers import Optimizers, Schedule, gradient_norms
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State, call, initialise
 
@@ -82,6 +82,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         train_step=system.train_step,
         features=system.features,
         pictures=system.pictures,
+        render=system.render,
         networks=system.networks,
         groups=system.optimizers.groups,
         schedules=system.optimizers.schedules | {f"weight/{term}": weight for term, weight in system.weights.items()},
@@ -110,11 +111,16 @@ class ImageSystem:
         """Modules, optimisers and weights from the config.
 
         Raises:
-            ValueError: for L_dis without a teacher.
+            ValueError: for L_dis without a teacher, or an E_a that pools otherwise than the stage it starts from.
         """
         weights = weight_schedules(own.weights, own.ramp)
         if "L_dis" in weights and not own.teacher:
             raise ValueError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
+        if own.start_from and (pool := config[own.start_from].networks.E_a.pool) != own.networks.E_a.pool:
+            raise ValueError(
+                f'E_a starts from {own.start_from}, whose head was trained on "{pool}" pooling; '
+                f'set config.{own.start_from}.networks.E_a.pool to "{own.networks.E_a.pool}" as well.'
+            )
         dtype = jnp.dtype(config.dtype)
         E_s = StructureEncoder(**own.networks.E_s, dtype=dtype)
         G = Generator(width=own.networks.E_s.code, **own.networks.G, dtype=dtype)
@@ -188,6 +194,10 @@ class ImageSystem:
 
     # ---------------------------------------------------------------- section 3.3 and 3.4, the losses
 
+    def total(self, terms: dict[str, Array], step: Array) -> Array:
+        """The given terms' part of L_total at an iteration."""
+        return self.config.total_scale * total(terms, self.weights, step)
+
     def discriminator_terms(self, params: dict, x_1: Images, x_swap: Images) -> dict[str, Array]:
         """D's side of the game: L_adv_D, and R1 where it has a weight."""
 
@@ -207,7 +217,7 @@ class ImageSystem:
 
         def loss(params):
             terms = self.discriminator_terms(params, x_1, x_swap)
-            return total(terms, self.weights, step), terms
+            return self.total(terms, step), terms
 
         return jax.grad(loss, has_aux=True)({"D": params_D})
 
@@ -223,11 +233,11 @@ class ImageSystem:
             made: `generate` of the same params.
             key: of this iteration.
         """
-        swap_key, coin_key = jax.random.split(key)
+        dropout_key, coin_key = jax.random.split(key)
         terms = {}
 
-        def E_a(appearance_params, x):
-            return self.E_a.train(appearance_params, made.batch_stats, x, swap_key)[0]
+        def E_a(appearance_params, x, key=None):
+            return self.E_a.train(appearance_params, made.batch_stats, x, key)[0]
 
         # Same identity: L_simple, L_cross, L_id_orig.
         if "L_simple" in self.weights:
@@ -236,17 +246,19 @@ class ImageSystem:
             terms["L_cross"] = l1(made.x_1, made.x_cross)
         if "L_id_orig" in self.weights:
             terms["L_id_orig"] = identity.cross_entropy(made.real.logits["head"], made.y_real)
-        if "L_id_fine" in self.weights:
-            terms["L_id_fine"] = identity.cross_entropy(made.real.logits["head_fine"], made.y_real)
+        if "L_fine_orig" in self.weights:
+            shots = len(made.y_real) // len(made.y_1)  # the first of each identity and modality is an anchor
+            terms["L_fine_orig"] = identity.cross_entropy(made.real.logits["head_fine"][::shots], made.y_1)
 
         # Different identity: L_code, L_id_recon, L_adv.
+        params_E_s, x_swap, s_1 = params["E_s"], made.x_swap, made.s_1
+        if self.config.alternate_structure:
+            # Either E_s learns from the image, or the image learns through a fixed E_s; s_1 is only a target.
+            coin = jax.random.bernoulli(coin_key).astype(jnp.float32)
+            params_E_s, x_swap, s_1 = only_if(coin, params_E_s), only_if(1 - coin, x_swap), stop_gradient(s_1)
+        s_swap = call(self.E_s, params_E_s, grey(x_swap))
         if "L_code_s" in self.weights:
-            params_E_s, x_swap = params["E_s"], made.x_swap
-            if self.config.alternate_structure:
-                # Either E_s learns from the image, or the image learns through a fixed E_s.
-                coin = jax.random.bernoulli(coin_key).astype(jnp.float32)
-                params_E_s, x_swap = only_if(coin, params_E_s), only_if(1 - coin, x_swap)
-            terms["L_code_s"] = l1(made.s_1, call(self.E_s, params_E_s, grey(x_swap)))
+            terms["L_code_s"] = l1(s_1, s_swap)
         swapped = E_a(stop_gradient(params) if self.config.freeze_appearance else params, made.x_swap)
         if "L_code_a" in self.weights:
             terms["L_code_a"] = l1(stop_gradient(made.a_2), swapped.code)
@@ -256,24 +268,39 @@ class ImageSystem:
             judged = call(self.D, params_D, made.x_swap)
             terms["L_adv_G"] = adversarial.generator_loss(judged, self.config.adversarial)
         if "L_cycle" in self.weights:
-            terms["L_cycle"] = l1(made.x_1, self.cycle(params, made, swapped.code))
+            terms["L_cycle"] = l1(made.x_1, self.cycle(params, made, s_swap, stop_gradient(swapped.code)))
 
-        # The teacher's opinion of the swapped images trains E_a alone (section 3.4).
+        # Swapped images held constant train E_a and its heads (section 3.4).
+        learnt = E_a(params, stop_gradient(made.x_swap), dropout_key)
+        if "L_fine_recon" in self.weights:
+            terms["L_fine_recon"] = identity.cross_entropy(learnt.logits["head_fine"], made.y_1)
         if "L_dis" in self.weights:
-            assert self.teacher is not None
-            assert teacher is not None
-            fixed = stop_gradient(made.x_swap)
-            p = E_a(params, fixed).logits["head"]
-            q = stop_gradient(self.teacher(teacher["params"], teacher["batch_stats"], fixed).logits["head"])
+            p, log_q = learnt.logits["head"], self.ask_teacher(teacher, made.x_swap)
             ours_first = self.config.teacher_kl == "p||q"
-            terms["L_dis"] = identity.kl_divergence(p, q) if ours_first else identity.kl_divergence(q, p)
+            terms["L_dis"] = identity.kl_divergence(p, log_q) if ours_first else identity.kl_divergence(log_q, p)
         return terms
 
-    def cycle(self, params: dict, made: Generated, a_swap: Float[Array, "n 4 channels"]) -> Images:
-        """x_1 made of swapped images alone: the structure of x_1^2 and the appearance of the image that got a_1."""
+    def ask_teacher(self, teacher: dict | None, x: Images) -> Float[Array, "n classes"]:
+        """log q, held constant: q is the mean of the teacher's softmax over the images and their mirror images.
+
+        The teacher normalises by the statistics of the batch it is asked about: generated images lie too far from the
+        real ones, of which its running statistics are.
+        """
+        assert self.teacher is not None
+        assert teacher is not None
+
+        def log_q(x):
+            judged, _ = self.teacher.train(teacher["params"], teacher["batch_stats"], x, None)
+            return jax.nn.log_softmax(judged.logits["head"])
+
+        return stop_gradient(jnp.logaddexp(log_q(x), log_q(x[:, :, ::-1])) - jnp.log(2))
+
+    def cycle(
+        self, params: dict, made: Generated, s_swap: Float[Array, "n h w code"], a_swap: Float[Array, "n 4 channels"]
+    ) -> Images:
+        """Cycle reconstruction of x_1: structure from x_1^2, appearance from the image that was rendered with a_1."""
         borrower = jnp.argsort(made.lender)[parallel.positions(len(made.x_1))]
-        s = call(self.E_s, params["E_s"], grey(made.x_swap))
-        return call(self.G, params["G"], s, parallel.gather(a_swap)[borrower])
+        return call(self.G, params["G"], s_swap, parallel.gather(a_swap)[borrower])
 
     # ---------------------------------------------------------------- section 4.2, an iteration
 
@@ -288,7 +315,8 @@ class ImageSystem:
         params_EG = {network: params for network, params in state.params.items() if network != "D"}
 
         def step_D(gradients):
-            return self.optimizers.update(parallel.mean(gradients), state.params, state.opt_state)
+            gradients = parallel.mean(gradients)
+            return self.optimizers.update(gradients, state.params, state.opt_state), gradient_norms(gradients)
 
         def part_of_D(batch_stats, part, part_key):
             generate_key, _ = jax.random.split(part_key)
@@ -304,11 +332,12 @@ class ImageSystem:
                 terms_D, new = {}, (params, opt_state)
                 if self.parts == 1:
                     gradients, terms_D = self.gradient_D(state.params["D"], made, state.step)
-                    new = step_D(gradients)
+                    new, norms_D = step_D(gradients)
+                    terms_D |= norms_D
                 terms = self.generator_terms(params_EG, new[0]["D"], state.frozen.get("teacher"), made, loss_key)
                 accuracy = identity.accuracy(made.real.logits["head"], made.y_real)
                 metrics = terms_D | terms | {"accuracy": accuracy}
-                return total(terms, self.weights, state.step), (metrics, (made.batch_stats, *new))
+                return self.total(terms, state.step), (metrics, (made.batch_stats, *new))
 
             gradients, (metrics, carry) = jax.grad(loss, has_aux=True)(params_EG)
             return (gradients, metrics), carry
@@ -316,23 +345,32 @@ class ImageSystem:
         terms_D, carry = {}, (state.batch_stats, state.params, state.opt_state)
         if self.parts > 1:
             (gradients, terms_D), _ = accumulate(part_of_D, state.batch_stats, view, key, self.parts)
-            carry = (state.batch_stats, *step_D(gradients))
+            new, norms_D = step_D(gradients)
+            terms_D |= norms_D
+            carry = (state.batch_stats, *new)
         (gradients, metrics), (batch_stats, params, opt_state) = accumulate(part_of_EG, carry, view, key, self.parts)
-        params, opt_state = self.optimizers.update(parallel.mean(gradients), params, opt_state)
-        metrics = terms_D | metrics
-        metrics["L_total"] = total({term: metrics[term] for term in self.weights}, self.weights, state.step)
+        gradients = parallel.mean(gradients)
+        params, opt_state = self.optimizers.update(gradients, params, opt_state)
+        metrics = terms_D | metrics | gradient_norms(gradients)
+        metrics["L_total"] = self.total({term: metrics[term] for term in self.weights}, state.step)
         state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
         return state, parallel.mean(metrics)
 
     # ---------------------------------------------------------------- what the trained system gives
 
     def features(self, state, images, modality):
-        """phi(x): E_a's bottleneck after BatchNorm, one network for both modalities."""
+        """phi(x), one network for both modalities."""
         del modality
-        return self.E_a(state.params, state.batch_stats, images).features
+        return self.E_a(state.params, state.batch_stats, images).retrieval_feature()
+
+    def render(self, state, structure_images, appearance_images):
+        """G(a, s) with the structure of the former images and the appearance of the latter."""
+        a = self.E_a(state.params, state.batch_stats, appearance_images).code
+        s = call(self.E_s, state.params["E_s"], grey(structure_images))
+        return call(self.G, state.params["G"], s, a)
 
     def pictures(self, state, images):
-        """Figure 3: every structure with every appearance, and the ways between two appearances and two structures.
+        """Figure 3: all structure x appearance combinations, and interpolations between codes of either kind.
 
         Args:
             state: of this stage.

@@ -10,22 +10,36 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.models.appearance_encoder import AppearanceEncoder
 from rgbir_jax.models.identity_head import IdentityHead
+from rgbir_jax.models.layers import unit
 from rgbir_jax.training import parallel
 from rgbir_jax.training.state import Network, variables
 
 
+LATER_HEADS = 0.5  # weight of every head's feature after the first one's
+
+
 class Recognised(NamedTuple):
-    """What E_a and its heads say of n images.
+    """What E_a and its heads compute from n images.
 
     Attributes:
         code: appearance codes a.
-        features: the bottleneck after BatchNorm, which retrieval compares.
+        features: bottlenecks after BatchNorm, by head.
         logits: of the identity distribution p, by head.
     """
 
     code: Float[Array, "n 4 channels"]
-    features: Float[Array, "n bottleneck"]
+    features: dict[str, Float[Array, "n bottleneck"]]
     logits: dict[str, Float[Array, "n classes"]]
+
+    def retrieval_feature(self) -> Float[Array, "n dim"]:
+        """phi(x), which retrieval compares: the head's bottleneck.
+
+        With several heads (preset `dgnet`) their unit vectors side by side, those after the first at half weight.
+        """
+        first, *others = self.features.values()
+        if not others:
+            return first
+        return jnp.concatenate([unit(first), *(LATER_HEADS * unit(other) for other in others)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class Recogniser:
 
     Attributes:
         encoder: E_a.
-        heads: by network name; the features are the first one's.
+        heads: by network name.
     """
 
     encoder: AppearanceEncoder
@@ -42,11 +56,11 @@ class Recogniser:
 
     @classmethod
     def build(cls, config: ConfigDict, classes: int, dtype: str) -> "Recogniser":
-        """From `config.E_a` and `config.head` (fields of the modules) and `config.heads` (network names)."""
+        """From `config.E_a` (fields of the module) and `config.heads` (names of heads, each with a section)."""
         compute = {"dtype": jnp.dtype(dtype), "axis_name": parallel.AXIS}
         return cls(
             AppearanceEncoder(**config.E_a, **compute),
-            {name: IdentityHead(classes, **config.head, **compute) for name in config.heads},
+            {name: IdentityHead(classes, **config[name], **compute) for name in config.heads},
         )
 
     def networks(self, image_size: tuple[int, int]) -> dict[str, Network]:
@@ -61,28 +75,28 @@ class Recogniser:
     def __call__(self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]) -> Recognised:
         """As at test time: running statistics, no dropout."""
         code, pooled = self.encoder.apply(variables(params, batch_stats, "E_a"), x, train=False)
-        said = {
+        outputs = {
             name: head.apply(variables(params, batch_stats, name), pooled, train=False)
             for name, head in self.heads.items()
         }
-        return _recognised(code, said)
+        return _recognised(code, outputs)
 
     def train(
         self,
         params: PyTree,
         batch_stats: PyTree,
         x: Float[Array, "n h w 3"],
-        key: Array,
+        key: Array | None,
         *,
         erased: Float[Array, "n h w 3"] | None = None,
     ) -> tuple[Recognised, PyTree]:
         """As in training: statistics of this batch over all devices, dropout.
 
         Args:
-            params: with the keys E_a and the heads' names.
-            batch_stats: likewise.
+            params: parameters of E_a and the heads.
+            batch_stats: their running statistics.
             x: images; their codes are returned.
-            key: for dropout.
+            key: for dropout; None for no dropout, as for a network that only judges.
             erased: the same images as the identity heads see them, if not `x` itself.
 
         Returns:
@@ -93,19 +107,22 @@ class Recogniser:
             variables(params, batch_stats, "E_a"), seen, train=True, mutable=["batch_stats"]
         )
         code, pooled = code[: len(x)], pooled[-len(x) :]
-        said, statistics = {}, batch_stats | {"E_a": updated["batch_stats"]}
-        for name, head_key in zip(self.heads, jax.random.split(key, len(self.heads)), strict=True):
-            said[name], updated = self.heads[name].apply(
+        outputs, statistics = {}, batch_stats | {"E_a": updated["batch_stats"]}
+        for i, (name, head) in enumerate(self.heads.items()):
+            outputs[name], updated = (head.clone(dropout=0.0) if key is None else head).apply(
                 variables(params, batch_stats, name),
                 pooled,
                 train=True,
                 mutable=["batch_stats"],
-                rngs={"dropout": head_key},
+                rngs=None if key is None else {"dropout": jax.random.split(key, len(self.heads))[i]},
             )
             statistics[name] = updated["batch_stats"]
-        return _recognised(code, said), statistics
+        return _recognised(code, outputs), statistics
 
 
-def _recognised(code, said: dict) -> Recognised:
-    features, _ = next(iter(said.values()))
-    return Recognised(code, features, {name: logits for name, (_, logits) in said.items()})
+def _recognised(code, outputs: dict) -> Recognised:
+    return Recognised(
+        code,
+        {name: features for name, (features, _) in outputs.items()},
+        {name: logits for name, (_, logits) in outputs.items()},
+    )

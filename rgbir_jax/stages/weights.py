@@ -13,20 +13,21 @@ def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dic
 
     Args:
         weights: the final weight of each term.
-        ramp: `terms` that start late: 0 until iteration `start`, then `slope` more each iteration, up to the final
-            weight (section 4.2: L_dis and L_code are added once generation is stable).
+        ramp: the terms that start late: `slope` has each by its symbol. Its weight is 0 until iteration `start` and
+            then grows by its slope each iteration, up to the final weight (section 4.2: L_dis and L_code are added once
+            generation is stable).
 
     Raises:
-        ValueError: where a ramp names a term that has no weight.
+        ValueError: if the ramp names a term that has no weight.
     """
-    late = tuple(ramp.terms) if ramp else ()
-    if unknown := set(late) - set(weights):
-        raise ValueError(f"ramp.terms names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
+    slope = dict(ramp.slope) if ramp else {}
+    if unknown := slope.keys() - weights.keys():
+        raise ValueError(f"ramp.slope names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
 
     def schedule(term: str, final: float) -> Schedule:
-        if ramp is None or term not in late:
+        if term not in slope:
             return optax.constant_schedule(final)
-        return optax.linear_schedule(0.0, final, max(round(final / ramp.slope), 1), transition_begin=ramp.start)
+        return optax.linear_schedule(0.0, final, max(round(final / slope[term]), 1), transition_begin=ramp.start)
 
     return {term: schedule(term, final) for term, final in weights.items() if final}
 

@@ -26,6 +26,8 @@ class Stage:
         reads: name of the earlier stage whose features this one learns from, in `batch["embedding"]` float32
             [identity, modality, shot, dim], where other stages have images; empty for none.
         controls: other features by name, called as `features`, that are scored beside it.
+        render: (State, structure images [n, h, w, 3], appearance images [n, h, w, 3]) -> generated images [n, h, w, 3],
+            all normalised float32: G(a, s) with s of the former and a of the latter. None where nothing is generated.
     """
 
     init: Callable
@@ -38,3 +40,4 @@ class Stage:
     needs: tuple[str, ...] = ()
     reads: str = ""
     controls: dict[str, Callable] = field(default_factory=dict)
+    render: Callable | None = None

@@ -267,7 +267,9 @@ def test_runs_that_cannot_be_tabled_are_named(tmp_path, capsys):
     write_run(tmp_path / "cut", image_config())
     (tmp_path / "cut" / "scores.json").write_text('{"protocol": "offi')
     write_run(tmp_path / "old", image_config(), {"rank1": 0.3})
-    write_run(tmp_path / "market", image_config(), scores(0.7, "market1501", ("single_query",)))
+    write_run(
+        tmp_path / "market", image_config(), scores(0.7, "market1501", ("single_query_trapezoid", "single_query_hits"))
+    )
     write_run(tmp_path / "list", image_config(), {})
     (tmp_path / "list" / "config.json").write_text("[]")
     write_run(tmp_path / "deep" / "unscored", image_config())

@@ -1,6 +1,7 @@
 """The image-space system: its terms, their gradients, and what an iteration moves."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,7 @@ import pytest
 from configs import sysu_image
 from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
-from rgbir_jax.stages.views import views
-from rgbir_jax.stages.weights import total
+from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.training import parallel
 from tests.tiny import drawn_batch, tiny_config
 
@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 def system(preset: str = "paper"):
     """(config, ImageSystem, state) with a random teacher."""
     config = tiny_config(preset)
-    config.image.ramp.terms = ()  # every weight at its final value from the first iteration
+    config.image.ramp.slope = {}  # every weight at its final value from the first iteration
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
     built = ImageSystem.build(config, config.image, CLASSES)
     return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})
@@ -54,12 +54,14 @@ REACHES = {
         "L_adv_G": EVERYWHERE,
         "L_dis": {"E_a", "head"},
     },
-    # E_a's code is detached and swapped images are judged by a fixed copy of E_a. L_code_s, by a coin, see below.
+    # E_a's code is detached and swapped images are judged by a fixed copy of E_a. L_code_s here as the coin falls for
+    # the image; otherwise it reaches E_s only.
     "dgnet": {
         "L_simple": {"E_s", "G"},
         "L_cross": {"E_s", "G"},
         "L_id_orig": {"E_a", "head"},
-        "L_id_fine": {"E_a", "head_fine"},
+        "L_fine_orig": {"E_a", "head_fine"},
+        "L_fine_recon": {"E_a", "head_fine"},
         "L_id_recon": {"E_s", "G"},
         "L_code_s": {"E_s", "G"},
         "L_adv_G": {"E_s", "G"},
@@ -69,14 +71,21 @@ REACHES = {
 }
 
 
-@pytest.mark.parametrize("preset", ["paper", "dgnet"])
-def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
+def key_of_coin(side: bool) -> jax.Array:
+    """A key for which the coin of `generator_terms` falls on this side: True where E_s learns."""
+    keys = map(jax.random.key, range(20))
+    return next(key for key in keys if jax.random.bernoulli(jax.random.split(key)[1]) == side)
+
+
+@pytest.mark.parametrize(("preset", "coin"), [("paper", False), ("dgnet", False), ("dgnet", True)])
+def test_each_term_reaches_the_networks_it_should_and_no_other(preset, coin):
     config, built, state = system(preset)
+    key = key_of_coin(coin)
     trained = {name: params for name, params in state.params.items() if name != "D"}
 
     def reach(state, batch):
         def generator_terms(params):
-            return all_terms(built, params | {"D": state.params["D"]}, state, batch, KEY)[1]
+            return all_terms(built, params | {"D": state.params["D"]}, state, batch, key)[1]
 
         terms, pullback = jax.vjp(generator_terms, {name: state.params[name] for name in trained})
         names = list(terms)
@@ -90,9 +99,91 @@ def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
 
     sizes = one_device(reach, state, drawn_batch(config))
     reached = {term: {network for network, size in row.items() if size > 0} for term, row in sizes.items()}
-    if preset == "dgnet":  # heads: the coin of L_code_s decides whether G learns; E_s does either way, through s_1
-        reached["L_code_s"] |= {"G"}
-    assert reached == REACHES[preset]
+    assert reached == REACHES[preset] | ({"L_code_s": {"E_s"}} if coin else {})
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_the_teacher_is_asked_by_the_batch_about_the_image_and_its_mirror_image(preset):
+    """q from its definition, from passes of the networks over each view; dropout and running statistics play no part."""
+    config, built, state = system(preset)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(6, *config.image_size, 3)), jnp.float32)
+    teacher = state.frozen["teacher"]
+    elsewhere = jax.tree.map(lambda x: 3 * x + 1, teacher["batch_stats"])
+    system_with_dropout = replace(built, teacher=with_dropout(built.teacher))
+
+    def ask(built, batch_stats, x):
+        return built.ask_teacher({"params": teacher["params"], "batch_stats": batch_stats}, x)
+
+    def softmax(x):
+        def apply(module, name, x):
+            variables = {"params": teacher["params"][name], "batch_stats": teacher["batch_stats"][name]}
+            return module.apply(variables, x, train=True, mutable=["batch_stats"])[0]
+
+        _, pooled = apply(built.teacher.encoder, "E_a", x)
+        _, logits = apply(built.teacher.heads["head"].clone(dropout=0.0), "head", pooled)
+        return jax.nn.softmax(logits)
+
+    q = (one_device(softmax, x) + one_device(softmax, x[:, :, ::-1])) / 2
+    for system_, batch_stats in ((built, teacher["batch_stats"]), (system_with_dropout, elsewhere)):
+        log_q = one_device(partial(ask, system_), batch_stats, x)
+        np.testing.assert_allclose(np.exp(log_q), q, rtol=1e-4, atol=1e-6)
+
+
+def with_dropout(recogniser):
+    return replace(recogniser, heads={name: head.clone(dropout=0.5) for name, head in recogniser.heads.items()})
+
+
+def test_a_frozen_judge_of_swaps_has_no_dropout():
+    """L_id_recon and L_code_a do not depend on the head's dropout; L_dis, by which E_a learns, does."""
+    config, built, state = system()
+    lossy = replace(built, E_a=with_dropout(built.E_a))
+    batch = drawn_batch(config)
+    plain, dropped = (one_device(partial(generator_terms_of, system_), state, batch) for system_ in (built, lossy))
+    for term in ("L_id_recon", "L_code_a"):
+        assert plain[term] == pytest.approx(dropped[term], rel=1e-5)
+    assert plain["L_dis"] != pytest.approx(dropped["L_dis"], rel=1e-3)
+
+
+def generator_terms_of(built, state, batch):
+    return all_terms(built, state.params, state, batch, KEY)[1]
+
+
+def test_the_fine_head_sees_anchors_and_names_swaps_by_their_structure():
+    """L_fine_orig and L_fine_recon of `dgnet` from E_a and the head themselves."""
+    config, built, state = system("dgnet")
+
+    def both(state, batch):
+        view = views(KEY, batch["image"], batch["label"], built.augment)
+        made = built.generate(state.params, state.batch_stats, view, KEY)
+        terms = built.generator_terms(state.params, state.params["D"], state.frozen["teacher"], made, KEY)
+        real, _ = built.E_a.train(state.params, state.batch_stats, flatten(view.clean), None)
+        swap, _ = built.E_a.train(state.params, state.batch_stats, made.x_swap, None)
+        return terms, real.logits["head_fine"], swap.logits["head_fine"], view.label
+
+    terms, real, swap, label = one_device(both, state, drawn_batch(config))
+    identities, modalities, shots = label.shape
+    real = np.reshape(jax.nn.log_softmax(real), (identities, modalities, shots, -1))[:, :, 0]
+    swap = np.reshape(jax.nn.log_softmax(swap), (identities, modalities, -1))
+    for term, log_p in (("L_fine_orig", real), ("L_fine_recon", swap)):
+        chosen = [log_p[i, m, label[i, m, 0]] for i in range(identities) for m in range(modalities)]
+        assert terms[term] == pytest.approx(-np.mean(chosen), rel=1e-4)
+
+
+def test_both_heads_make_the_retrieval_feature_the_second_at_half_weight():
+    config, built, state = system("dgnet")
+    images = jnp.asarray(np.random.default_rng(2).normal(size=(3, *config.image_size, 3)), jnp.float32)
+    features = jax.jit(built.features)(state, images, jnp.zeros(3, jnp.int32))
+    by_head = jax.jit(lambda: built.E_a(state.params, state.batch_stats, images).features)()
+    first, second = (np.asarray(by_head[name]) for name in ("head", "head_fine"))
+    expected = [np.concatenate([f / np.sqrt(f @ f), s / np.sqrt(s @ s) / 2]) for f, s in zip(first, second, strict=True)]
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_an_encoder_starts_only_from_one_that_pools_alike():
+    config = tiny_config()
+    config.teacher.networks.E_a.pool = "avg"
+    with pytest.raises(ValueError, match=r'trained on "avg" pooling; set config.teacher.networks.E_a.pool to "max"'):
+        stages.build(config, "image", CLASSES)
 
 
 def test_the_coin_of_l_code_s_falls_both_ways():
@@ -126,8 +217,10 @@ def stepped(preset: str = "paper"):
 def test_l_total_is_the_weighted_sum_of_every_logged_term(preset):
     config, _, _, after, metrics = stepped(preset)
     weights = {term: weight for term, weight in config.image.weights.items() if weight}
-    assert set(metrics) == set(weights) | {"L_total", "accuracy"}
-    assert metrics["L_total"] == pytest.approx(sum(w * float(metrics[term]) for term, w in weights.items()), rel=1e-4)
+    norms = {f"gradient_norm/{network}" for network in ("E_s", "G", "D", "E_a", *config.image.networks.heads)}
+    assert set(metrics) == set(weights) | norms | {"L_total", "accuracy"}
+    weighted = sum(w * float(metrics[term]) for term, w in weights.items())
+    assert metrics["L_total"] == pytest.approx(config.image.total_scale * weighted, rel=1e-4)
     assert after.step == 1
 
 
@@ -204,13 +297,12 @@ def test_one_generator_forward_an_iteration():
 
     def generator_side(state, batch):
         def loss(params):
-            terms = all_terms(built, params, state, batch, KEY)[1]
-            return total(terms, built.weights, state.step)
+            return built.total(all_terms(built, params, state, batch, KEY)[1], state.step)
 
         return jax.grad(loss)({name: tree for name, tree in state.params.items()})
 
     def discriminator_side(state, x):
-        return jax.grad(lambda p: total(built.discriminator_terms(p, x, x), built.weights, state.step))(
+        return jax.grad(lambda p: built.total(built.discriminator_terms(p, x, x), state.step))(
             {"D": state.params["D"]}
         )
 
@@ -238,7 +330,7 @@ def test_the_full_size_step_fits_together(preset):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.params))
     images, modality = jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
     features = jax.eval_shape(stage.features, after, images, modality)
-    assert (features.shape, features.dtype) == ((5, 512), jnp.float32)
+    assert (features.shape, features.dtype) == ((5, 512 * len(config.image.networks.heads)), jnp.float32)
     grids = jax.eval_shape(stage.pictures, after, jax.ShapeDtypeStruct((4, 256, 128, 3), jnp.float32))
     assert grids["swapped"].shape == (4, 4, 256, 128, 3)
     assert grids["between_structures"].shape == (4, 7, 256, 128, 3)

@@ -9,13 +9,26 @@ from rgbir_jax.stages.weights import weight_schedules
 
 @pytest.mark.parametrize(
     ("preset", "late"),
-    [("paper", {"L_code_s": 1, "L_code_a": 1, "L_dis": 1}), ("dgnet", {"L_code_s": 1, "L_dis": 2, "L_cycle": 2})],
+    [
+        ("paper", {"L_code_s": (1, 2_000), "L_code_a": (1, 2_000), "L_dis": (1, 2_000)}),
+        (
+            "dgnet",
+            {
+                "L_code_s": (1, 2_000),
+                "L_dis": (2, 4_000),
+                "L_cycle": (2, 4_000),
+                "L_fine_orig": (0.4, 4_000),
+                "L_fine_recon": (0.4, 4_000),
+            },
+        ),
+    ],
 )
 def test_full_length_ramps_at_their_corners(preset, late):
     config = sysu_image.get_config(preset).image
     schedules = weight_schedules(config.weights, config.ramp)
-    for term, final in late.items():
-        corners = {0: 0, 30_000: 0, 30_001: 5e-4, 31_000: 0.5, 30_000 + 2_000 * final: final, 150_000: final}
+    for term, (final, length) in late.items():
+        middle = {30_001: final / length, 31_000: 1_000 * final / length}
+        corners = {0: 0, 30_000: 0} | middle | {30_000 + length: final, 150_000: final}
         for step, value in corners.items():
             assert schedules[term](step) == pytest.approx(value, abs=1e-6), (term, step)
     for step in (0, 30_000, 150_000):
@@ -41,6 +54,6 @@ def test_a_zero_weight_removes_the_term():
 
 
 def test_a_ramp_of_an_unknown_term_is_named():
-    ramp = ConfigDict({"terms": ("L_coed",), "start": 0, "slope": 1.0})
-    with pytest.raises(ValueError, match=r"ramp\.terms names L_coed; the terms are L_dis"):
+    ramp = ConfigDict({"start": 0, "slope": {"L_coed": 1.0}})
+    with pytest.raises(ValueError, match=r"ramp\.slope names L_coed; the terms are L_dis"):
         weight_schedules(ConfigDict({"L_dis": 1.0}), ramp)

@@ -4,13 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.views import views
 from rgbir_jax.stages.weights import total
 from rgbir_jax.training import parallel
-from rgbir_jax.training.descent import accumulate
+from rgbir_jax.training.descent import accumulate, descend
+from rgbir_jax.training.optimizers import Optimizers
+from rgbir_jax.training.state import State
 from tests.tiny import drawn_batch, tiny_config
 
 KEY = jax.random.key(0)
@@ -47,11 +50,36 @@ def test_parts_that_do_not_divide_the_identities_are_named():
         accumulate(lambda carry, part, key: (part, carry), 0, jnp.zeros(4), KEY, 3)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_iteration_reports_the_gradient_norm_of_each_network(parts):
+    """Of the gradient averaged over devices and parts; NaN if the network is, even if its loss is not."""
+    group = {"networks": ("E", "D"), "kind": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0, "clip": 0.0}
+    decay = ConfigDict({"at": (), "factor": 0.1, "warmup": 0})
+    optimizers = Optimizers(ConfigDict({"all": group}), decay, ("E", "D"))
+
+    def loss(params, batch_stats, x, key):
+        del key
+        dropped = jnp.nan_to_num(params["D"]["w"] * jnp.mean(x))  # as a maximum that drops NaN
+        value = params["E"]["w"] @ jnp.mean(x, axis=0) + params["E"]["b"] + dropped
+        return value, ({"L": value}, batch_stats)
+
+    x = jnp.arange(24.0).reshape(2, 4, 3)  # on two devices
+    for w in (1.0, jnp.nan):
+        params = {"E": {"w": jnp.ones(3), "b": jnp.float32(0)}, "D": {"w": jnp.float32(w)}}
+        state = State(jnp.int32(0), params, {}, optimizers.init(params))
+        step = jax.vmap(lambda x, state=state: descend(loss, state, optimizers, x, KEY, parts), axis_name=parallel.AXIS)
+        _, metrics = jax.jit(step)(x)
+        assert metrics.keys() == {"L", "gradient_norm/E", "gradient_norm/D"}
+        expected = np.sqrt(np.sum(np.mean(np.arange(24).reshape(8, 3), axis=0) ** 2) + 1)
+        np.testing.assert_allclose(metrics["gradient_norm/E"], [expected] * 2, rtol=1e-6)
+        assert np.isfinite(metrics["L"]).all()
+
+
 def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discriminator():
     """Against a plain loop over the parts: gradients of D, D's step, gradients of E and G against the new D."""
     config = tiny_config()
     config.batch.parts = 2
-    config.image.ramp.terms = ()
+    config.image.ramp.slope = {}
     for group in config.image.optimizers.values():
         group.update({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0})
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})

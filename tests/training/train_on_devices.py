@@ -32,7 +32,7 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
             # Adam turns a rounding error of a gradient near zero into a whole step; plain SGD shows the gradients.
             group.update({"kind": "sgd", "learning_rate": 0.01, "momentum": 0.0})
         if "ramp" in config[name]:
-            config[name].ramp.terms = ()  # every term counts from the first iteration
+            config[name].ramp.slope = {}  # every term counts from the first iteration
         stage = stages.build(config, name, CLASSES)
         previous[name] = jax.jit(stage.init)(jax.random.key(len(previous)), dict(previous))
     state = parallel.replicate(jax.device_get(previous[stage_name]))
