@@ -124,7 +124,8 @@ def twin(networks, name, state, source, dtype, batch_size):
         return torch.compile(network, dynamic=False) if device == "cuda" else network
 
     trunk = networks[{"teacher": "E_a", "two_stream": "stream"}[name]]
-    trunks = {called: loaded(AppearanceEncoder(**trunk), called) for called in NETWORKS[name]}
+    pooled_by = {"pool": trunk.get("pool", "avg")}  # a stream averages
+    trunks = {called: loaded(AppearanceEncoder(**(trunk.to_dict() | pooled_by)), called) for called in NETWORKS[name]}
     classes = len(state.params["head"]["classifier"]["bias"])
     head = loaded(IdentityHead(32 * trunk.width, classes, **networks.head), "head")
     mean, std = (torch.from_numpy(values).to(device)[:, None, None] for values in (augment.MEAN, augment.STD))

@@ -39,32 +39,36 @@ class ResidualBlock(nn.Module):
 
 
 class StructureEncoder(nn.Module):
-    """E_s: grey images to structure codes."""
+    """E_s: maps grey images to structure codes."""
 
     def __init__(self, width: int = 16, code: int = 128):
         super().__init__()
-        channels = (1, width, 2 * width, 2 * width, 4 * width)
         self.stem = nn.ModuleList(
-            [Conv(*channels[i : i + 2], 3, stride) for i, stride in enumerate((2, 1, 1, 2))],
+            [
+                Conv(1, width, 3, stride=2),
+                Conv(width, 2 * width, 3),
+                Conv(2 * width, 2 * width, 3),
+                Conv(2 * width, 4 * width, 3, stride=2),
+            ]
         )
         self.blocks = nn.ModuleList([ResidualBlock(4 * width) for _ in range(4)])
-        self.pyramid = nn.ModuleList([nn.ModuleList([Conv(4 * width, 2 * width, 1)])])
-        for dilation in (3, 6, 9):
-            branch = [Conv(4 * width, 2 * width, 1), Conv(2 * width, 2 * width, 3, dilation=dilation)]
-            self.pyramid.append(nn.ModuleList(branch))
-        self.code = Conv(8 * width, code, 1)
+        # ASPP: one branch is a 1x1 convolution; in the other three, a 1x1 comes before a dilated 3x3.
+        self.undilated = Conv(4 * width, 2 * width, 1)
+        self.reductions = nn.ModuleList([Conv(4 * width, 2 * width, 1) for _ in range(3)])
+        self.dilated = nn.ModuleList([Conv(2 * width, 2 * width, 3, dilation=rate) for rate in (3, 6, 9)])
+        self.fusion = Conv(4 * 2 * width, code, 1)
 
     def forward(self, grey: Tensor) -> Tensor:
-        def through(convs, x):
-            for conv in convs:
-                x = leaky_relu(instance_norm(conv(x)))
-            return x
-
-        x = through(self.stem, grey)
+        x = grey
+        for conv in self.stem:
+            x = leaky_relu(instance_norm(conv(x)))
         for block in self.blocks:
             x = block(x)
-        x = torch.cat([through(branch, x) for branch in self.pyramid], dim=1)
-        return instance_norm(self.code(x)).float()
+        branches = [instance_norm(self.undilated(x))]
+        for reduction, dilated in zip(self.reductions, self.dilated, strict=True):
+            reduced = leaky_relu(instance_norm(reduction(x)))
+            branches.append(instance_norm(dilated(reduced)))
+        return instance_norm(self.fusion(torch.cat(branches, dim=1))).float()
 
 
 class _Batch:
@@ -131,18 +135,26 @@ class ResNet50(nn.Module):
 
 
 class AppearanceEncoder(nn.Module):
-    """E_a: (codes [batch, 4, channels], average-pooled features)."""
+    """E_a: maps images to (codes [batch, 4, channels], features [batch, channels] for the heads).
 
-    def __init__(self, width: int = 64, blocks: tuple[int, ...] = (3, 4, 6, 3), slices: str = "part"):
+    Args:
+        slices: "part" gives each slice one body part; "channel" cuts the flattened parts by channel groups.
+        pool: "max" gives the heads the maximum over the map; "avg" gives them its mean.
+    """
+
+    def __init__(
+        self, width: int = 64, blocks: tuple[int, ...] = (3, 4, 6, 3), slices: str = "part", pool: str = "max"
+    ):
         super().__init__()
         self.trunk = ResNet50(width, blocks)
         self.slices = slices
+        self.pool = {"max": F.adaptive_max_pool2d, "avg": F.adaptive_avg_pool2d}[pool]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.trunk(x).float()
         parts = F.adaptive_max_pool2d(x, (4, 1)).flatten(2)  # [batch, channels, 4]
         code = parts.transpose(1, 2) if self.slices == "part" else parts.reshape(len(x), 4, -1)
-        return code, x.mean((2, 3))
+        return code, self.pool(x, 1).flatten(1)
 
 
 class IdentityHead(nn.Module):
@@ -252,6 +264,24 @@ def statistics_rest(*networks: nn.Module):
     finally:
         for norm in norms:
             norm.updates = True
+
+
+@contextmanager
+def dropout_rests(*networks: nn.Module):
+    """Turns dropout off, without a change to how BatchNorm normalises."""
+    active = [
+        module
+        for network in networks
+        for module in network.modules()
+        if isinstance(module, nn.Dropout) and module.training
+    ]
+    for dropout in active:
+        dropout.eval()
+    try:
+        yield
+    finally:
+        for dropout in active:
+            dropout.train()
 
 
 @contextmanager

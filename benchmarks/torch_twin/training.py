@@ -3,6 +3,7 @@
 Images come normalised and augmented, [identity · modality · shot, 3, height, width]; pairs and coins are given.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,22 +19,24 @@ from benchmarks.torch_twin.networks import (
     Generator,
     IdentityHead,
     StructureEncoder,
+    dropout_rests,
     frozen,
     statistics_rest,
 )
 
 
 class Made(NamedTuple):
-    """Field by field what `rgbir_jax.stages.image.Generated` is."""
+    """The generated images and what the losses compare them with; 1 is the anchor, 2 the appearance provider."""
 
     x_1: Tensor
     s_1: Tensor
+    y_1: Tensor
     x_same: Tensor
     x_cross: Tensor
     x_swap: Tensor
     a_2: Tensor
     y_2: Tensor
-    logits: dict[str, Tensor]
+    logits: dict[str, Tensor]  # of real images by head; those of "head_fine" are of anchors only
     y_real: Tensor
     lender: Tensor
 
@@ -79,6 +82,21 @@ class Twin:
             if name in state.params:
                 weights.load(network, state.params[name], state.batch_stats.get(name))
 
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """Returns the unit features that retrieval compares; the second head counts half."""
+        recognisers = [self.networks[name] for name in ("E_a", *self.own.networks.heads)]
+        for network in recognisers:
+            network.eval()
+        both = [self.networks["E_a"](view)[1] for view in (x, x.flip(3))]
+        by_head = [
+            weight * F.normalize(sum(self.networks[head](pooled)[0] for pooled in both))
+            for head, weight in zip(self.own.networks.heads, (1.0, 0.5), strict=False)
+        ]
+        for network in recognisers:
+            network.train()
+        return F.normalize(torch.cat(by_head, dim=1))
+
     def autocast(self) -> torch.autocast:
         """The precision of a forward."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16)
@@ -93,9 +111,10 @@ class Twin:
 
 
 def recogniser(own: ConfigDict, classes: int) -> dict[str, nn.Module]:
+    """Builds E_a and its heads, each from the section of its name."""
     config = own.networks
     return {"E_a": AppearanceEncoder(**config.E_a)} | {
-        head: IdentityHead(32 * config.E_a.width, classes, **config.head) for head in config.heads
+        head: IdentityHead(32 * config.E_a.width, classes, **config[head]) for head in config.heads
     }
 
 
@@ -106,13 +125,24 @@ class ClassifierTwin(Twin):
         super().__init__(own, recogniser(own, classes), device, bfloat16, compiled)
 
     def step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """One iteration on images and their identities."""
+        """Runs one iteration on images and their identities."""
         with self.autocast():
             _, pooled = self.call["E_a"](x)
             _, logits = self.call["head"](pooled)
             loss = F.cross_entropy(logits, y)
-        self.descend(loss, *self.optimizers)
+        self.descend(self.own.total_scale * loss, *self.optimizers)
         return {"L_id": loss.detach()}
+
+    @torch.no_grad()
+    def log_q(self, x: Tensor) -> Tensor:
+        """Returns the logarithm of the mean softmax over images and their mirror images.
+
+        Each of the two passes is normalised by its own batch. Nothing is dropped or updated.
+        """
+        networks = list(self.networks.values())
+        with statistics_rest(*networks), dropout_rests(*networks):
+            answers = [self.call["head"](self.call["E_a"](view)[1])[1].log_softmax(1) for view in (x, x.flip(3))]
+        return torch.logaddexp(*answers) - math.log(2)
 
 
 class ImageTwin(Twin):
@@ -129,25 +159,22 @@ class ImageTwin(Twin):
         }
         super().__init__(own, networks, device, bfloat16, compiled)
         self.teacher = teacher
-        for network in teacher.networks.values():
-            network.eval()
-
-    def recognise(self, x: Tensor, heads: tuple[str, ...], erased: Tensor | None = None):
-        """(codes of x, logits by head of the erased images, or of x itself)."""
-        code, pooled = self.call["E_a"](x if erased is None else torch.cat([x, erased]))
-        code, pooled = code[: len(x)], pooled[-len(x) :]
-        return code, {head: self.call[head](pooled)[1] for head in heads}
 
     def generate(self, x: Tensor, erased: Tensor | None, y: Tensor, lender: Tensor, shots: int) -> Made:
         """Encodes the batch and generates three images of each anchor."""
-        a, logits = self.recognise(x, tuple(self.own.networks.heads), erased)
+        a, pooled = self.call["E_a"](x if erased is None else torch.cat([x, erased]))
+        a, pooled = a[: len(x)], pooled[-len(x) :]  # codes are of clean images, the heads see erased ones
+        # Every head is normalised by all real images. The loss of "head_fine" is on anchors only.
+        logits = {head: self.call[head](pooled)[1] for head in self.own.networks.heads}
+        if "head_fine" in logits:
+            logits["head_fine"] = logits["head_fine"][::shots]
         if self.own.detach_appearance:
             a = a.detach()
-        x_1, a_1, a_positive = x[::shots], a[::shots], a[1::shots]
+        x_1, y_1, a_1, a_positive = x[::shots], y[::shots], a[::shots], a[1::shots]
         s_1 = self.call["E_s"](x_1.mean(1, keepdim=True))
         a_2 = a_1[lender]
         images = self.call["G"](torch.cat([s_1, s_1, s_1]), torch.cat([a_1, a_positive, a_2]))
-        return Made(x_1, s_1, *images.chunk(3), a_2, y[::shots][lender], logits, y, lender)
+        return Made(x_1, s_1, y_1, *images.chunk(3), a_2, y_1[lender], logits, y, lender)
 
     def discriminator_terms(self, x_1: Tensor, x_swap: Tensor) -> dict[str, Tensor]:
         """What D minimises."""
@@ -170,53 +197,66 @@ class ImageTwin(Twin):
             coin: whether L_code_s trains E_s on detached images, or the images through a fixed E_s.
         """
         own, weight, terms = self.own, self.own.weights, {}
-        E_a = [self.networks[name] for name in ("E_a", "head")]
+        recognisers = [self.networks[name] for name in ("E_a", *own.networks.heads)]
         if weight.L_simple:
             terms["L_simple"] = F.l1_loss(made.x_1, made.x_same)
         if weight.L_cross:
             terms["L_cross"] = F.l1_loss(made.x_1, made.x_cross)
         if weight.L_id_orig:
             terms["L_id_orig"] = F.cross_entropy(made.logits["head"], made.y_real)
-        if weight.L_id_fine:
-            terms["L_id_fine"] = F.cross_entropy(made.logits["head_fine"], made.y_real)
-
-        grey = made.x_swap.mean(1, keepdim=True)
-        if weight.L_code_s:
-            if not own.alternate_structure:
-                s = self.call["E_s"](grey)
-            elif coin:
-                s = self.call["E_s"](grey.detach())
-            else:
-                with frozen(self.networks["E_s"]):
-                    s = self.call["E_s"](grey)
-            terms["L_code_s"] = F.l1_loss(made.s_1, s)
-        if weight.L_code_a or weight.L_id_recon or weight.L_cycle:
-            with frozen(*E_a if own.freeze_appearance else []), statistics_rest(*E_a):
-                a_swap, logits = self.recognise(made.x_swap, ("head",))
-        if weight.L_code_a:
-            terms["L_code_a"] = F.l1_loss(made.a_2.detach(), a_swap)
-        if weight.L_id_recon:
-            terms["L_id_recon"] = F.cross_entropy(logits["head"], made.y_2)
+        if weight.L_fine_orig:
+            terms["L_fine_orig"] = F.cross_entropy(made.logits["head_fine"], made.y_1)
         if weight.L_adv_G:
             with frozen(self.networks["D"]):
                 judged = self.call["D"](made.x_swap)
             terms["L_adv_G"] = (2 if own.adversarial == "lsgan" else 1) * sum(_game(own, fake, 1) for fake in judged)
+
+        if weight.L_code_s or weight.L_cycle:
+            s_swap = self.structure_of(made.x_swap, coin)
+        if weight.L_code_s:
+            s_1 = made.s_1.detach() if own.alternate_structure else made.s_1
+            terms["L_code_s"] = F.l1_loss(s_1, s_swap)
+
+        if weight.L_code_a or weight.L_id_recon or weight.L_cycle:
+            fixed_copy = frozen(*recognisers if own.freeze_appearance else ())
+            with fixed_copy, statistics_rest(*recognisers), dropout_rests(*recognisers):
+                a_swap, pooled = self.call["E_a"](made.x_swap)
+                logits = self.call["head"](pooled)[1]
+        if weight.L_code_a:
+            terms["L_code_a"] = F.l1_loss(made.a_2.detach(), a_swap)
+        if weight.L_id_recon:
+            terms["L_id_recon"] = F.cross_entropy(logits, made.y_2)
         if weight.L_cycle:
-            back = self.call["G"](self.call["E_s"](grey), a_swap[made.lender.argsort()])
+            # x_1 again, from generated images only: structure from x_1^2, appearance from the image rendered with a_1.
+            back = self.call["G"](s_swap, a_swap[made.lender.argsort()].detach())
             terms["L_cycle"] = F.l1_loss(made.x_1, back)
-        if weight.L_dis:
+
+        if weight.L_dis or weight.L_fine_recon:
             fixed = made.x_swap.detach()
-            with statistics_rest(*E_a):
-                p = self.recognise(fixed, ("head",))[1]["head"].log_softmax(1)
-            with torch.no_grad():
-                q = self.teacher.call["head"](self.teacher.call["E_a"](fixed)[1])[1].log_softmax(1)
-            ours, theirs = (p, q) if own.teacher_kl == "p||q" else (q, p)
-            terms["L_dis"] = F.kl_div(theirs, ours, log_target=True, reduction="batchmean")  # KL(ours ‖ theirs)
+            with statistics_rest(*recognisers):
+                _, pooled = self.call["E_a"](fixed)
+                if weight.L_dis:
+                    log_p, log_q = self.call["head"](pooled)[1].log_softmax(1), self.teacher.log_q(fixed)
+                    p_first = own.teacher_kl == "p||q"
+                    terms["L_dis"] = _kl(log_p, log_q) if p_first else _kl(log_q, log_p)
+                if weight.L_fine_recon:
+                    logits = self.call["head_fine"](pooled)[1]
+                    terms["L_fine_recon"] = F.cross_entropy(logits, made.y_1)
         return terms
 
+    def structure_of(self, x_swap: Tensor, coin: bool) -> Tensor:
+        """Returns E_s(x_swap); with `alternate_structure` the coin says which of the two learns."""
+        grey = x_swap.mean(1, keepdim=True)
+        if not self.own.alternate_structure:
+            return self.call["E_s"](grey)
+        if coin:
+            return self.call["E_s"](grey.detach())
+        with frozen(self.networks["E_s"]):
+            return self.call["E_s"](grey)
+
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """With every weight at its final value."""
-        return sum(self.own.weights[term] * value for term, value in terms.items())
+        """Returns L_total, with every weight at its final value."""
+        return self.own.total_scale * sum(self.own.weights[term] * value for term, value in terms.items())
 
     def step(
         self, x: Tensor, erased: Tensor | None, y: Tensor, lender: Tensor, coin: bool, shots: int = 2
@@ -231,6 +271,11 @@ class ImageTwin(Twin):
             terms = self.generator_terms(made, coin)
         self.descend(self.total(terms), *others)
         return {term: value.detach() for term, value in (terms_D | terms).items()}
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Returns KL(p ‖ q), averaged over the batch."""
+    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
 
 def _game(own: ConfigDict, logits: Tensor, real: int) -> Tensor:

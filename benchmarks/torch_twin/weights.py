@@ -52,8 +52,9 @@ def linen_paths(network: nn.Module) -> dict[str, str]:
     blocks = {f"blocks.{i}.convs.{j}": f"ResidualBlock_{i}/Conv_{j}/conv" for i in range(4) for j in range(2)}
     match network:
         case StructureEncoder():
-            pyramid = ["pyramid.0.0", *(f"pyramid.{branch}.{i}" for branch in (1, 2, 3) for i in (0, 1))]
-            return blocks | convs([*(f"stem.{i}" for i in range(4)), *pyramid, "code"])
+            stem = [f"stem.{i}" for i in range(4)]
+            pyramid = ["undilated", *(f"{name}.{i}" for i in range(3) for name in ("reductions", "dilated"))]
+            return blocks | convs([*stem, *pyramid, "fusion"])
         case AppearanceEncoder():
             names = [name for name, module in network.trunk.named_modules() if not list(module.children()) and name]
             return {f"trunk.{name}": f"trunk/{name.replace('.', '_')}" for name in names}

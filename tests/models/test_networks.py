@@ -24,17 +24,20 @@ def test_structure_encoder_with_its_dilated_branches():
     module = StructureEncoder(width=2, code=4)
     params = drawn_like(module, grey)["params"]
 
-    def block(x, i, **how):
-        return by_hand.leaky_relu(by_hand.instance_norm(by_hand.conv(x, params[f"Conv_{i}"], **how)))
+    def normalised(x, i, **how):
+        return by_hand.instance_norm(by_hand.conv(x, params[f"Conv_{i}"], **how))
+
+    def activated(x, i, **how):
+        return by_hand.leaky_relu(normalised(x, i, **how))
 
     x = grey
     for i, stride in enumerate((2, 1, 1, 2)):
-        x = block(x, i, stride=stride)
+        x = activated(x, i, stride=stride)
     for i in range(4):
         x = by_hand.residual_block(x, params[f"ResidualBlock_{i}"])
-    pyramid = [block(x, 4)]
+    pyramid = [normalised(x, 4)]  # the last convolution of each branch has no activation
     for i, dilation in ((5, 3), (7, 6), (9, 9)):
-        pyramid.append(block(block(x, i), i + 1, dilation=dilation))
+        pyramid.append(normalised(activated(x, i), i + 1, dilation=dilation))
     expected = by_hand.instance_norm(by_hand.conv(np.concatenate(pyramid, -1), params["Conv_11"]))
     s = jax.jit(module.apply)({"params": params}, grey)
     np.testing.assert_allclose(s, expected, atol=1e-3)
@@ -92,10 +95,11 @@ def test_discriminator_begins_with_small_kernels():
     assert not np.any(layer["bias"])
 
 
-def test_slices_of_the_appearance_code():
-    """The codes are read off the trunk's map by plain loops; its five rows do not divide into four parts."""
+@pytest.mark.parametrize("pool", ["max", "avg"])
+def test_slices_of_the_appearance_code_and_what_the_heads_see(pool):
+    """Both are read off the trunk's map by plain loops; its five rows do not divide into four parts."""
     x = drawn(2, 80, 32, 3)
-    part, channel = (AppearanceEncoder(1, (1, 1, 1, 1), slices) for slices in ("part", "channel"))
+    part, channel = (AppearanceEncoder(1, (1, 1, 1, 1), slices, pool=pool) for slices in ("part", "channel"))
     variables = drawn_like(part, x, train=False)
 
     @jax.jit
@@ -106,10 +110,12 @@ def test_slices_of_the_appearance_code():
 
     by_part, by_channel, pooled, trunk = map(np.asarray, encode(variables, x))
     assert trunk.shape == (2, 5, 2, 32)
-    np.testing.assert_allclose(pooled, trunk.mean((1, 2)), rtol=1e-5, atol=1e-6)
     for n in range(2):
         flat = []
         for c in range(32):
+            pixels = [float(trunk[n, i, j, c]) for i in range(5) for j in range(2)]
+            whole = {"max": max(pixels), "avg": sum(pixels) / 10}[pool]
+            assert pooled[n, c] == pytest.approx(whole, rel=1e-5, abs=1e-6)
             for i, (start, end) in enumerate([(0, 2), (1, 3), (2, 4), (3, 5)]):
                 flat.append(trunk[n, start:end, :, c].max())
                 assert by_part[n, i, c] == flat[-1]

@@ -12,12 +12,14 @@ pytestmark = pytest.mark.slow
 CLASSES = 395
 
 
-def both(preset, name, *inputs, train=None):
+def both(preset, name, *inputs, train=None, pool="max"):
     """(linen variables, outputs, updated statistics, the twin, its outputs) of one network at the paper's width."""
     from benchmarks.torch_twin import training, weights
 
     config = sysu_image.get_config(preset)
     config.dtype = "float32"
+    assert config.image.networks.E_a.pool == "max"
+    config.image.networks.E_a.pool = pool
     module = ImageSystem.build(config, config.image, CLASSES).networks[name].module
     if name.startswith("head"):
         module = module.clone(dropout=0.0)
@@ -32,7 +34,8 @@ def both(preset, name, *inputs, train=None):
         else:
             ours = jax.jit(lambda v, *x: module.apply(v, *x, **mode))(variables, *inputs)
 
-    config.image.networks.head.dropout = 0.0
+    for head in config.image.networks.heads:
+        config.image.networks[head].dropout = 0.0
     teacher = training.ClassifierTwin(config.teacher, CLASSES)
     twin = training.ImageTwin(config.image, CLASSES, teacher).networks[name].train(bool(train))
     weights.load(twin, variables["params"], variables.get("batch_stats"))
@@ -59,9 +62,11 @@ def test_discriminator(preset):
         assert_alike(our_map, their_map)
 
 
-@pytest.mark.parametrize(("preset", "train"), [("paper", True), ("dgnet", False)])
-def test_appearance_encoder(preset, train):
-    _, ours, updated, twin, theirs = both(preset, "E_a", drawn(2, 256, 128, 3), train=train)
+@pytest.mark.parametrize(
+    ("preset", "train", "pool"), [("paper", True, "max"), ("dgnet", False, "max"), ("paper", False, "avg")]
+)
+def test_appearance_encoder(preset, train, pool):
+    _, ours, updated, twin, theirs = both(preset, "E_a", drawn(2, 256, 128, 3), train=train, pool=pool)
     for our, their in zip(ours, theirs, strict=True):
         assert_alike(our, their)
     if train:
@@ -69,9 +74,11 @@ def test_appearance_encoder(preset, train):
         assert_alike(statistics["mean"], twin.trunk.layer4[2].bn3.running_mean)
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_identity_head(train):
-    variables, ours, updated, twin, theirs = both("paper", "head", drawn(6, 2048), train=train)
+@pytest.mark.parametrize(
+    ("preset", "head", "train"), [("paper", "head", True), ("paper", "head", False), ("dgnet", "head_fine", True)]
+)
+def test_identity_head(preset, head, train):
+    variables, ours, updated, twin, theirs = both(preset, head, drawn(6, 2048), train=train)
     for our, their in zip(ours, theirs, strict=True):
         assert_alike(our, their)
     if train:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import sysu_image
 from rgbir_jax import stages
@@ -40,11 +41,16 @@ def narrow(preset: str):
     config = tiny_config(preset)
     config.image_size = (80, 40)
     full = sysu_image.get_config(preset)
-    for name in config.recipe:
-        config[name].networks.head.dropout = 0.0
+    for name in full.recipe:
+        networks = config[name].networks
+        networks.E_a.pool = full[name].networks.E_a.pool
+        for head in networks.heads:
+            networks[head].dropout = 0.0
         config[name].optimizers = full[name].optimizers
         config[name].decay.warmup = 0
-    config.image.ramp.terms = ()  # every weight at its final value from the first iteration
+    config.image.start_from = ""
+    # Every weight has its final value from the first iteration.
+    config.image.ramp = ConfigDict({"start": 0, "slope": {}})
     # Adam's first step is the gradient's sign, which rounding decides; and G's side of the game is to show the new D.
     config.image.optimizers.discrimination.update(full.image.optimizers.trunk)
     learning_rate = {"paper": 1e-3, "dgnet": 1e-5}[preset]
@@ -132,37 +138,89 @@ def assert_same_gradients(twin, gradients):
             assert off[parameter] <= 1e-3 * gradient.norm() + 1e-4 * whole, f"{name}.{parameter}"
 
 
+def image_system(config):
+    """Returns (the image system, a state with drawn variables, a batch of noise)."""
+    system = ImageSystem.build(config, config.image, CLASSES)
+    previous = {"teacher": jax.eval_shape(stages.build(config, "teacher", CLASSES).init, jax.random.key(0), {})}
+    return system, drawn_state(system, previous, np.random.default_rng(0)), drawn_batch(config)
+
+
+def image_twin(config, state):
+    """Returns the image system's twin, with the state's variables and teacher."""
+    from benchmarks.torch_twin import training
+
+    teacher = training.ClassifierTwin(config.teacher, CLASSES)
+    teacher.load(state.replace(**state.frozen["teacher"]))
+    twin = training.ImageTwin(config.image, CLASSES, teacher)
+    twin.load(state)
+    return twin
+
+
+TERMS = {
+    preset: ["L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis", *others]
+    for preset, others in {
+        "paper": ["L_code_a"],
+        "dgnet": ["L_fine_orig", "L_fine_recon", "L_R1", "L_cycle"],
+    }.items()
+}
+
+
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
 @pytest.mark.parametrize("rectifiers", [nullcontext, smooth_rectifiers])
 def test_an_iteration_of_the_image_system(preset, rectifiers):
     """All terms to 1e-4, G's against the new D; running means; with smooth rectifiers all gradients to 1e-3."""
-    from benchmarks.torch_twin import training
-
     config = narrow(preset)
-    system = ImageSystem.build(config, config.image, CLASSES)
-    previous = {"teacher": jax.eval_shape(stages.build(config, "teacher", CLASSES).init, jax.random.key(0), {})}
-    state, batch = drawn_state(system, previous, np.random.default_rng(0)), drawn_batch(config)
+    config.teacher.networks.head.dropout = 0.9  # L_dis must ask the teacher without it
+    system, state, batch = image_system(config)
     step = compile_step(system)
     for seed, side in ((0, False), (1, True)):  # both sides of the coin of L_code_s
         key = jax.random.key(seed)
         *images, coin = given(system, batch, key)
         assert coin == side
-        teacher = training.ClassifierTwin(config.teacher, CLASSES)
-        teacher.load(state.replace(**state.frozen["teacher"]))
-        twin = training.ImageTwin(config.image, CLASSES, teacher)
-        twin.load(state)
+        twin = image_twin(config, state)
         with rectifiers():
             after, metrics = step(state, batch, key)
             terms = twin.step(*images, coin)
 
-        assert set(terms) == set(metrics) - {"L_total", "accuracy"}
+        assert set(terms) == {name for name in metrics if name.startswith("L_")} - {"L_total"} == set(TERMS[preset])
         for term, value in terms.items():
             assert_alike(metrics[term], value)
         assert_alike(metrics["L_total"], twin.total(terms))
+        weighted = sum(config.image.weights[term] * float(value) for term, value in terms.items())
+        assert float(metrics["L_total"]) == pytest.approx(2 * weighted, rel=1e-4)
         for name in ("E_a", *config.image.networks.heads):
             assert_same_statistics(twin.networks[name], after.batch_stats[name])
         if rectifiers is smooth_rectifiers:
             assert_same_gradients(twin, after.opt_state)
+
+
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_dropout_acts_only_where_E_a_learns(preset):
+    """Where swapped images are judged for G, and in all terms without a head, a twin without dropout agrees."""
+    config = narrow(preset)
+    for head in config.image.networks.heads:
+        config.image.networks[head].dropout = 0.75
+    system, state, batch = image_system(config)
+    key = jax.random.key(0)
+    *images, coin = given(system, batch, key)
+    _, metrics = compile_step(system)(state, batch, key)
+
+    without = config.copy_and_resolve_references()
+    for head in config.image.networks.heads:
+        without.image.networks[head].dropout = 0.0
+    terms = image_twin(without, state).step(*images, coin)
+    dropped = {"L_id_orig", "L_dis", "L_fine_orig", "L_fine_recon"}
+    for term, value in terms.items():
+        if term in dropped:
+            assert abs(float(metrics[term]) - float(value)) > 1e-2 * abs(float(value)), term
+        else:
+            assert_alike(metrics[term], value)
+    # In the twin, too, what is judged by a frozen copy is judged without dropout.
+    torch.manual_seed(0)
+    theirs = image_twin(config, state).step(*images, coin)
+    for term, value in theirs.items():
+        alike = abs(float(terms[term]) - float(value)) <= 1e-4 * max(1.0, abs(float(value)))
+        assert alike == (term not in dropped), term
 
 
 def assert_same_statistics(network, batch_stats):
@@ -178,6 +236,7 @@ def test_an_iteration_of_the_teacher():
     from benchmarks.torch_twin import training
 
     config = narrow("paper")
+    config.teacher.total_scale = 3.0
     stage = stages.build(config, "teacher", CLASSES).train_step.__self__
     batch, key = drawn_batch(config), jax.random.key(0)
     augment_key, _ = jax.random.split(jax.random.fold_in(key, 0))
