@@ -8,12 +8,14 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from rgbir_jax import recipe
+from rgbir_jax import recipe, scoring
 from rgbir_jax.data import augment
+from rgbir_jax.evaluation.scores import systems
 from rgbir_jax.scoring import Scored
 from rgbir_jax.visualize import curves, rankings, report, swaps, tsne
 
 PROBES, LIST, PEOPLE = 8, 10, 10
+PAPER_ITERATIONS = 150_000  # of the image stage, as DG-Net trains with this many identities
 
 
 def write(workdir: str, scored: Scored) -> Path:
@@ -41,24 +43,22 @@ def write(workdir: str, scored: Scored) -> Path:
         "device": f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}",
         "versions": ", ".join(f"{package} {version(package)}" for package in ("rgbir-jax", "jax", "flax")),
     }
-    notes = (
-        ["The people in this dataset are drawn by a program: its scores say nothing of real cameras."] if drawn else []
-    )
+    notes = [comparison] if (comparison := scoring.comparison(scored.scores)) else []
+    if drawn:
+        notes.append("The people in this dataset are drawn by a program: its scores say nothing of real cameras.")
     return report.write(folder, title=f"{folder.name}: RGB-infrared person re-identification", facts=facts,
                         scores=scored.scores, notes=notes, figures=figures)  # fmt: skip
 
 
 def _cmc(scored: Scored) -> report.Shown:
     setting = next(iter(scored.scores["trained"]))
-    systems = {
-        report.SYSTEM_NAMES.get(str(name), str(name)): found[setting]["cmc"]
-        for name, found in scored.scores.items()
-        if isinstance(found, dict)
+    curve = {
+        report.SYSTEM_NAMES.get(name, name): found[setting]["cmc"] for name, found in systems(scored.scores).items()
     }
     caption = (
         f"Share of probes whose person is among the first k; {report.SETTING_NAMES[setting]}, mean over the trials."
     )
-    return report.Shown("cmc", "CMC curves", caption, curves.cmc_curves(systems))
+    return report.Shown("cmc", "CMC curves", caption, curves.cmc_curves(curve))
 
 
 def _rankings(scored: Scored) -> report.Shown:
@@ -99,21 +99,35 @@ def _pictures(scored: Scored, name: str) -> list[report.Shown]:
     if "swapped" in grids:
         made.append((
             "swapped", "Swapped images",
-            "Test identities: every structure (rows) with every appearance (columns); the diagonal is reconstruction.",
+            "Test people: each structure (row) combined with each appearance (column). The originals are framed. "
+            f"The dotted diagonal is reconstruction; its target is the original itself. {progress(scored)}",
             swaps.swapped_grid(sources, grids["swapped"]),
         ))  # fmt: skip
     if "between_appearances" in grids:
         made.append((
             "between_appearances", "Between two appearances",
-            "One structure a row, its appearance code moving from its own to the next image's.",
-            swaps.strips(grids["between_appearances"], "own", "next"),
+            "One structure per row, that of the left original. The appearance code moves from the left original's to "
+            "the right one's.",
+            swaps.strips(sources, grids["between_appearances"], "appearance"),
         ))  # fmt: skip
         made.append((
             "between_structures", "Between two structures",
-            "One appearance a row, its structure code moving from its own to the next image's.",
-            swaps.strips(grids["between_structures"], "own", "next"),
+            "One appearance per row, that of the left original. The structure code moves from the left original's to "
+            "the right one's.",
+            swaps.strips(sources, grids["between_structures"], "structure"),
         ))  # fmt: skip
     return [report.Shown(*shown) for shown in made]
+
+
+def progress(scored: Scored) -> str:
+    """Says how far training got: iterations beside the paper's, and the error of reconstructed test images."""
+    error, steps = scored.scores["reconstruction"], scored.scores["steps"]
+    share = error["l1"] / error["mean_image"]
+    return (
+        f"Drawn after {steps:,} iterations, where the paper trains {PAPER_ITERATIONS:,}. The mean L1 error of "
+        f"reconstructed test images is {error['l1']:.2f}, {share:.0%} of what their mean image scores "
+        f"({error['mean_image']:.2f})."
+    )
 
 
 def _training(folder: Path, name: str) -> report.Shown:

@@ -17,7 +17,8 @@ from rgbir_jax.data.embedded import EmbeddedSource
 from rgbir_jax.data.source import Source, open_source
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.features import extractor
-from rgbir_jax.evaluation.scores import table
+from rgbir_jax.evaluation.reconstruction import reconstruction
+from rgbir_jax.evaluation.scores import systems, table
 from rgbir_jax.training import compilation
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
@@ -34,7 +35,7 @@ class Scored(NamedTuple):
         stages: every stage with the State it is scored by, in the recipe's order.
         benchmark: the rows that were scored and the protocol.
         features: of the last stage, for the benchmark's rows.
-        scores: what scores.json holds.
+        scores: content of scores.json.
     """
 
     config: ConfigDict
@@ -91,6 +92,8 @@ def score(workdir: str, changes: dict | None = None) -> Scored:
     }
     scores["chance"] = benchmark.chance()
     scores |= {system: benchmark.score(found) for system, found in features.items()}
+    if stage.render:
+        scores["reconstruction"] = reconstruction(stage, state, source, benchmark.rows)._asdict()
     (Path(workdir) / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     return Scored(config, source, loaded, benchmark, features["trained"], scores)
 
@@ -119,14 +122,45 @@ def _untrained(stage: Stage, state: State) -> State:
 
 
 def tables(scores: dict) -> str:
-    """All settings as text, a row a system."""
-    systems = {name: found for name, found in scores.items() if isinstance(found, dict)}
-    settings = next(iter(systems.values()))
-    return "\n\n".join(
+    """Formats all settings as text, one row per system, and how well images are reconstructed."""
+    scored = systems(scores)
+    settings = next(iter(scored.values()))
+    parts = [
         table(
-            {name: found[setting] for name, found in systems.items()},
+            {name: found[setting] for name, found in scored.items()},
             scores["protocol"],
             f"{scores['dataset']}, {setting}",
         )
         for setting in settings
+    ]
+    if differences := comparison(scores):
+        parts.append(differences)
+    if "reconstruction" in scores:
+        parts.append("Reconstruction of test images, L1: {l1:.3f}; of their mean image: {mean_image:.3f}".format(
+            **scores["reconstruction"]
+        ))  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def comparison(scores: dict) -> str:
+    """Says in one sentence whether the trained stage is ahead of its teacher and of the control, in the first setting.
+
+    Empty if the run has neither.
+    """
+    scored = systems(scores)
+    setting = next(iter(scored["trained"]))
+
+    def figures(system: str) -> np.ndarray:
+        return 100 * np.array([scored[system][setting]["cmc"][0], scored[system][setting]["mAP"]])
+
+    def versus(system: str) -> str:
+        rank1, mAP = gains = np.round(figures("trained") - figures(system), 2)
+        verdict = "ahead of" if all(gains > 0) else "behind" if all(gains < 0) else "neither ahead of nor behind"
+        return f"{verdict} the {system} (rank-1 {rank1:+.2f}, mAP {mAP:+.2f})"
+
+    others = [versus(system) for system in ("teacher", "control") if system in scored]
+    if not others:
+        return ""
+    return (
+        f"In {setting}, in points, the trained stage is {' and '.join(others)}. One run decides little: seeds differ."
     )

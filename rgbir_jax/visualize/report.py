@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from rgbir_jax.evaluation.scores import systems
 from rgbir_jax.visualize import style
 
 SETTING_NAMES = {
@@ -16,9 +17,14 @@ SETTING_NAMES = {
     "all_multi": "all-search, multi-shot",
     "indoor_single": "indoor-search, single-shot",
     "indoor_multi": "indoor-search, multi-shot",
-    "single_query": "single query",
+    "single_query_trapezoid": "single query, AP by trapezoids (Market-1501's own)",
+    "single_query_hits": "single query, AP as mean precision at the hits (usual)",
 }
-SYSTEM_NAMES = {"chance": "chance", "raw_pixels": "raw pixels", "untrained": "untrained network"}
+SYSTEM_NAMES = {
+    "raw_pixels": "raw pixels",
+    "untrained": "untrained network",
+    "control": "control: the teacher trained on by L_id only",
+}
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,9 @@ def write(
 
 def _tables(scores: Mapping[str, Any]) -> dict[str, list[tuple[str, dict]]]:
     """Rows (system, scores) by the name of the setting."""
-    systems = {system: found for system, found in scores.items() if isinstance(found, Mapping)}
-    settings = next(iter(systems.values()))
+    scored = systems(scores)
+    settings = next(iter(scored.values()))
     return {
-        SETTING_NAMES[setting]: [
-            (SYSTEM_NAMES.get(system, system), found[setting]) for system, found in systems.items()
-        ]
+        SETTING_NAMES[setting]: [(SYSTEM_NAMES.get(system, system), found[setting]) for system, found in scored.items()]
         for setting in settings
     }

@@ -10,48 +10,53 @@ _INCHES = 0.7
 
 
 def swapped_grid(sources: UInt8[np.ndarray, "n h w 3"], swapped: UInt8[np.ndarray, "n n h w 3"]) -> Figure:
-    """Rows share a structure, columns an appearance; the images that lend them stand at the head of each.
+    """Rows share a structure, columns an appearance; their source images, framed, are in the first column and row.
+
+    The diagonal, framed with dots, is reconstruction: there the target is the source image itself.
 
     Args:
         sources: the images.
         swapped: [structure, appearance].
     """
     n, height, width = sources.shape[:3]
-    made, axes = style.figure(_INCHES * (n + 1.3), _INCHES * height / width * (n + 1.2), n + 1, n + 1)
-    for row in range(n + 1):
-        for column in range(n + 1):
-            cell = axes[row * (n + 1) + column]
-            if row == column == 0:
-                style.picture(cell, np.full_like(sources[0], 255))
-                cell.text(
-                    0.5,
-                    0.5,
-                    "structure ↓\nappearance →",
-                    ha="center",
-                    va="center",
-                    transform=cell.transAxes,
-                    fontsize=6,
-                )
-                continue
-            head = row == 0 or column == 0
-            style.picture(cell, sources[max(row, column) - 1] if head else swapped[row - 1, column - 1])
-            if head:
-                cell.spines[:].set(visible=True, color=style.PLAIN, linewidth=1.5)
-    return made
+    figure, axes = style.figure(_INCHES * (n + 1.3), _INCHES * height / width * (n + 1.2), n + 1, n + 1)
+    corner, *axes = axes
+    style.picture(corner, np.full_like(sources[0], 255))
+    label = "structure ↓\nappearance →"
+    corner.text(0.5, 0.5, label, ha="center", va="center", transform=corner.transAxes, fontsize=6)
+    for cell, image in zip(axes, sources, strict=False):
+        _source(cell, image)
+    for row, (source, pictures) in enumerate(zip(sources, swapped, strict=True), start=1):
+        left, *cells = axes[row * (n + 1) - 1 : (row + 1) * (n + 1) - 1]
+        _source(left, source)
+        for cell, picture in zip(cells, pictures, strict=True):
+            style.picture(cell, picture)
+        cells[row - 1].spines[:].set(visible=True, color=style.PLAIN, linewidth=1, linestyle="dotted")
+    return figure
 
 
-def strips(images: UInt8[np.ndarray, "rows steps h w 3"], start: str, end: str) -> Figure:
-    """Interpolations, one a row.
+def strips(sources: UInt8[np.ndarray, "n h w 3"], images: UInt8[np.ndarray, "n steps h w 3"], varied: str) -> Figure:
+    """Interpolations, one per row, between the source images that are framed on the left and right.
 
     Args:
+        sources: row i starts from sources[i] and ends at the next one, the last row at the first.
         images: from the first code to the last.
-        start: what stands over the first column.
-        end: what stands over the last one.
+        varied: what the right source gives to the last picture, "appearance" or "structure".
     """
-    rows, steps, height, width = images.shape[:4]
-    made, axes = style.figure(_INCHES * (steps + 0.2), _INCHES * height / width * rows + 0.3, rows, steps)
-    for cell, image in zip(axes, images.reshape(-1, *images.shape[2:]), strict=True):
-        style.picture(cell, image)
-    axes[0].set_title(start, fontsize=8)
-    axes[steps - 1].set_title(end, fontsize=8)
-    return made
+    n, steps, height, width = images.shape[:4]
+    columns = steps + 2
+    figure, axes = style.figure(_INCHES * (columns + 0.2), _INCHES * height / width * n + 0.3, n, columns)
+    for row in range(n):
+        left, *cells, right = axes[row * columns : (row + 1) * columns]
+        _source(left, sources[row])
+        _source(right, sources[(row + 1) % n])
+        for cell, image in zip(cells, images[row], strict=True):
+            style.picture(cell, image)
+    axes[0].set_title("source", fontsize=8)
+    axes[columns - 1].set_title(f"source of\n{varied}", fontsize=8)
+    return figure
+
+
+def _source(cell, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    style.picture(cell, image)
+    cell.spines[:].set(visible=True, color=style.PLAIN, linewidth=1.5)

@@ -50,6 +50,14 @@ def test_swapped_grid_has_structures_as_rows_and_appearances_as_columns():
             np.testing.assert_array_equal(found[4 * (row + 1) + 1 + column], swapped[row, column])
 
 
+def test_interpolations_stand_between_their_two_sources():
+    sources, steps = images(2), images(2, 3)
+    found = shown(swaps.strips(sources, steps, "appearance"))
+    expected = [sources[0], *steps[0], sources[1], sources[1], *steps[1], sources[0]]
+    for picture, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(picture, wanted)
+
+
 def test_tsne_has_a_marker_a_modality_and_a_colour_a_person():
     person = np.repeat(np.arange(4), 6)
     modality = np.tile([0, 0, 0, 1, 1, 1], 4)

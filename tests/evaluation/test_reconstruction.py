@@ -1,0 +1,30 @@
+"""The reconstruction error of generators whose error is known."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgbir_jax.evaluation.reconstruction import reconstruction
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 6, 4, 3), np.uint8)
+NORMALISED = (IMAGES / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+SOURCE = SimpleNamespace(images=lambda rows: IMAGES[rows])
+ROWS = np.array([0, 2, 3, 4, 6])
+
+
+def measured(render):
+    return reconstruction(SimpleNamespace(render=render), None, SOURCE, ROWS, batch_size=2)
+
+
+def test_a_perfect_generator_has_no_error_and_the_mean_image_its_own():
+    found = measured(lambda state, structure, appearance: structure)
+    assert found.l1 == 0
+    x = NORMALISED[ROWS]
+    assert found.mean_image == pytest.approx(np.abs(x - x.mean(0)).mean(), rel=1e-5)
+
+
+def test_batches_of_unequal_size_count_by_their_images():
+    found = measured(lambda state, structure, appearance: jnp.zeros_like(appearance))
+    assert found.l1 == pytest.approx(np.abs(NORMALISED[ROWS]).mean(), rel=1e-5)
