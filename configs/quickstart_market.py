@@ -12,7 +12,7 @@ from configs import market_image, quickstart
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """`configs/quickstart.py` with the data of `configs/market_image.py`."""
-    config = quickstart.get_config(preset)
+    config = quickstart.small(preset)
     market = market_image.get_config(preset)
     for key in ("dataset", "modalities", "batch", "train_split"):
         config[key] = market[key]

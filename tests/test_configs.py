@@ -83,7 +83,9 @@ def test_method2_takes_over_what_market_trains():
 def test_the_small_methods_differ_in_what_they_start_from_alone():
     method1, method2 = (get_config("quickstart_methods")(preset) for preset in ("method1", "method2"))
     assert method2.image.networks == get_config("quickstart_market")().image.networks
-    method2.image.transfer_from = ""
+    assert (method1.image.start_from, method1.image.transfer_from) == ("teacher", "")
+    assert (method2.image.start_from, method2.image.transfer_from) == ("", "runs/quickstart_market")
+    method2.image.update({"start_from": "teacher", "transfer_from": ""})
     assert method1 == method2
 
 

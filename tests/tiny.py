@@ -9,12 +9,13 @@ from configs import quickstart, sysu_two_stream
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
-    """The quickstart's recipe, narrow and with a short ResNet: all of it is computed and it is soon compiled."""
-    config = quickstart.get_config(preset)
+    """The quickstart's recipe, narrower: all of it is computed and it is soon compiled."""
+    config = quickstart.small(preset)
     config.batch.identities = 4
     for name in config.recipe:
-        config[name].networks.E_a.update({"width": 4, "blocks": (1, 1, 1, 1)})
-        config[name].networks.head.bottleneck = 8
+        config[name].networks.E_a.width = 4
+        for head in config[name].networks.heads:
+            config[name].networks[head].bottleneck = 8
     config.image.networks.E_s.update({"width": 2, "code": 8})
     config.image.networks.G.mlp = 8
     config.image.networks.D.width = 2

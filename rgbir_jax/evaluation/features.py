@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from rgbir_jax.data import augment
@@ -21,19 +21,20 @@ def extractor(stage: Stage, batch_size: int = 128) -> Callable:
         batch_size: images at a time over all devices of a process; the last batch is padded to it.
 
     Returns:
-        (state, source, rows) -> unit vectors float32 [len(rows), dim]. Of images they are f(x) + f(mirrored x),
-        divided by its length: an image and its mirror image show the same person. A stage that reads another gets
-        its inputs from `source.embeddings`, which have this behind them. Several processes share the work, and all
-        of them get all features.
+        (state, source, rows, progress) -> unit vectors float32 [len(rows), dim]. Of images they are
+        f(x) + f(mirrored x), divided by its length: an image and its mirror image show the same person. A stage that
+        reads another gets its inputs from `source.embeddings`, which have this behind them. Several processes share
+        the work, and all of them get all features. `progress` names the stage in the progress bar and in the error;
+        empty for no bar. The function raises FloatingPointError, in all processes, if a feature is not finite.
     """
 
     def of_images(state, images, modality):
         x = augment.normalise(images)
         both = stage.features(state, jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality]))
-        return unit(both[: len(x)] + both[len(x) :])
+        return stage.normalise(both[: len(x)] + both[len(x) :])
 
     def of_embeddings(state, embeddings, modality):
-        return unit(stage.features(state, embeddings, modality))
+        return stage.normalise(stage.features(state, embeddings, modality))
 
     compiled = parallel.pmap_forward(of_embeddings if stage.reads else of_images, arguments=3)
 
@@ -51,11 +52,17 @@ def extractor(stage: Stage, batch_size: int = 128) -> Callable:
             padded = np.resize(chosen, size)  # repeats the rows that there are
             result = compiled(state, parallel.shard(read(padded)), parallel.shard(source.records.modality[padded]))
             found.append(np.asarray(result).reshape(size, -1)[: len(chosen)])
-        return processes.united(np.concatenate(found), len(rows))
+        features = processes.united(np.concatenate(found), len(rows))
+        _check_finite(features, progress or f"the stage with the networks {', '.join(stage.networks)}")
+        return features
 
     return extract
 
 
-def unit(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
-    """Each row divided by its length."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+def _check_finite(features: Float[np.ndarray, "n dim"], name: str) -> None:
+    broken = np.sum(~np.isfinite(features).all(axis=1))
+    if broken:
+        raise FloatingPointError(
+            f"the features of {broken} of {len(features)} images, computed by {name}, are not finite; nothing is "
+            f"scored. Use an earlier checkpoint, or train the stage again with a lower learning rate."
+        )

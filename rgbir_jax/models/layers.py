@@ -162,8 +162,9 @@ def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n par
 
 
 def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:
-    """Each row divided by its length."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    """Divides each row by its length. A row whose length overflows becomes NaN, not zero."""
+    length = jnp.linalg.norm(x, axis=1, keepdims=True)
+    return x / jnp.where(jnp.isfinite(length), jnp.maximum(length, 1e-12), jnp.nan)
 
 
 class Dropout(nn.Module):

@@ -35,7 +35,8 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
         FileNotFoundError: for an absent file.
         ImportError: for a `.safetensors` file without the package.
         ValueError: for a file that is not a plain state dict, and for the first tensor, by torchvision's name, that
-            only one of file and network has, or that has another shape.
+            only one of file and network has, that has another shape, or that has an impossible value (see
+            `read_state_dict`).
     """
     tensors = {
         name: tensor
@@ -59,13 +60,17 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a file by name, in PyTorch's layout and the file's precision.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: as `load_resnet50`.
+        FileNotFoundError, ImportError, ValueError: as `load_resnet50`. Impossible values are NaN, infinities, numbers
+            that overflow in float32, and running variances below zero.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path} is not there; set config.resnet50 to torchvision's file, or leave it empty for random weights."
         )
-    return _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pth(path)
+    tensors = _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pth(path)
+    for name, tensor in tensors.items():
+        _check_values(path, name, tensor)
+    return tensors
 
 
 def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -98,6 +103,18 @@ def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
             f"{path} is not a plain state dict: {error}; write one with torch.save(model.state_dict(), FILE)."
         ) from error
     return tensors
+
+
+def _check_values(path: str | Path, name: str, tensor: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+        values = tensor.astype(np.float32, copy=False)
+    wrong = ""
+    if not np.isfinite(values).all():
+        wrong = f"{np.sum(~np.isfinite(values))} of its {values.size} numbers are not finite"
+    elif name.endswith("running_var") and np.any(values < 0):
+        wrong = f"{np.sum(values < 0)} of its {values.size} variances are negative"
+    if wrong:
+        raise ValueError(f"{path} is damaged: in {name}, {wrong}; download the file again.")
 
 
 class _TensorUnpickler(pickle.Unpickler):

@@ -30,6 +30,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         networks=networks,
         groups=optimizers.groups,
         schedules=optimizers.schedules,
+        normalise=recogniser.normalise,
         needs=(own.start_from,) if own.start_from else (),
     )
 

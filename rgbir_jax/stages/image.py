@@ -18,7 +18,7 @@ from rgbir_jax.losses.reconstruction import l1
 from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.structure_encoder import StructureEncoder
-from rgbir_jax.stages.pairing import partners
+from rgbir_jax.stages.pairing import check_identities, partners
 from rgbir_jax.stages.recognition import Recognised, Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
 from rgbir_jax.stages.weights import total, weight_schedules
@@ -83,6 +83,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         features=system.features,
         pictures=system.pictures,
         render=system.render,
+        normalise=system.E_a.normalise,
         networks=system.networks,
         groups=system.optimizers.groups,
         schedules=system.optimizers.schedules | {f"weight/{term}": weight for term, weight in system.weights.items()},
@@ -111,8 +112,10 @@ class ImageSystem:
         """Modules, optimisers and weights from the config.
 
         Raises:
-            ValueError: for L_dis without a teacher, or an E_a that pools otherwise than the stage it starts from.
+            ValueError: for L_dis without a teacher, an E_a that pools otherwise than the stage it starts from, or parts
+                of a batch that have a single identity.
         """
+        check_identities(config.batch)
         weights = weight_schedules(own.weights, own.ramp)
         if "L_dis" in weights and not own.teacher:
             raise ValueError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
@@ -281,16 +284,17 @@ class ImageSystem:
         return terms
 
     def ask_teacher(self, teacher: dict | None, x: Images) -> Float[Array, "n classes"]:
-        """log q, held constant: q is the mean of the teacher's softmax over the images and their mirror images.
+        """Log q, held constant: q is the mean of the teacher's softmax over the images and their mirror images.
 
         The teacher normalises by the statistics of the batch it is asked about: generated images lie too far from the
         real ones, of which its running statistics are.
         """
-        assert self.teacher is not None
+        recogniser = self.teacher
+        assert recogniser is not None
         assert teacher is not None
 
         def log_q(x):
-            judged, _ = self.teacher.train(teacher["params"], teacher["batch_stats"], x, None)
+            judged, _ = recogniser.train(teacher["params"], teacher["batch_stats"], x, None)
             return jax.nn.log_softmax(judged.logits["head"])
 
         return stop_gradient(jnp.logaddexp(log_q(x), log_q(x[:, :, ::-1])) - jnp.log(2))

@@ -3,6 +3,26 @@
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
+from ml_collections import ConfigDict
+
+
+def check_identities(batch: ConfigDict) -> None:
+    """Checks that each part of a batch has two identities, because pairs are found within a part.
+
+    Args:
+        batch: `identities` and `parts`.
+
+    Raises:
+        ValueError: if a part has fewer.
+    """
+    if batch.identities // batch.parts >= 2:
+        return
+    if batch.identities < 2:
+        raise ValueError("a batch of one identity has no different-identity pairs; set config.batch.identities >= 2.")
+    raise ValueError(
+        f"config.batch.parts = {batch.parts} leaves one identity per part, but different-identity pairs are found "
+        f"within a part; set config.batch.parts to {batch.identities // 2} or less."
+    )
 
 
 def partners(key: Array, identities: int, modalities: int) -> Int[Array, "images"]:

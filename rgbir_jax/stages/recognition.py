@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
@@ -14,8 +15,7 @@ from rgbir_jax.models.layers import unit
 from rgbir_jax.training import parallel
 from rgbir_jax.training.state import Network, variables
 
-
-LATER_HEADS = 0.5  # weight of every head's feature after the first one's
+LATER_HEADS = 0.5  # weight of every head's feature after the first one's (preset `dgnet`)
 
 
 class Recognised(NamedTuple):
@@ -32,14 +32,8 @@ class Recognised(NamedTuple):
     logits: dict[str, Float[Array, "n classes"]]
 
     def retrieval_feature(self) -> Float[Array, "n dim"]:
-        """phi(x), which retrieval compares: the head's bottleneck.
-
-        With several heads (preset `dgnet`) their unit vectors side by side, those after the first at half weight.
-        """
-        first, *others = self.features.values()
-        if not others:
-            return first
-        return jnp.concatenate([unit(first), *(LATER_HEADS * unit(other) for other in others)], axis=1)
+        """phi(x), which retrieval compares: the bottlenecks of all heads side by side."""
+        return jnp.concatenate(list(self.features.values()), axis=1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,11 @@ class Recogniser:
         return {"E_a": encoder} | {
             name: Network(head, (pooled,), {"train": False}) for name, head in self.heads.items()
         }
+
+    def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+        """Scales retrieval features to unit length: each head's by itself, then weighted, then the whole."""
+        first, *others = jnp.split(features, np.cumsum([head.bottleneck for head in self.heads.values()])[:-1], axis=1)
+        return unit(jnp.concatenate([unit(first), *(LATER_HEADS * unit(other) for other in others)], axis=1))
 
     def __call__(self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]) -> Recognised:
         """As at test time: running statistics, no dropout."""

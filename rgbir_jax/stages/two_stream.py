@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from rgbir_jax.losses import identity, ranking
 from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.two_stream import Stream
+from rgbir_jax.stages.pairing import check_identities
 from rgbir_jax.stages.views import views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
@@ -56,8 +57,9 @@ class TwoStream:
         """Modules, optimisers and weights from the config.
 
         Raises:
-            ValueError: for a recipe of one modality.
+            ValueError: for a recipe of one modality, or parts of a batch that have a single identity.
         """
+        check_identities(config.batch)
         if tuple(config.modalities) != (0, 1):
             raise ValueError(
                 f"a two-stream network needs RGB and IR; set config.modalities = (0, 1), not {config.modalities}."

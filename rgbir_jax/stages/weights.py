@@ -20,14 +20,14 @@ def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dic
     Raises:
         ValueError: if the ramp names a term that has no weight.
     """
-    slope = dict(ramp.slope) if ramp else {}
+    start, slope = (ramp.start, dict(ramp.slope)) if ramp else (0, {})
     if unknown := slope.keys() - weights.keys():
         raise ValueError(f"ramp.slope names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
 
     def schedule(term: str, final: float) -> Schedule:
         if term not in slope:
             return optax.constant_schedule(final)
-        return optax.linear_schedule(0.0, final, max(round(final / slope[term]), 1), transition_begin=ramp.start)
+        return optax.linear_schedule(0.0, final, max(round(final / slope[term]), 1), transition_begin=start)
 
     return {term: schedule(term, final) for term, final in weights.items() if final}
 

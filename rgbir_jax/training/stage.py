@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rgbir_jax.models.layers import unit
 from rgbir_jax.training.optimizers import Group, Schedule
 from rgbir_jax.training.state import Network
 
@@ -16,7 +17,8 @@ class Stage:
         train_step: (State, batch, key) -> (State, metrics); runs on every device, inside the axis `parallel.AXIS`, on
             that device's identities. `key` is the run's; the step folds its number in. Metrics are scalars by symbol.
         features: (State, images [n, h, w, 3] normalised float32, modality int32 [n]) -> retrieval features [n, dim]
-            float32. A stage that `reads` another gets that one's features [n, dim] for images.
+            float32, to be added up over an image and its mirror image and then normalised. A stage that `reads` another
+            gets that one's features [n, dim] for images.
         pictures: (State, images [n, h, w, 3] normalised, n even: RGB first, then as many IR) -> grids of normalised
             images [rows, columns, h, w, 3] by name; empty where the stage draws nothing.
         networks: the trained networks by name.
@@ -28,6 +30,7 @@ class Stage:
         controls: other features by name, called as `features`, that are scored beside it.
         render: (State, structure images [n, h, w, 3], appearance images [n, h, w, 3]) -> generated images [n, h, w, 3],
             all normalised float32: G(a, s) with s of the former and a of the latter. None where nothing is generated.
+        normalise: features [n, dim] -> unit vectors [n, dim], which Euclidean distance compares.
     """
 
     init: Callable
@@ -41,3 +44,4 @@ class Stage:
     reads: str = ""
     controls: dict[str, Callable] = field(default_factory=dict)
     render: Callable | None = None
+    normalise: Callable = unit

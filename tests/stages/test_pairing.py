@@ -1,8 +1,9 @@
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from rgbir_jax.stages.pairing import partners
+from rgbir_jax.stages.pairing import check_identities, partners
 
 N, M = 8, 2
 
@@ -32,3 +33,16 @@ def test_all_other_identities_and_both_modalities_occur(drawn):
 def test_one_identity_has_no_partner():
     with pytest.raises(ValueError, match="one identity has no different-identity pairs"):
         partners(jax.random.key(0), 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("identities", "parts", "sentence"),
+    [
+        (8, 8, "config.batch.parts = 8 leaves one identity per part, .*; set config.batch.parts to 4 or less"),
+        (1, 1, "one identity has no different-identity pairs; set config.batch.identities >= 2"),
+    ],
+)
+def test_a_part_of_one_identity_is_refused_with_the_way_out(identities, parts, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_identities(ConfigDict({"identities": identities, "parts": parts}))
+    check_identities(ConfigDict({"identities": 8, "parts": 4}))

@@ -15,6 +15,7 @@ from tests.tiny import drawn_batch, tiny_two_stream_config
 
 CLASSES = 4
 KEY = jax.random.key(0)
+GRADIENT_NORMS = {"gradient_norm/rgb", "gradient_norm/ir", "gradient_norm/head"}
 
 
 @cache
@@ -102,7 +103,7 @@ def test_each_term_reaches_the_networks_it_should_and_no_other():
 def test_l_total_is_the_weighted_sum_of_the_terms():
     _, _, state, batch = system()
     after, metrics = first(train_step()(state, split(batch, 1), KEY))
-    assert set(metrics) == {"L_id", "L_rank", "L_total", "accuracy"}
+    assert set(metrics) == {"L_id", "L_rank", "L_total", "accuracy"} | GRADIENT_NORMS
     assert metrics["L_total"] == pytest.approx(0.7 * float(metrics["L_id"]) + float(metrics["L_rank"]), rel=1e-5)
     assert after.step == 1
 
@@ -110,7 +111,7 @@ def test_l_total_is_the_weighted_sum_of_the_terms():
 def test_the_baseline_is_the_same_network_without_the_ranking_loss():
     config, _, state, batch = system("baseline")
     _, metrics = jax.eval_shape(train_step("baseline"), state, split(batch, 1), KEY)
-    assert set(metrics) == {"L_id", "L_total", "accuracy"}
+    assert set(metrics) == {"L_id", "L_total", "accuracy"} | GRADIENT_NORMS
     config.two_stream.weights.L_rank = 1.0
     assert config == system()[0]
 

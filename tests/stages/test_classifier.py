@@ -1,0 +1,56 @@
+"""The teacher, and the control that trains it on."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.quickstart import add_control, get_config
+from rgbir_jax import stages
+from rgbir_jax.training import parallel
+from tests.tiny import drawn_batch, tiny_config
+
+CLASSES = 4
+KEY = jax.random.key(0)
+
+
+def stepped(config, name, state):
+    """(state, metrics) after an iteration."""
+    step = parallel.pmap(stages.build(config, name, CLASSES).train_step)
+    batch = parallel.shard(jax.device_get(drawn_batch(config)))
+    return step(parallel.replicate(jax.device_get(state)), batch, KEY)
+
+
+def test_the_control_starts_from_the_teacher():
+    config = tiny_config()
+    add_control(config)
+    teacher = stages.build(config, "teacher", CLASSES).init(KEY, {})
+    control = stages.build(config, "control", CLASSES)
+    state = control.init(jax.random.key(1), {"teacher": teacher})
+    assert control.needs == ("teacher",)
+    assert state.step == 0
+    for ours, theirs in ((state.params, teacher.params), (state.batch_stats, teacher.batch_stats)):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_control_trains_as_the_image_stage_does():
+    config = get_config()
+    control, image = config.control, config.image
+    assert config.recipe == ("teacher", "control", "image")
+    for key in ("steps", "total_scale", "evaluate_every", "decay"):
+        assert control[key] == image[key]
+    for group in ("trunk", "head"):
+        assert control.optimizers[group] == image.optimizers[group]
+    assert control.networks == config.teacher.networks
+    assert control.networks.E_a == image.networks.E_a
+
+
+def test_total_scale_multiplies_the_gradient_and_not_the_logged_loss():
+    config = tiny_config()
+    state = stages.build(config, "teacher", CLASSES).init(KEY, {})
+    _, once = stepped(config, "teacher", state)
+    config.teacher.total_scale = 2.0
+    _, twice = stepped(config, "teacher", state)
+    assert twice["L_id"] == pytest.approx(float(once["L_id"]), rel=1e-5)
+    for network in ("E_a", "head"):
+        norm = f"gradient_norm/{network}"
+        assert twice[norm] == pytest.approx(2 * float(once[norm]), rel=1e-4)
