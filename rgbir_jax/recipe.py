@@ -38,6 +38,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     Raises:
         ValueError: for a config that contradicts itself, the data or the run in `workdir`.
         OSError: for data that cannot be read.
+        FloatingPointError: for a loss, a gradient or a parameter that is not finite; the last good checkpoint stays.
     """
     compilation.prepare()
     _check_same_run(config, Path(workdir))

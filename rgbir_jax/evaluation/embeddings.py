@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import jax
@@ -24,8 +26,11 @@ def embed(stage: Stage, state: State, source: Source, data: str, path: Path) -> 
         state: that they are computed with.
         source: of the images.
         data: fingerprint of the images, `data.source.fingerprint`.
-        path: .npz file to keep them in. It is read where its fingerprint is that of this state and these images, and
-            written anew otherwise.
+        path: .npz file to keep them in. It is read if its fingerprint is that of this state and these images and if
+            its features are finite; otherwise it is written again.
+
+    Raises:
+        FloatingPointError: if the stage's features are not finite; the file is not written.
     """
     fingerprint = _fingerprint(state, source, data)
     kept = _read(path, fingerprint)
@@ -42,11 +47,15 @@ def embed(stage: Stage, state: State, source: Source, data: str, path: Path) -> 
 
 
 def _read(path: Path, fingerprint: str) -> Float32[np.ndarray, "images dim"] | None:
-    if path.is_file():
-        with np.load(path) as kept:
-            if str(kept["fingerprint"]) == fingerprint:
-                return kept["vectors"]
-    return None
+    """Reads the kept features; None if they are of something else or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file) as kept:  # np.load leaves a damaged file open
+            vectors = kept["vectors"] if str(kept["fingerprint"]) == fingerprint else None
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError):
+        return None
+    return vectors if vectors is not None and np.isfinite(vectors).all() else None
 
 
 def _fingerprint(state: State, source: Source, data: str) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from rgbir_jax.training import parallel
-from rgbir_jax.training.optimizers import Optimizers
+from rgbir_jax.training.optimizers import Optimizers, gradient_norms
 from rgbir_jax.training.state import State
 
 # (params, batch_stats, batch, key) -> (value, (metrics, batch_stats))
@@ -29,7 +29,8 @@ def descend(
         parts: of `accumulate`.
 
     Returns:
-        The state after it, and the metrics, averaged over devices and parts.
+        The state after it, and the metrics, averaged over devices and parts, with the `gradient_norms` of the averaged
+        gradients.
     """
 
     def gradient(batch_stats, part, part_key):
@@ -40,7 +41,7 @@ def descend(
     gradients, metrics = parallel.mean(found)
     params, opt_state = optimizers.update(gradients, state.params, state.opt_state)
     state = dataclasses.replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
-    return state, metrics
+    return state, metrics | gradient_norms(gradients)
 
 
 def accumulate(

@@ -39,6 +39,10 @@ def fit(
     the iteration before, so that nothing waits for the step just begun. Several processes take every step together and
     stop together, which they agree on every `ASK_EVERY` iterations; the first one logs.
 
+    Metrics are checked for NaN and infinities before they are logged. The metrics and the whole state are checked
+    before an evaluation and before a save, so that no score and no checkpoint comes from a broken network. Between two
+    of these checks a NaN in the parameters stays there.
+
     Args:
         stage: what to train.
         state: a fresh State; with a checkpoint only its shapes count.
@@ -51,7 +55,9 @@ def fit(
         sample: normalised images that the pictures are made of.
 
     Raises:
-        FloatingPointError: when a loss is not a finite number; no checkpoint is written from there on.
+        FloatingPointError: for a metric or a leaf of the state that is not finite; no checkpoint is written from there
+            on.
+        ValueError: for a checkpoint that cannot be resumed from.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written.
     """
     checkpoints = Checkpoints(directory / "checkpoints")
@@ -106,7 +112,11 @@ def fit(
                 if sample is not None and processes.is_first() and due(config.pictures_every, step):
                     for name, grid in pictures(state, sample).items():
                         log.picture(step, name, tile(jax.device_get(grid)))
-                scores = evaluate(state) if evaluate and due(config.evaluate_every, step) else {}
+                scores = {}
+                if evaluate and due(config.evaluate_every, step):
+                    _finite(metrics, step, checkpoints)
+                    checkpoints.check(step, state)
+                    scores = evaluate(state)
                 if scores:
                     log.scalars(step, scores)
                     if processes.is_first():
@@ -164,13 +174,17 @@ def _prefetch(batches: Iterator[dict], ahead: int = 2) -> Iterator[dict]:
 
 
 def _finite(metrics: dict, step: int, checkpoints: Checkpoints) -> dict[str, float]:
-    """The metrics on the host."""
+    """Fetches the metrics to the host.
+
+    Raises:
+        FloatingPointError: naming those that are not finite.
+    """
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
         raise FloatingPointError(
-            f"{', '.join(broken)} is not a finite number at iteration {step}; the last good checkpoint is of iteration "
-            f"{checkpoints.latest() or 0}. Lower the learning rate or the weight of that term in a new workdir."
+            f"{', '.join(broken)} {'is' if len(broken) == 1 else 'are'} not finite at iteration {step}; "
+            f"{checkpoints.way_out()}"
         )
     return values
 

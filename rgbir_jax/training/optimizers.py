@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 Schedule = Callable[[Any], Any]  # iteration -> value
@@ -52,6 +52,20 @@ def optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTransform
     limit = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     decay = [optax.add_decayed_weights(config.l2)] if config.l2 else []
     return optax.chain(*limit, *decay, rule, optax.scale_by_learning_rate(schedule))
+
+
+def gradient_norms(gradients: dict[str, PyTree]) -> dict[str, Float[Array, ""]]:
+    """Computes the global norm of each network's gradient, as metrics.
+
+    A NaN in a network shows here even if an operation that drops NaN keeps the losses finite.
+
+    Args:
+        gradients: by network name, averaged over the devices.
+
+    Returns:
+        Scalars named `gradient_norm/NETWORK`. NaN or infinity if the gradient has one, or if its square overflows.
+    """
+    return {f"gradient_norm/{network}": optax.tree.norm(gradient) for network, gradient in gradients.items()}
 
 
 class Optimizers:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, PyTree
 
@@ -31,6 +32,28 @@ class State:
     def variables(self, network: str) -> dict[str, PyTree]:
         """The variables of one trained network, as `module.apply` takes them."""
         return variables(self.params, self.batch_stats, network)
+
+
+def first_not_finite(tree: PyTree) -> str | None:
+    """Finds the first floating-point leaf that has a NaN or an infinity; other leaves (integers, keys) are skipped.
+
+    The check runs on the host: for the full-size image stage a compiled one takes 13 s to compile, and this one 0.1 s.
+
+    Args:
+        tree: NumPy arrays or JAX arrays, of one device or replicated.
+
+    Returns:
+        The leaf's path, such as `params/E_a/trunk/conv1/kernel`, or None.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
+            return path_name(path)
+    return None
+
+
+def path_name(path: tuple) -> str:
+    """Joins a leaf's path with slashes."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def call(module: nn.Module, params: PyTree, *inputs: PyTree) -> Any:

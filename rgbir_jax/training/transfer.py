@@ -38,7 +38,8 @@ def starting_weights(config: ConfigDict, name: str, stage: Stage, directory: Pat
         NumPy arrays for `start`.
 
     Raises:
-        FileNotFoundError, ValueError: for a file or a run that is not there or does not fit, by name.
+        FileNotFoundError, ValueError: for a file or a run that is not there, does not fit or has a number that is not
+            finite, by name.
     """
     own = config[name]
     if own.from_run or _goes_on(directory / "checkpoints"):

@@ -206,3 +206,38 @@ def test_a_misshaped_tensor_is_named(tmp_path, variables, state_dict):
     told = r"layer1\.0\.conv1\.weight of shape \(4, 4, 3, 3\), this config's ResNet has .* of shape \(4, 4, 1, 1\)"
     with pytest.raises(ValueError, match=told):
         load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
+
+
+@pytest.mark.parametrize("file", ["resnet.pth", "resnet.safetensors"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_named(tmp_path, variables, state_dict, file, value):
+    state_dict["layer2.0.conv2.weight"] = state_dict["layer2.0.conv2.weight"].copy()
+    state_dict["layer2.0.conv2.weight"][3, 1, 2, 0] = value
+    path = save(tmp_path / file, state_dict)
+    with pytest.raises(
+        ValueError, match=rf"{path} is damaged: in layer2\.0\.conv2\.weight, 1 of its 576 numbers are not"
+    ):
+        load_resnet50(path, variables)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_nan_in_other_precisions(tmp_path, dtype):
+    path = save(tmp_path / "resnet.pth", {"conv1.weight": np.array([1, np.nan, np.inf]).astype(dtype)})
+    with pytest.raises(ValueError, match=r"in conv1\.weight, 2 of its 3 numbers are not finite"):
+        read_state_dict(path)
+
+
+def test_a_number_too_large_for_float32(tmp_path):
+    path = save(tmp_path / "resnet.safetensors", {"conv1.weight": np.array([1e300, 1.0])})
+    with pytest.raises(ValueError, match=r"in conv1\.weight, 1 of its 2 numbers are not finite"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("file", ["resnet.pth", "resnet.safetensors"])
+def test_a_negative_variance_is_named(tmp_path, variables, state_dict, file):
+    state_dict["layer4.0.bn1.running_var"] = -state_dict["layer4.0.bn1.running_var"]
+    path = save(tmp_path / file, state_dict)
+    with pytest.raises(
+        ValueError, match=rf"{path} is damaged: in layer4\.0\.bn1\.running_var, \d+ of its \d+ variances"
+    ):
+        load_resnet50(path, variables)

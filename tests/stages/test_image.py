@@ -29,10 +29,19 @@ def system(preset: str = "paper"):
     return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})
 
 
+def compile_for_one_device(function):
+    """Compiles a function of replicated arguments inside the axis that step bodies know."""
+    compiled = jax.jit(jax.vmap(function, axis_name=parallel.AXIS))
+
+    def call(*arguments):
+        return jax.tree.map(lambda x: x[0], compiled(*jax.tree.map(lambda x: x[None], arguments)))
+
+    return call
+
+
 def one_device(function, *arguments):
-    """Runs a function of replicated arguments inside the axis that step bodies know."""
-    lead = jax.tree.map(lambda x: x[None], arguments)
-    return jax.tree.map(lambda x: x[0], jax.jit(jax.vmap(function, axis_name=parallel.AXIS))(*lead))
+    """Compiles a function and calls it once."""
+    return compile_for_one_device(function)(*arguments)
 
 
 def all_terms(built, params, state, batch, key):
@@ -77,13 +86,12 @@ def key_of_coin(side: bool) -> jax.Array:
     return next(key for key in keys if jax.random.bernoulli(jax.random.split(key)[1]) == side)
 
 
-@pytest.mark.parametrize(("preset", "coin"), [("paper", False), ("dgnet", False), ("dgnet", True)])
-def test_each_term_reaches_the_networks_it_should_and_no_other(preset, coin):
+@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
     config, built, state = system(preset)
-    key = key_of_coin(coin)
     trained = {name: params for name, params in state.params.items() if name != "D"}
 
-    def reach(state, batch):
+    def reach(state, batch, key):
         def generator_terms(params):
             return all_terms(built, params | {"D": state.params["D"]}, state, batch, key)[1]
 
@@ -97,9 +105,12 @@ def test_each_term_reaches_the_networks_it_should_and_no_other(preset, coin):
         }
         return {term: {network: size[network][i] for network in size} for i, term in enumerate(names)}
 
-    sizes = one_device(reach, state, drawn_batch(config))
-    reached = {term: {network for network, size in row.items() if size > 0} for term, row in sizes.items()}
-    assert reached == REACHES[preset] | ({"L_code_s": {"E_s"}} if coin else {})
+    compiled = compile_for_one_device(reach)
+    for coin in (False, True):
+        sizes = compiled(state, drawn_batch(config), key_of_coin(coin))
+        reached = {term: {network for network, size in row.items() if size > 0} for term, row in sizes.items()}
+        only_E_s = preset == "dgnet" and coin
+        assert reached == REACHES[preset] | ({"L_code_s": {"E_s"}} if only_E_s else {})
 
 
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
@@ -140,8 +151,8 @@ def test_a_frozen_judge_of_swaps_has_no_dropout():
     batch = drawn_batch(config)
     plain, dropped = (one_device(partial(generator_terms_of, system_), state, batch) for system_ in (built, lossy))
     for term in ("L_id_recon", "L_code_a"):
-        assert plain[term] == pytest.approx(dropped[term], rel=1e-5)
-    assert plain["L_dis"] != pytest.approx(dropped["L_dis"], rel=1e-3)
+        assert plain[term] == pytest.approx(float(dropped[term]), rel=1e-5)
+    assert plain["L_dis"] != pytest.approx(float(dropped["L_dis"]), rel=1e-3)
 
 
 def generator_terms_of(built, state, batch):

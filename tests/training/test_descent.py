@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.views import views
-from rgbir_jax.stages.weights import total
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import accumulate, descend
 from rgbir_jax.training.optimizers import Optimizers
@@ -80,6 +79,7 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
     config = tiny_config()
     config.batch.parts = 2
     config.image.ramp.slope = {}
+    config.image.decay.warmup = 0
     for group in config.image.optimizers.values():
         group.update({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0})
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
@@ -98,7 +98,7 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
             for part, (generate_key, _) in zip(parts, keys, strict=True):
                 made = built.generate(state.params, state.batch_stats, part, generate_key)
                 terms = built.discriminator_terms({"D": params_D}, made.x_1, made.x_swap)
-                value += total(terms, built.weights, state.step) / 2
+                value += built.total(terms, state.step) / 2
             return value
 
         params = dict(state.params)
@@ -111,7 +111,7 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
                 made = built.generate(params_EG, batch_stats, part, generate_key)
                 batch_stats = made.batch_stats
                 terms = built.generator_terms(params_EG, params["D"], state.frozen["teacher"], made, loss_key)
-                value += total(terms, built.weights, state.step) / 2
+                value += built.total(terms, state.step) / 2
             return value, batch_stats
 
         params_EG = {name: tree for name, tree in params.items() if name != "D"}

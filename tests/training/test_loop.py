@@ -1,5 +1,6 @@
 """The loop with a stage of one line: w moves towards the mean of a batch, with noise keyed on the step."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -143,7 +144,7 @@ def test_nan_stops_before_a_checkpoint_is_spoilt(tmp_path):
             step = int(batch["image"].flat[0])
             yield batch | {"image": batch["image"].astype(np.float32) * (np.nan if step >= 5 else 1)}
 
-    with pytest.raises(FloatingPointError, match=r"L_total is not a finite number at iteration .* of iteration 4"):
+    with pytest.raises(FloatingPointError, match=r"L_total is not finite at iteration .* of iteration 4"):
         _fit(tmp_path, batches=poisoned)
     assert np.isfinite(_saved(tmp_path, 4))
 
@@ -160,3 +161,68 @@ def test_pictures_are_logged(tmp_path):
     _fit(tmp_path, pictures_every=5, sample=jnp.zeros((2, 4, 4, 3)))
     recorded = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
     assert recorded.count(b"twice") >= 2
+
+
+def _breaks_at(step: int, leaf: str):
+    """A stage whose metrics stay finite while its state becomes NaN in one iteration."""
+
+    def train_step(state, batch, key):
+        state, _ = _train_step(state, batch, key)
+        broken = jnp.where(state.step == step, jnp.nan, 1.0)
+        changed = (
+            {"w": state.params["w"] * broken} if leaf == "params" else {"mean": state.batch_stats["mean"] * broken}
+        )
+        return state.replace(**{leaf: changed}), {"L_total": jnp.float32(1)}
+
+    return dataclasses.replace(STAGE, train_step=train_step)
+
+
+@pytest.mark.parametrize(("leaf", "name"), [("params", "params/w"), ("batch_stats", "batch_stats/mean")])
+def test_a_state_of_nan_with_finite_metrics_is_neither_validated_nor_saved(tmp_path, leaf, name):
+    config = ConfigDict(CONFIG.to_dict() | {"steps": 20, "checkpoint_every": 3, "evaluate_every": 4})
+    state = _init(None, {}).replace(batch_stats={"mean": jnp.ones(())})
+    validated = []
+
+    def evaluate(state):
+        assert np.isfinite(state.params["w"])
+        assert np.isfinite(state.batch_stats["mean"])
+        validated.append(int(state.step))
+        return {"val/mAP": 0.1 * len(validated)}
+
+    told = rf"{name} is not finite after iteration 8; the last good checkpoint is of iteration 6. The same command"
+    with pytest.raises(FloatingPointError, match=told):
+        fit(_breaks_at(7, leaf), state, _batches, jax.random.key(0), config, tmp_path, evaluate=evaluate)
+    assert validated == [4]
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert (checkpoints.latest(), checkpoints.best()) == (6, 4)
+    for step in (4, 6):
+        assert np.isfinite(checkpoints.restore(step, state).params["w"])
+    checkpoints.close()
+
+
+def test_metrics_of_nan_are_not_validated(tmp_path):
+    """Metrics are logged an iteration late; validation must not come first."""
+
+    def poisoned(start):
+        for batch in _batches(start):
+            step = int(batch["image"].flat[0])
+            yield batch | {"image": batch["image"].astype(np.float32) * (np.inf if step == 3 else 1)}
+
+    def evaluate(state):
+        raise AssertionError(f"validated after iteration {int(state.step)}")
+
+    with pytest.raises(FloatingPointError, match="L_total is not finite at iteration 4; no checkpoint has been saved"):
+        _fit(tmp_path, batches=poisoned, evaluate=evaluate, evaluate_every=4, checkpoint_every=0, log_every=10)
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path, monkeypatch):
+    _fit(tmp_path, steps=4)
+    before = _lines(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "check", lambda self, step, state: None)
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        checkpoints.save(5, _init(None, {}).replace(params={"w": jnp.float32(jnp.inf)}))
+        checkpoints.close()
+    with pytest.raises(ValueError, match=r"checkpoints/5 is damaged: params/w is not finite; delete .* and train this"):
+        _fit(tmp_path, batches=lambda start: pytest.fail("training went on"))
+    assert _lines(tmp_path) == before

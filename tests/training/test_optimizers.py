@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from rgbir_jax.training.optimizers import Optimizers, learning_rate, optimizer
+from rgbir_jax.training.optimizers import Optimizers, gradient_norms, learning_rate, optimizer
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=4)
@@ -90,3 +90,11 @@ def test_a_step_of_one_group_leaves_the_others_alone():
 def test_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match='optimizer kind "lion" is unknown'):
         optimizer(ConfigDict(SGD | {"kind": "lion"}), lambda step: 0.1)
+
+
+def test_gradient_norms_by_network():
+    gradients = {"E_s": {"w": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}, "G": {"w": jnp.array([1.0, jnp.nan])}}
+    norms = gradient_norms(gradients)
+    assert norms.keys() == {"gradient_norm/E_s", "gradient_norm/G"}
+    assert norms["gradient_norm/E_s"] == pytest.approx(5)
+    assert np.isnan(norms["gradient_norm/G"])

@@ -122,6 +122,33 @@ def test_a_run_that_is_not_there(tmp_path):
         transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
 
 
+@pytest.fixture
+def broken_run(tmp_path, monkeypatch):
+    """Saves a run in which one network is NaN; gives its folder and the stage that starts from it."""
+    monkeypatch.setattr(Checkpoints, "check", lambda self, step, state: None)
+
+    def save_run(network):
+        config, run = market_config(), tmp_path / "broken"
+        recipe._keep_config(config, run)
+        _, state = drawn_state(config, classes=5)
+        broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), state.params[network])
+        save_stage(run / "image", state.replace(params=state.params | {network: broken}))
+        return str(run), stages.build(config, "image", 4)
+
+    return save_run
+
+
+def test_a_run_of_nan_is_refused(broken_run, tmp_path):
+    run, stage = broken_run("G")
+    with pytest.raises(ValueError, match=rf"{run}/image/checkpoints/3 is damaged: params/G/\S+ is not finite"):
+        transfer.starting_weights(method2(run), "image", stage, tmp_path / "image")
+
+
+def test_nan_in_what_is_not_taken_does_no_harm(broken_run, tmp_path):
+    run, stage = broken_run("head")
+    assert set(transfer.starting_weights(method2(run), "image", stage, tmp_path / "image")["params"]) == TAKEN
+
+
 def test_two_starts_contradict_each_other(finished, tmp_path):
     config = method2(finished[0])
     config.image.start_from = "teacher"
@@ -258,6 +285,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(finished, tmp_p
 def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, fitted):
     run, saved = finished
     config = method2(run)
+    config.recipe = ("teacher", "image")
     config.teacher.from_run = str(tmp_path / "teacher")
     _, teacher = drawn_state(config, 4, "teacher")
     save_stage(tmp_path / "teacher" / "teacher", teacher)

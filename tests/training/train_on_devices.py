@@ -31,6 +31,7 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
         for group in config[name].optimizers.values():
             # Adam turns a rounding error of a gradient near zero into a whole step; plain SGD shows the gradients.
             group.update({"kind": "sgd", "learning_rate": 0.01, "momentum": 0.0})
+        config[name].decay.warmup = 0
         if "ramp" in config[name]:
             config[name].ramp.slope = {}  # every term counts from the first iteration
         stage = stages.build(config, name, CLASSES)

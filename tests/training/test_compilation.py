@@ -1,0 +1,39 @@
+"""How JAX starts after `compilation.prepare`, each in a process of its own: XLA reads its flags once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+PROGRAM = """
+import os
+from rgbir_jax.training import compilation
+compilation.prepare()
+import jax, jax.numpy as jnp
+x = jnp.full((8, 4, 2, 128), jnp.nan)
+pooled = jax.jit(lambda x: jnp.mean(jnp.maximum(x, 0), (1, 2)))(x)
+largest = jax.jit(lambda x: jnp.max(x, (1, 2)))(x)
+print(bool(jnp.isnan(pooled).all()), bool(jnp.isnan(largest).all()), os.environ["XLA_FLAGS"])
+"""
+
+
+def _run(tmp_path, flags: str) -> tuple[str, str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
+    environment |= {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command = [sys.executable, "-c", PROGRAM]
+    out = subprocess.run(command, env=environment, text=True, check=True, stdout=subprocess.PIPE).stdout
+    pooled, largest, flags = out.strip().split(" ", 2)
+    return pooled, largest, flags
+
+
+@pytest.mark.parametrize("before", ["", "--xla_cpu_enable_fast_math=false"])
+def test_nan_passes_through_a_rectifier_and_its_mean(tmp_path, before):
+    assert _run(tmp_path, before) == ("True", "True", f"{before} {FLAG}=".strip())
+
+
+def test_the_flag_of_the_user_stays(tmp_path):
+    flags = f"{FLAG}=LIBRARY_FUSION_TYPE_ELTWISE"
+    assert _run(tmp_path, flags)[-1] == flags
