@@ -31,7 +31,7 @@ $(VENV)/parity.stamp: $(VENV)/test.stamp
 	touch $@
 
 drawn: $(VENV)/run.stamp
-	$(DRAW) --out $(DRAWN) --train 96 --val 16 --test 32
+	$(DRAW) --out $(DRAWN) --train 96 --val 32 --test 48
 
 quickstart: drawn
 	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
@@ -51,7 +51,7 @@ quickstart-table6: drawn
 	done
 	$(BIN)/python eval.py --table 6 --runs runs/table6
 
-# Method2 starts from the Market run, Method1 from random weights; they share Method1's teacher.
+# Method1's E_a starts from the teacher, Method2's networks from the Market run; both are taught by Method1's teacher.
 quickstart-method2: drawn
 	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
 	$(BIN)/python train.py --config configs/quickstart_market.py --workdir runs/quickstart_market

@@ -55,19 +55,16 @@ def passes(config: ConfigDict) -> list[Pass]:
         Pass("x_same, x_cross, x_swap", "G", 3 * anchors, 1, 1, 1),
         Pass("anchors and x_swap for D's step, L_adv_D", "D", 2 * anchors, 1, 1, 1),
         Pass("x_swap for E and G, L_adv_G", "D", anchors, 1, 1, 0),
-        Pass("x_swap, L_code_s", "E_s", anchors, 1, 1, 1),
+        Pass("x_swap, L_code_s and L_cycle" if weights.L_cycle else "x_swap, L_code_s", "E_s", anchors, 1, 1, 1),
         Pass("x_swap, L_id_recon and L_code_a", "E_a", anchors, 1, 1, fixed),
         Pass("x_swap held constant, L_dis", "E_a", anchors, 0, 1, 1),
-        Pass("x_swap held constant, L_dis", "teacher", anchors, 1, 0, 0),
+        Pass("x_swap held constant and mirrored, L_dis", "teacher", 2 * anchors, 1, 0, 0),
     ]
     if weights.L_R1:
         # A gradient with respect to the images, and the way back through it to the parameters.
         found.append(Pass("anchors, L_R1", "D", anchors, 0, 2, 1))
     if weights.L_cycle:
-        found += [
-            Pass("x_swap, L_cycle", "E_s", anchors, 1, 1, 1),
-            Pass("back to the anchors, L_cycle", "G", anchors, 1, 1, 1),
-        ]
+        found.append(Pass("back to the anchors, L_cycle", "G", anchors, 1, 1, 1))
     return found
 
 

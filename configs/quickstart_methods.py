@@ -4,12 +4,13 @@
 
 Presets, as `configs/quickstart_methods.py:NAME`:
 
-    method1  E_a, E_s, G and D start from random weights
-    method2  they start from runs/quickstart_market (configs/quickstart_market.py), heads anew
+    method1  E_a and its head start from the teacher, as in `configs/quickstart.py`; E_s, G and D from random weights
+    method2  E_a, E_s, G and D start from runs/quickstart_market (configs/quickstart_market.py), the head from random
+             weights
 
-Both train alike and neither takes E_a from the teacher, so that what they start from is all that differs.
+They differ in nothing else.
 
-Hardware: two CPU cores are enough. 1,000 steps of the teacher and 250 of the image system.
+Hardware: two CPU cores are enough. 1,200 steps of the teacher and 1,250 of the image system.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     make quickstart-table6
 
-Hardware: two CPU cores are enough. 1,500 steps.
+Hardware: two CPU cores are enough. 1,200 steps.
 """
 
 from ml_collections import ConfigDict

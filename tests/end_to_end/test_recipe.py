@@ -8,16 +8,17 @@ import pytest
 
 from rgbir_jax import describe, recipe, run_report, scoring
 from rgbir_jax.data.layouts import read_sysu_mm01
+from rgbir_jax.evaluation.scores import systems
 from tests.end_to_end.recipe import get_config
 
-SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "trained"}
+SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "control", "trained"}
 SETTINGS = {"all_single", "all_multi", "indoor_single", "indoor_multi"}
 
 
 @pytest.fixture(scope="module")
 def run(drawn, tmp_path_factory):
     """(workdir, Scored) of the shrunken quickstart."""
-    config = get_config()
+    config = get_config("teacher,control,image")
     config.data_dir = str(drawn)
     workdir = str(tmp_path_factory.mktemp("runs") / "quickstart")
     recipe.train(config, workdir)
@@ -28,7 +29,9 @@ def test_scores_of_every_system_and_setting(run, drawn):
     workdir, scored = run
     scores = json.loads(Path(workdir, "scores.json").read_text())
     assert scores == json.loads(json.dumps(scored.scores))
-    assert {name for name, found in scores.items() if isinstance(found, dict)} == SYSTEMS
+    assert set(systems(scores)) == SYSTEMS
+    assert 0 < scores["reconstruction"]["l1"] < 3
+    assert 0 < scores["reconstruction"]["mean_image"] < 3
     assert scores["dataset"] == "sysu_mm01 (drawn)"
     records = read_sysu_mm01(drawn)
     test = records.split == "test"
@@ -41,6 +44,21 @@ def test_scores_of_every_system_and_setting(run, drawn):
         assert 0 <= single["cmc"][0] <= single["cmc"][19] <= 1
     table = scoring.tables(scores)
     assert table.count("protocol official") == len(SETTINGS)
+    assert "the teacher (rank-1 " in table
+    assert "the control (rank-1 " in table
+
+
+def test_which_is_ahead_is_a_sentence():
+    def system(rank1, mAP):
+        return {"all_single": {"cmc": [rank1], "mAP": mAP}}
+
+    scores = {"teacher": system(0.2, 0.3), "control": system(0.3, 0.25), "trained": system(0.25, 0.31)}
+    assert scoring.comparison(scores).startswith(
+        "In all_single, in points, the trained stage is ahead of the teacher (rank-1 +5.00, mAP +1.00) and neither "
+        "ahead of nor behind the control (rank-1 -5.00, mAP +6.00)."
+    )
+    assert "behind the teacher" in scoring.comparison(scores | {"trained": system(0.1, 0.1)})
+    assert scoring.comparison({"trained": system(0.1, 0.1)}) == ""
 
 
 def test_the_report_stands_alone(run):
@@ -51,6 +69,7 @@ def test_the_report_stands_alone(run):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("data:image/png;base64,") == page.count("<img ") >= 8
     assert "drawn by a program" in page
+    assert "Drawn after 4 iterations, where the paper trains 150,000." in page
 
 
 def test_what_training_leaves(run):
