@@ -31,7 +31,7 @@ $(VENV)/parity.stamp: $(VENV)/test.stamp
 	touch $@
 
 drawn: $(VENV)/run.stamp
-	$(DRAW) --out $(DRAWN) --train 96 --val 32 --test 48
+	$(DRAW) --out $(DRAWN) --train 160 --val 32 --test 48
 
 quickstart: drawn
 	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart

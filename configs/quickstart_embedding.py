@@ -4,7 +4,7 @@
 
 ROW as in `configs/sysu_embedding.py`.
 
-Hardware: two CPU cores are enough. 1,200 steps of M_bdtr, 400 of the classifier, 1,000 of the encoders and decoders.
+Hardware: two CPU cores are enough. 2,400 steps of M_bdtr, 400 of the classifier, 1,000 of the encoders and decoders.
 """
 
 from ml_collections import ConfigDict

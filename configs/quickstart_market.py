@@ -2,7 +2,7 @@
 
     make quickstart-method2
 
-Hardware: two CPU cores are enough. 1,200 steps of the teacher and 1,250 of the image system.
+Hardware: two CPU cores are enough. 2,400 steps of the teacher and 1,500 of the image system.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ Presets, as `configs/quickstart_methods.py:NAME`:
 
 They differ in nothing else.
 
-Hardware: two CPU cores are enough. 1,200 steps of the teacher and 1,250 of the image system.
+Hardware: two CPU cores are enough. 2,400 steps of the teacher and 1,500 of the image system.
 """
 
 from ml_collections import ConfigDict

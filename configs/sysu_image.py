@@ -78,7 +78,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "heads": ("head",),
             "E_s": {"width": 16, "code": 128},
             "G": {"mlp": 512},
-            "D": {"width": 32, "num_scales": 1},
+            "D": {"width": 32, "num_scales": 1, "init_std": 0.02},
         },
         "optimizers": {
             "generation": adam | {"networks": ("E_s", "G")},

@@ -15,7 +15,7 @@ def tiny_config(preset: str = "paper") -> ConfigDict:
     for name in config.recipe:
         config[name].networks.E_a.width = 4
         for head in config[name].networks.heads:
-            config[name].networks[head].bottleneck = 8
+            config[name].networks[head].update({"bottleneck": 8, "dropout": 0.0})
     config.image.networks.E_s.update({"width": 2, "code": 8})
     config.image.networks.G.mlp = 8
     config.image.networks.D.width = 2

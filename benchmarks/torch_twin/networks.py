@@ -240,9 +240,13 @@ class _Scale(nn.Module):
 class Discriminator(nn.Module):
     """D: one map of logits a scale."""
 
-    def __init__(self, width: int = 32, num_scales: int = 1):
+    def __init__(self, width: int = 32, num_scales: int = 1, init_std: float = 0.02):
         super().__init__()
         self.scales = nn.ModuleList([_Scale(width) for _ in range(num_scales)])
+        for module in self.modules():
+            if isinstance(module, Conv):
+                nn.init.normal_(module.weight, std=init_std)
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = []
