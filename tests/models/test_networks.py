@@ -40,7 +40,7 @@ def test_structure_encoder_with_its_dilated_branches():
         pyramid.append(normalised(activated(x, i), i + 1, dilation=dilation))
     expected = by_hand.instance_norm(by_hand.conv(np.concatenate(pyramid, -1), params["Conv_11"]))
     s = jax.jit(module.apply)({"params": params}, grey)
-    np.testing.assert_allclose(s, expected, atol=1e-3)
+    np.testing.assert_allclose(s, expected, atol=1e-5)
     assert len(params) == 16
 
 
@@ -144,15 +144,15 @@ def test_batch_norm_of_the_head():
     mean, variance = x.mean(0), x.var(0)
 
     (features, logits), updated = module.apply(variables, pooled, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(features, _batch_normalised(x, mean, variance, params["norm"]), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(logits, by_hand.dense(features, params["classifier"]), atol=1e-4)
+    np.testing.assert_allclose(features, _batch_normalised(x, mean, variance, params["norm"]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits, by_hand.dense(features, params["classifier"]), rtol=1e-5, atol=1e-5)
     running = updated["batch_stats"]["norm"]
     np.testing.assert_allclose(running["mean"], 0.9 * stats["norm"]["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(running["var"], 0.9 * stats["norm"]["var"] + 0.1 * variance, rtol=1e-4)
 
     features, _ = module.apply(variables, pooled, train=False)
     expected = _batch_normalised(x, np.asarray(stats["norm"]["mean"]), np.asarray(stats["norm"]["var"]), params["norm"])
-    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_of_the_trunk_counts_every_pixel():
