@@ -2,9 +2,9 @@
 
 `python -m benchmarks.features` extracts features of random images that lie in memory, each with its mirror image, as
 scoring does it (`rgbir_jax.evaluation.features.extractor`): with the appearance encoder and head of
-`configs/sysu_image.py`'s teacher (the image-space system's differ in their pooling only) and with the two-stream network of
-`configs/sysu_two_stream.py`, at full size, in float32 and bfloat16. The first half of the images is RGB, the other IR,
-as scoring sorts them by camera.
+the teacher of `configs/sysu_image.py` (the image-space system's differ only in their pooling) and with the two-stream
+network of `configs/sysu_two_stream.py`, at full size, in float32 and bfloat16. The first half of the images is RGB, the
+other IR, as scoring sorts them by camera.
 
 The yardstick is `benchmarks/torch_twin` with the same weights, in evaluation mode, from the same uint8 images to the
 same float32 features, with channels_last, autocast for bfloat16 and on a GPU torch.compile; a stream's twin is the

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from rgbir_jax import recipe, scoring
 from rgbir_jax.data import augment
-from rgbir_jax.evaluation.scores import systems
+from rgbir_jax.evaluation.scores import SETTING_NAMES, systems
 from rgbir_jax.scoring import Scored
 from rgbir_jax.visualize import curves, rankings, report, swaps, tsne
 
@@ -44,6 +44,11 @@ def write(workdir: str, scored: Scored) -> Path:
         "versions": ", ".join(f"{package} {version(package)}" for package in ("rgbir-jax", "jax", "flax")),
     }
     notes = [comparison] if (comparison := scoring.comparison(scored.scores)) else []
+    if "control" in config.recipe:
+        notes.append(
+            "control: the teacher, trained for as many more iterations as the image stage, with the same batches and "
+            "learning rates, by its identification loss only."
+        )
     if drawn:
         notes.append("The people in this dataset are drawn by a program: its scores say nothing of real cameras.")
     return report.write(folder, title=f"{folder.name}: RGB-infrared person re-identification", facts=facts,
@@ -55,9 +60,7 @@ def _cmc(scored: Scored) -> report.Shown:
     curve = {
         report.SYSTEM_NAMES.get(name, name): found[setting]["cmc"] for name, found in systems(scored.scores).items()
     }
-    caption = (
-        f"Share of probes whose person is among the first k; {report.SETTING_NAMES[setting]}, mean over the trials."
-    )
+    caption = f"Share of probes whose person is among the first k; {SETTING_NAMES[setting]}, mean over the trials."
     return report.Shown("cmc", "CMC curves", caption, curves.cmc_curves(curve))
 
 

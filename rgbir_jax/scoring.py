@@ -18,7 +18,7 @@ from rgbir_jax.data.source import Source, open_source
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.features import extractor
 from rgbir_jax.evaluation.reconstruction import reconstruction
-from rgbir_jax.evaluation.scores import systems, table
+from rgbir_jax.evaluation.scores import SETTING_NAMES, systems, table
 from rgbir_jax.training import compilation
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
@@ -156,11 +156,10 @@ def comparison(scores: dict) -> str:
     def versus(system: str) -> str:
         rank1, mAP = gains = np.round(figures("trained") - figures(system), 2)
         verdict = "ahead of" if all(gains > 0) else "behind" if all(gains < 0) else "neither ahead of nor behind"
-        return f"{verdict} the {system} (rank-1 {rank1:+.2f}, mAP {mAP:+.2f})"
+        return f"{verdict} the {system} (rank-1 {rank1:+.2f} points, mAP {mAP:+.2f})"
 
     others = [versus(system) for system in ("teacher", "control") if system in scored]
     if not others:
         return ""
-    return (
-        f"In {setting}, in points, the trained stage is {' and '.join(others)}. One run decides little: seeds differ."
-    )
+    where = SETTING_NAMES[setting]
+    return f"In {where}, the trained stage is {' and '.join(others)}. One run decides little: seeds differ by points."

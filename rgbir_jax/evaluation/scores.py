@@ -2,6 +2,15 @@
 
 from collections.abc import Mapping
 
+SETTING_NAMES = {
+    "all_single": "all-search, single-shot",
+    "all_multi": "all-search, multi-shot",
+    "indoor_single": "indoor-search, single-shot",
+    "indoor_multi": "indoor-search, multi-shot",
+    "single_query_trapezoid": "single query, AP by trapezoids (Market-1501's own)",
+    "single_query_hits": "single query, AP as mean precision at the hits (usual)",
+}
+
 _COLUMNS = ("rank-1", "rank-5", "rank-10", "rank-20", "AP by", "mAP", "mINP", "gallery", "probes")
 _WIDTHS = {"rank-1": 13, "mAP": 13, "AP by": 9}  # of the columns that are wider than 7
 

@@ -9,22 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from rgbir_jax.evaluation.scores import systems
+from rgbir_jax.evaluation.scores import SETTING_NAMES, systems
 from rgbir_jax.visualize import style
 
-SETTING_NAMES = {
-    "all_single": "all-search, single-shot",
-    "all_multi": "all-search, multi-shot",
-    "indoor_single": "indoor-search, single-shot",
-    "indoor_multi": "indoor-search, multi-shot",
-    "single_query_trapezoid": "single query, AP by trapezoids (Market-1501's own)",
-    "single_query_hits": "single query, AP as mean precision at the hits (usual)",
-}
-SYSTEM_NAMES = {
-    "raw_pixels": "raw pixels",
-    "untrained": "untrained network",
-    "control": "control: the teacher trained on by L_id only",
-}
+SYSTEM_NAMES = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ def test_which_is_ahead_is_a_sentence():
 
     scores = {"teacher": system(0.2, 0.3), "control": system(0.3, 0.25), "trained": system(0.25, 0.31)}
     assert scoring.comparison(scores).startswith(
-        "In all_single, in points, the trained stage is ahead of the teacher (rank-1 +5.00, mAP +1.00) and neither "
-        "ahead of nor behind the control (rank-1 -5.00, mAP +6.00)."
+        "In all-search, single-shot, the trained stage is ahead of the teacher (rank-1 +5.00 points, mAP +1.00) and "
+        "neither ahead of nor behind the control (rank-1 -5.00 points, mAP +6.00)."
     )
     assert "behind the teacher" in scoring.comparison(scores | {"trained": system(0.1, 0.1)})
     assert scoring.comparison({"trained": system(0.1, 0.1)}) == ""
