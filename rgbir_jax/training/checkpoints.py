@@ -29,7 +29,7 @@ class Checkpoints:
         score = itemgetter("score")
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=score, n=1)]),
-            best_fn=score,  # without it the scores are not written, and a run that goes on forgets its best
+            best_fn=score,  # without it the scores are not written, and a resumed run forgets its best
         )
         try:
             self._manager = ocp.CheckpointManager(self.directory, options=options)

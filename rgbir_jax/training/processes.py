@@ -6,6 +6,7 @@ the first writes into it. With one process every function here costs nothing.
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from rgbir_jax.training.interrupt import Interrupted
 
 T = TypeVar("T")
 DAY_MS = 24 * 60 * 60 * 1000
+FAREWELL_S = 3  # that the first process stays after an error
 
 
 @contextmanager
@@ -54,6 +56,9 @@ def joined(coordinator: str | None = None, count: int | None = None, index: int 
         else:
             traceback.print_exc()
         sys.stderr.flush()
+        if is_first():
+            # It hosts the coordinator: if that disappears, JAX ends the others before they print an error of their own.
+            time.sleep(FAREWELL_S)
         os._exit(1)
 
 

@@ -39,13 +39,13 @@ def _restored(config, workdir):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("layer2.0.bn1.weight", np.nan, r"in layer2\.0\.bn1\.weight, 1 of its \d+ numbers are not finite"),
         ("layer2.0.bn1.running_var", -1.0, r"in layer2\.0\.bn1\.running_var, 1 of its \d+ variances are negative"),
     ],
 )
-def test_a_weights_file(drawn, tmp_path, name, value, told):
+def test_a_weights_file(drawn, tmp_path, name, value, message):
     config = _config(drawn)
     shapes, _ = stages.build(config, "teacher", 6).networks["E_a"].shapes()
     trunk = flatten_dict({kind: tree["trunk"] for kind, tree in shapes.items()})
@@ -55,7 +55,7 @@ def test_a_weights_file(drawn, tmp_path, name, value, told):
     }
     tensors[name][3] = value
     config.resnet50 = str(save(tmp_path / "resnet50.pth", tensors))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         recipe.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -89,22 +89,22 @@ def damaged(drawn, trained, tmp_path, monkeypatch):
     return workdir
 
 
-TOLD = r"checkpoints/2 is damaged: params/E_a/trunk/conv1/kernel is not finite; delete .*/run/teacher and train"
+MESSAGE = r"checkpoints/2 is damaged: params/E_a/trunk/conv1/kernel is not finite; delete .*/run/teacher and train"
 
 
 def test_a_damaged_checkpoint_is_not_trained_on(drawn, damaged):
-    with pytest.raises(ValueError, match=TOLD):
+    with pytest.raises(ValueError, match=MESSAGE):
         recipe.train(_config(drawn), str(damaged))
 
 
 def test_a_damaged_checkpoint_is_not_taken_by_another_run(drawn, damaged, tmp_path):
     config = _config(drawn, from_run=str(damaged))
-    with pytest.raises(ValueError, match=TOLD):
+    with pytest.raises(ValueError, match=MESSAGE):
         recipe.train(config, str(tmp_path / "other"))
 
 
 def test_a_damaged_checkpoint_is_not_scored(damaged):
-    with pytest.raises(ValueError, match=TOLD):
+    with pytest.raises(ValueError, match=MESSAGE):
         scoring.score(str(damaged))
     assert not (damaged / "scores.json").exists()
 

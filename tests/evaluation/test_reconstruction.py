@@ -1,21 +1,36 @@
 """The reconstruction error of generators whose error is known."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgbir_jax.data.layouts import Records
 from rgbir_jax.evaluation.reconstruction import reconstruction
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 6, 4, 3), np.uint8)
 NORMALISED = (IMAGES / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-SOURCE = SimpleNamespace(images=lambda rows: IMAGES[rows])
 ROWS = np.array([0, 2, 3, 4, 6])
 
 
+class Source:
+    image_size = (6, 4)
+    records: Records | None = None
+
+    def images(self, rows):
+        return IMAGES[rows]
+
+    def batches(self, sampler, start=0, process_index=0, process_count=1):
+        raise AssertionError("not asked for")
+
+
 def measured(render):
-    return reconstruction(SimpleNamespace(render=render), None, SOURCE, ROWS, batch_size=2)
+    def unused(*arguments):
+        raise AssertionError("not asked for")
+
+    stage = Stage(unused, unused, unused, unused, {}, {}, {}, render=render)
+    return reconstruction(stage, State(jnp.int32(0), {}, {}, {}), Source(), ROWS, batch_size=2)
 
 
 def test_a_perfect_generator_has_no_error_and_the_mean_image_its_own():

@@ -64,5 +64,5 @@ def test_retrieval_features(preset, pool):
     networks = config.image.networks
     assert theirs.shape == (6, sum(networks[head].bottleneck for head in networks.heads))
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, rtol=1e-5)
-    assert torch.pdist(theirs).min() > 0.1  # the images are told apart, so that the comparison means something
+    assert torch.pdist(theirs).min() > 0.1  # the images differ, so that the comparison means something
     assert_alike(ours, theirs)

@@ -24,6 +24,7 @@ def system(preset: str = "paper"):
     """(config, ImageSystem, state) with a random teacher."""
     config = tiny_config(preset)
     config.image.ramp.slope = {}  # every weight at its final value from the first iteration
+    config.image.decay.warmup = 0
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
     built = ImageSystem.build(config, config.image, CLASSES)
     return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})

@@ -97,8 +97,8 @@ def test_nan_is_not_saved(checkpoints, tmp_path):
     with pytest.raises(FloatingPointError, match=r"params/G/w is not finite after iteration 1; no checkpoint has been"):
         checkpoints.save(1, _broken(1), 0.9)
     checkpoints.save(2, _state(2), 0.1)
-    told = r"params/G/w is not finite after iteration 3; the last good checkpoint is of iteration 2. The same command"
-    with pytest.raises(FloatingPointError, match=told):
+    text = r"params/G/w is not finite after iteration 3; the last good checkpoint is of iteration 2. The same command"
+    with pytest.raises(FloatingPointError, match=text):
         checkpoints.save(3, _broken(3), 0.9)
     checkpoints.wait()
     assert (checkpoints.latest(), checkpoints.best()) == (2, 2)
@@ -108,8 +108,8 @@ def test_nan_is_not_saved(checkpoints, tmp_path):
 def test_nan_is_not_restored(checkpoints, tmp_path, unchecked):
     checkpoints.save(1, _broken(1))
     checkpoints.wait()
-    told = rf"{tmp_path}/checkpoints/1 is damaged: params/G/w is not finite; delete {tmp_path} and train this stage"
-    with pytest.raises(ValueError, match=told):
+    text = rf"{tmp_path}/checkpoints/1 is damaged: params/G/w is not finite; delete {tmp_path} and train this stage"
+    with pytest.raises(ValueError, match=text):
         checkpoints.restore(1, _state(0))
 
 
@@ -174,12 +174,13 @@ def test_a_flipped_bit_on_disk(tmp_path):
         lambda folder: (folder / "state/_METADATA").unlink(),
     ],
 )
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax reads that end later
 def test_files_that_cannot_be_read(checkpoints, tmp_path, damage):
     checkpoints.save(1, _state(1))
     checkpoints.wait()
     damage(tmp_path / "checkpoints/1")
-    told = rf"{tmp_path}/checkpoints/1 cannot be read \(.*\). If it is damaged, delete {tmp_path} and train this stage"
-    with pytest.raises(ValueError, match=told):
+    text = rf"{tmp_path}/checkpoints/1 cannot be read \(.*\). If it is damaged, delete {tmp_path} and train this stage"
+    with pytest.raises(ValueError, match=text):
         checkpoints.restore(1, _state(0))
 
 

@@ -189,8 +189,8 @@ def test_a_state_of_nan_with_finite_metrics_is_neither_validated_nor_saved(tmp_p
         validated.append(int(state.step))
         return {"val/mAP": 0.1 * len(validated)}
 
-    told = rf"{name} is not finite after iteration 8; the last good checkpoint is of iteration 6. The same command"
-    with pytest.raises(FloatingPointError, match=told):
+    message = rf"{name} is not finite after iteration 8; the last good checkpoint is of iteration 6. The same command"
+    with pytest.raises(FloatingPointError, match=message):
         fit(_breaks_at(7, leaf), state, _batches, jax.random.key(0), config, tmp_path, evaluate=evaluate)
     assert validated == [4]
     checkpoints = Checkpoints(tmp_path / "checkpoints")
