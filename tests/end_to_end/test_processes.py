@@ -67,7 +67,9 @@ def test_two_processes_train_and_one_goes_on_to_the_same_scores(drawn, tmp_path,
     for term in set(alone_metrics[0]) - {"images_per_second", "waiting_for_input"}:
         # E_a starts as the teacher: L_dis is a difference of nearly equal logits, of which rounding is a visible part.
         rounding = 1e-6 if term == "L_dis" else None
-        assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=1e-4, abs=rounding), term
+        # The gradient of an L1 norm is made of signs, which rounding flips where two images are nearly equal.
+        relative = 1e-2 if term.startswith("gradient_norm/") else 1e-4
+        assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=relative, abs=rounding), term
     for setting, expected in alone_scores.items():
         assert scores[setting]["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
         np.testing.assert_allclose(scores[setting]["cmc"], expected["cmc"], atol=1e-6)
