@@ -69,7 +69,7 @@ def test_the_report_stands_alone(run):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("data:image/png;base64,") == page.count("<img ") >= 8
     assert "drawn by a program" in page
-    assert "Drawn after 4 iterations, where the paper trains 150,000." in page
+    assert f"Drawn after {scored.scores['steps']} iterations, where the paper trains 150,000." in page
 
 
 def test_what_training_leaves(run):
