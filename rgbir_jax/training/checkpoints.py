@@ -187,7 +187,7 @@ def _check_scores(directory: Path) -> None:
             json.loads(file.read_text())
         except ValueError as error:
             raise ValueError(
-                f"{file} is damaged ({error}); delete it, and its checkpoint counts as one without a validation score."
+                f"{file} is damaged ({error}); delete the file. Its checkpoint then has no validation score."
             ) from error
 
 

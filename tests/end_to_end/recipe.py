@@ -16,9 +16,6 @@ def get_config(stages: str = "teacher,image") -> ConfigDict:
     config.image.ramp.start = 1  # the late losses start between two iterations
     for term in config.image.ramp.slope:
         config.image.ramp.slope[term] = 0.3
-    for group, rate in (("trunk", 2e-4), ("head", 5e-3)):
-        # Adam turns the rounding of a gradient near zero into a whole step, and scores of several processes differ.
-        config.image.optimizers[group].update({"kind": "sgd", "learning_rate": rate})
     add_control(config)
     config.recipe = tuple(stages.split(","))
     return config
