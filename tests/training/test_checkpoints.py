@@ -214,7 +214,7 @@ def test_a_score_that_cannot_be_read(tmp_path):
     opened.close()
     score = tmp_path / "checkpoints/1/metrics/metrics"
     score.write_text('{"score": 0.')
-    with pytest.raises(ValueError, match=rf"{score} is damaged \(.*\); delete it"):
+    with pytest.raises(ValueError, match=rf"{score} is damaged \(.*\); delete the file\. Its"):
         Checkpoints(tmp_path / "checkpoints")
     score.unlink()
     opened = Checkpoints(tmp_path / "checkpoints")
