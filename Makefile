@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DRAWN := data/drawn
-DRAW := $(BIN)/python -m rgbir_jax.data.synthetic --images 6 --size 128 64 --seed 0
+DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 6 --size 128 64 --seed 0
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 drawn test test-slow lint clean

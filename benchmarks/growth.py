@@ -29,8 +29,7 @@ from benchmarks.machine import keep, machine, versions
 from benchmarks.sources import opened
 from benchmarks.timing import in_turn, medians, timed
 from benchmarks.workload import CLASSES, Iteration, initialised, random_batch, recipe
-from rgbir_jax import stages
-from rgbir_jax.data import synthetic
+from rgbir_jax import stages, synthetic
 from rgbir_jax.evaluation import metrics
 from rgbir_jax.training import compilation
 from rgbir_jax.visualize import style

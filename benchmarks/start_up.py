@@ -110,7 +110,7 @@ def first_step(arguments, folder):
     """Seconds from the command to the first finished iteration, by stage and state of the cache."""
     data = folder / "drawn"
     drawing = {"train": 12, "val": 4, "test": 8, "images": 4, "workers": 2}
-    command = [sys.executable, "-m", "rgbir_jax.data.synthetic", "--out", data, "--size", "128", "64"]
+    command = [sys.executable, "-m", "rgbir_jax.synthetic", "--out", data, "--size", "128", "64"]
     subprocess.run(command + [f"--{key}={value}" for key, value in drawing.items()], cwd=ROOT, check=True)
     filled = folder / "compiled"
     # Prepares the data, fills the cache and leaves the teacher that the image stage starts from.

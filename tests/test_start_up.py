@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rgbir_jax.data import synthetic
+from rgbir_jax import synthetic
 
 ROOT = Path(__file__).parents[1]
 RECIPE = "tests/end_to_end/recipe.py:teacher"

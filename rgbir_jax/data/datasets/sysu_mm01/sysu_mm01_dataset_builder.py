@@ -9,5 +9,5 @@ class Builder(TreeBuilder):
     DESCRIPTION = "RGB-infrared person re-identification: 491 people, four RGB and two infrared cameras."
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir is the dataset's own tree: cam1 to cam6 and exp; its authors send it on request. "
-        "To draw one: python -m rgbir_jax.data.synthetic --out DIR"
+        "To draw one: python -m rgbir_jax.synthetic --out DIR"
     )

@@ -16,16 +16,18 @@ import scipy.io
 from PIL import Image
 from scipy.spatial.distance import cdist
 
-from rgbir_jax.data import synthetic
-from rgbir_jax.data.drawing import draw
+from rgbir_jax import synthetic
 from rgbir_jax.data.layouts import read_market1501, read_sysu_mm01
 from rgbir_jax.data.sysu_lists import read_ids, read_permutations
+from rgbir_jax.synthetic import draw
+from rgbir_jax.synthetic.__main__ import main
+from rgbir_jax.synthetic.shot import identity_of, pose_of
 
 SMALL = ["--train", "4", "--val", "2", "--test", "3", "--images", "3", "--size", "48", "24", "--seed", "7"]
 
 
 def draw_tree(out: Path, *arguments: str) -> Path:
-    synthetic.main(["--out", str(out), *SMALL, "--workers", "1", *arguments])
+    main(["--out", str(out), *SMALL, "--workers", "1", *arguments])
     return out
 
 
@@ -110,7 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     arguments = ["--train", "8", "--val", "0", "--test", "2", "--images", "8", "--size", "64", "32"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
-        [sys.executable, "-m", "rgbir_jax.data.synthetic", "--out", str(killed), *arguments, "--workers", "2"],
+        [sys.executable, "-m", "rgbir_jax.synthetic", "--out", str(killed), *arguments, "--workers", "2"],
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -121,23 +123,25 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     left = images(killed)
     (killed / ".unfinished" / "12345").write_bytes(b"half an image")
 
-    synthetic.main(["--out", str(whole), *arguments, "--workers", "1"])
+    main(["--out", str(whole), *arguments, "--workers", "1"])
     assert 20 <= len(left) < len(images(whole))
     before = {path: (killed / path).stat().st_mtime_ns for path in left}
-    synthetic.main(["--out", str(killed), *arguments, "--workers", "1"])
+    main(["--out", str(killed), *arguments, "--workers", "1"])
     assert {path: (killed / path).stat().st_mtime_ns for path in left} == before  # none is drawn twice
     assert contents(killed) == contents(whole)
 
 
 def test_another_datasets_folder_is_refused(sysu, tmp_path):
     before = contents(sysu)
-    for arguments, differing in (
+    for arguments, names in (
         (["--seed", "8"], "seed"),
         (["--size", "64", "24"], "size"),
         (["--images", "4", "--test", "2"], "images, test"),
         (["--layout", "market1501"], "layout"),
     ):
-        with pytest.raises(SystemExit, match=f"drawn with another {differing}; choose another --out or remove it"):
+        with pytest.raises(
+            SystemExit, match=f"drawn with a different {names}; choose another --out or remove the folder"
+        ):
             draw_tree(sysu, *arguments)
     assert contents(sysu) == before
     (tmp_path / "holiday.jpg").touch()
@@ -150,7 +154,7 @@ def test_other_pictures_of_an_older_version_are_refused(sysu, tmp_path):
     shutil.copytree(sysu, root)
     manifest = json.loads((root / "drawn.json").read_text())
     (root / "drawn.json").write_text(json.dumps(manifest | {"version": 0}))
-    with pytest.raises(SystemExit, match="drawn with another version"):
+    with pytest.raises(SystemExit, match=r"drawn with other arguments \(version\)"):
         draw_tree(root)
 
 
@@ -180,8 +184,8 @@ def test_the_factors_are_those_of_the_picture(sysu):
             synthetic.SYSU_CAMERAS[int(row["camera.number"]) - 1],
             int(row["number"]),
         )
-        identity = synthetic._identity(shot.person, 7)
-        pose, grain = synthetic._pose(shot, 7)
+        identity = identity_of(shot.person, 7)
+        pose, grain = pose_of(shot, 7)
         assert row["identity.hair"] == identity.hair
         assert float(row["identity.upper.main.infrared"]) == pytest.approx(identity.upper.main.infrared, abs=1e-4)
         assert float(row["identity.skin.colour.g"]) == pytest.approx(identity.skin.colour[1], abs=1e-4)
@@ -247,7 +251,7 @@ def test_exact_takes_people_cameras_counts_and_permutations(lists, tmp_path):
     (folder / "val_id.txt").write_text("6")
     draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # the same people, by a list
     (folder / "val_id.txt").write_text("5")
-    with pytest.raises(SystemExit, match="drawn with another exact"):
+    with pytest.raises(SystemExit, match=r"drawn with other arguments \(exact\)"):
         draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))
 
 
@@ -255,12 +259,12 @@ def test_exact_errors(lists, tmp_path):
     rand_perm, folder = lists
     out = tmp_path / "out"
     (folder / "val_id.txt").write_text("3")
-    with pytest.raises(SystemExit, match=r"lists identity 3, whom .*given.mat does not have"):
+    with pytest.raises(SystemExit, match=r"lists identity 3, which .*given.mat does not contain"):
         draw_tree(out, "--exact", str(rand_perm), "--ids", str(folder))
     (folder / "test_id.txt").unlink()
-    with pytest.raises(SystemExit, match=r"has neither test_id.mat nor test_id.txt; copy it there"):
+    with pytest.raises(SystemExit, match=r"has neither test_id.mat nor test_id.txt; copy one of them there"):
         draw_tree(out, "--exact", str(rand_perm), "--ids", str(folder))
-    with pytest.raises(SystemExit, match=r"nowhere.mat is not there"):
+    with pytest.raises(SystemExit, match=r"nowhere.mat does not exist"):
         draw_tree(out, "--exact", str(tmp_path / "nowhere.mat"), "--ids", str(folder))
     assert not out.exists()
 
@@ -268,14 +272,14 @@ def test_exact_errors(lists, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--train", "-1"], "--train, --val and --test count identities"),
-        (["--train", "0", "--val", "0", "--test", "0"], "--train, --val and --test count identities"),
+        (["--train", "-1"], "--train, --val and --test must not be negative"),
+        (["--train", "0", "--val", "0", "--test", "0"], "at least one of them must be positive"),
         (["--images", "1"], "--images must be at least 2"),
-        (["--size", "8", "24"], "--size must be at least 16 each way"),
-        (["--seed", "-1"], "--seed and --workers not negative"),
-        (["--workers", "-1"], "--seed and --workers not negative"),
-        (["--exact", "rand_perm_cam.mat"], "--exact and --ids go together"),
-        (["--ids", "exp"], "--exact and --ids go together"),
+        (["--size", "8", "24"], "--size must be at least 16 in both directions"),
+        (["--seed", "-1"], "--seed and --workers must not be negative"),
+        (["--workers", "-1"], "--seed and --workers must not be negative"),
+        (["--exact", "rand_perm_cam.mat"], "--exact and --ids must be used together"),
+        (["--ids", "exp"], "--exact and --ids must be used together"),
         (["--layout", "market1501", "--test", "0"], "needs at least one identity each for --train and --test"),
         (["--layout", "regdb"], "invalid choice: 'regdb'"),
     ],
@@ -294,8 +298,8 @@ def test_raw_pixels_match_across_cameras_but_not_across_modalities():
     plan = synthetic.sysu_plan(0, 0, people, images=2, seed=seed)
     pixels = []
     for shot in plan.shots:
-        pose, grain = synthetic._pose(shot, seed)
-        picture = Image.fromarray(draw(synthetic._identity(shot.person, seed), pose, shot.camera, grain))
+        pose, grain = pose_of(shot, seed)
+        picture = Image.fromarray(draw(identity_of(shot.person, seed), pose, shot.camera, grain))
         pixels.append(np.asarray(picture.resize((16, 32), Image.Resampling.BOX), np.float32).ravel() / 255)
     pixels = np.stack(pixels)
     person = np.array([shot.person for shot in plan.shots])

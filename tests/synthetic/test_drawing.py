@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rgbir_jax.data.drawing import MARKET_CAMERAS, SYSU_CAMERAS, Identity, Pose, contact_sheet, draw
-from rgbir_jax.data.drawing.camera import background
-from rgbir_jax.data.drawing.identity import BAGS, HAIR, HATS, LOWERS, PATTERNS, PRINTS, SLEEVES, Garment, Material
-from rgbir_jax.data.drawing.picture import _lamp
-from rgbir_jax.data.drawing.pose import VIEWS
+from rgbir_jax.synthetic import MARKET_CAMERAS, SYSU_CAMERAS, Identity, Pose, contact_sheet, draw
+from rgbir_jax.synthetic.camera import background
+from rgbir_jax.synthetic.identity import BAGS, HAIR, HATS, LOWERS, PATTERNS, PRINTS, SLEEVES, Garment, Material
+from rgbir_jax.synthetic.picture import _lamp
+from rgbir_jax.synthetic.pose import VIEWS
 
 RGB, IR = SYSU_CAMERAS[0], SYSU_CAMERAS[2]
 POSE = Pose(phase=0.2, view="front", x=0.5, y=0.97, scale=1.0, swing=0.8, occluder="none", hidden=0.0)

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from rgbir_jax.data.drawing.identity import Identity, Material
+from rgbir_jax.synthetic.identity import Identity, Material
 
 
 class Surface(IntEnum):

@@ -1,6 +1,6 @@
 """A picture of drawn people, a column a person: two RGB cameras above, two infrared cameras below.
 
-python -m rgbir_jax.data.drawing.contact_sheet --out docs/drawn_people.png --seed 2
+python -m rgbir_jax.synthetic.contact_sheet --out docs/drawn_people.png --seed 2
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rgbir_jax.data.drawing import SYSU_CAMERAS, Identity, Pose, draw
+from rgbir_jax.synthetic import SYSU_CAMERAS, Identity, Pose, draw
 
 _ROWS = (1, 4, 3, 6)  # cameras
 _GAP = 3  # pixels between pictures

@@ -4,11 +4,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
-from rgbir_jax.data.drawing.camera import Camera, background
-from rgbir_jax.data.drawing.figure import figure
-from rgbir_jax.data.drawing.identity import Identity
-from rgbir_jax.data.drawing.pose import Pose
-from rgbir_jax.data.drawing.surface import Surface, materials
+from rgbir_jax.synthetic.camera import Camera, background
+from rgbir_jax.synthetic.figure import figure
+from rgbir_jax.synthetic.identity import Identity
+from rgbir_jax.synthetic.pose import Pose
+from rgbir_jax.synthetic.surface import Surface, materials
 
 _SUPERSAMPLING = 2
 

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from rgbir_jax.data.drawing.identity import Identity
-from rgbir_jax.data.drawing.pattern import pattern
-from rgbir_jax.data.drawing.pose import Pose
-from rgbir_jax.data.drawing.surface import Surface
+from rgbir_jax.synthetic.identity import Identity
+from rgbir_jax.synthetic.pattern import pattern
+from rgbir_jax.synthetic.pose import Pose
+from rgbir_jax.synthetic.surface import Surface
 
 Point = tuple[float, float]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from rgbir_jax.data.drawing.identity import Garment
+from rgbir_jax.synthetic.identity import Garment
 
 _CHEST = 0.29  # middle of a print
 

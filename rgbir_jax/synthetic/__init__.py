@@ -1,0 +1,27 @@
+"""Synthetic people for surveillance cameras, and datasets of their pictures in the trees of real datasets.
+
+Identity, pose and camera are independent: `draw` combines any three. This package imports no other part of rgbir_jax.
+"""
+
+from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.identity import Identity
+from rgbir_jax.synthetic.picture import draw
+from rgbir_jax.synthetic.plan import Plan, exact_plan, market_plan, sysu_plan
+from rgbir_jax.synthetic.pose import Pose
+from rgbir_jax.synthetic.shot import Shot
+from rgbir_jax.synthetic.writing import write
+
+__all__ = [
+    "MARKET_CAMERAS",
+    "SYSU_CAMERAS",
+    "Camera",
+    "Identity",
+    "Plan",
+    "Pose",
+    "Shot",
+    "draw",
+    "exact_plan",
+    "market_plan",
+    "sysu_plan",
+    "write",
+]

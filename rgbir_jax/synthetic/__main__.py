@@ -1,0 +1,78 @@
+"""Draws a dataset of people in the tree of SYSU-MM01 or Market-1501.
+
+    python -m rgbir_jax.synthetic --out data/drawn --train 96 --val 16 --test 32 --images 6
+
+The same arguments give the same files. To resume a stopped run, run the same command again. `--exact` takes
+identities, cameras and image counts from a real SYSU-MM01's rand_perm_cam.mat and identity lists. `factors.csv`
+describes what every picture shows.
+"""
+
+import argparse
+import hashlib
+import sys
+
+from rgbir_jax.synthetic.plan import Plan, exact_plan, market_plan, sysu_plan
+from rgbir_jax.synthetic.writing import write
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line."""
+    options = _parse(argv)
+    try:
+        plan, arguments = _plan(options)
+        size = tuple(options.size)
+        write(plan, options.out, seed=options.seed, size=size, arguments=arguments, workers=options.workers)
+    except (OSError, ValueError) as error:
+        sys.exit(f"synthetic: {error}")
+    except KeyboardInterrupt:
+        sys.exit("synthetic: stopped; run the same command again to resume.")
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m rgbir_jax.synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", required=True, help="the dataset's folder")
+    parser.add_argument("--layout", choices=("sysu_mm01", "market1501"), default="sysu_mm01")
+    parser.add_argument("--train", type=int, default=296, help="number of training identities")
+    parser.add_argument("--val", type=int, default=99, help="number of validation identities (SYSU-MM01)")
+    parser.add_argument("--test", type=int, default=96, help="number of test identities")
+    parser.add_argument("--images", type=int, default=12, help="number of images per identity and camera, at least 2")
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"), help="in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--exact", metavar="RAND_PERM", help="rand_perm_cam.mat with the identities and counts to use")
+    parser.add_argument("--ids", metavar="FOLDER", help="folder with train_id, val_id and test_id, for --exact")
+    parser.add_argument("--workers", type=int, default=0, help="number of processes; 0 means one per core")
+    options = parser.parse_args(argv)
+    identities = (options.train, options.val, options.test)
+    if min(identities) < 0 or sum(identities) == 0:
+        parser.error("--train, --val and --test must not be negative, and at least one of them must be positive.")
+    if options.images < 2:
+        parser.error("--images must be at least 2.")
+    if min(options.size) < 16:
+        parser.error("--size must be at least 16 in both directions.")
+    if min(options.seed, options.workers) < 0:
+        parser.error("--seed and --workers must not be negative.")
+    if options.layout == "market1501" and min(options.train, options.test) == 0:
+        parser.error("--layout market1501 needs at least one identity each for --train and --test.")
+    if bool(options.exact) != bool(options.ids) or (options.exact and options.layout != "sysu_mm01"):
+        parser.error("--exact and --ids must be used together, with --layout sysu_mm01.")
+    return options
+
+
+def _plan(options: argparse.Namespace) -> tuple[Plan, dict]:
+    """Returns the plan, and the arguments that identify it in the dataset's folder."""
+    if options.exact:
+        plan = exact_plan(options.exact, options.ids)
+        contents = b"".join(plan.files[path] for path in sorted(plan.files))
+        return plan, {"layout": options.layout, "exact": hashlib.sha256(contents).hexdigest()}
+    if options.layout == "market1501":
+        plan = market_plan(options.train, options.test, options.images, options.seed)
+    else:
+        plan = sysu_plan(options.train, options.val, options.test, options.images, options.seed)
+    sizes = {name: getattr(options, name) for name in ("train", "val", "test", "images")}
+    return plan, {"layout": options.layout} | sizes
+
+
+if __name__ == "__main__":
+    main()

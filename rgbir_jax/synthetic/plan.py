@@ -1,0 +1,151 @@
+"""Plans of datasets: which person is seen by which camera, how often, and in which file."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import compress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.seeds import Stream, generator
+from rgbir_jax.synthetic.shot import JUNK, Shot
+from rgbir_jax.synthetic.sysu_files import PERMUTATIONS_FILE, random_permutations, read_counts, read_ids
+
+_SPLITS = ("train", "val", "test")
+_MARKET_OFFSET = 100_000  # added to person numbers in Market-1501's tree, so that nobody is in both datasets
+
+
+class Plan(NamedTuple):
+    """A whole dataset before it is drawn.
+
+    Attributes:
+        shots: all pictures.
+        files: the content of the other files, by path relative to the dataset's root.
+        folders: the folders that must exist even if they contain no picture.
+    """
+
+    shots: list[Shot]
+    files: dict[str, bytes]
+    folders: tuple[str, ...]
+
+
+def sysu_plan(train: int, val: int, test: int, images: int, seed: int) -> Plan:
+    """Plans people who are seen by most of SYSU-MM01's six cameras.
+
+    As in the real dataset, not every camera sees everybody. At least one RGB and one infrared camera see each person.
+
+    Args:
+        train: the number of training identities.
+        val: the number of validation identities.
+        test: the number of test identities.
+        images: the number of images per identity and camera that sees it, at least 2.
+        seed: the dataset's seed, not negative.
+    """
+    sizes = (train, val, test)
+    edges = np.cumsum([1, *sizes])
+    ids = {split: range(edges[i], edges[i + 1]) for i, split in enumerate(_SPLITS)}
+    counts: dict[tuple[int, int], int] = {}
+    for person in range(1, sum(sizes) + 1):
+        rng = generator(seed, Stream.PLAN, person)
+        visible = rng.random(6) < 0.85
+        visible[rng.choice((0, 1, 3, 4))] = visible[rng.choice((2, 5))] = True
+        counts |= {(camera + 1, person): images for camera in np.flatnonzero(visible).tolist()}
+    return _sysu(counts, ids, random_permutations(counts, seed))
+
+
+def exact_plan(rand_perm: str, lists: str) -> Plan:
+    """Plans the identities, cameras and image counts of a real SYSU-MM01. Its permutations are copied.
+
+    Args:
+        rand_perm: the path of its rand_perm_cam.mat.
+        lists: the folder with train_id, val_id and test_id, each .mat or .txt. If val_id is missing, the validation
+            identities are those in neither list that both an RGB and an infrared camera see: SYSU-MM01's own 99.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or the files do not belong together.
+    """
+    counts = read_counts(rand_perm)
+    modalities = defaultdict(set)
+    for camera, person in counts:
+        modalities[person].add(SYSU_CAMERAS[camera - 1].infrared)
+    ids: dict[str, list[int]] = {}
+    for split in ("train", "test", "val"):
+        paths = [path for suffix in (".mat", ".txt") if (path := Path(lists) / f"{split}_id{suffix}").is_file()]
+        if paths:
+            ids[split] = read_ids(paths[0])
+        elif split == "val":
+            others = modalities.keys() - _union(ids)
+            ids[split] = sorted(person for person in others if len(modalities[person]) == 2)
+        else:
+            raise FileNotFoundError(f"{lists} has neither {split}_id.mat nor {split}_id.txt; copy one of them there.")
+    listed = _union(ids)
+    unknown = sorted(listed - modalities.keys())
+    if unknown:
+        raise ValueError(
+            f"{lists} lists identity {unknown[0]}, which {rand_perm} does not contain; use files of the same dataset."
+        )
+    counts = {key: count for key, count in counts.items() if key[1] in listed}
+    return _sysu(counts, ids, Path(rand_perm).read_bytes())
+
+
+def market_plan(train: int, test: int, images: int, seed: int) -> Plan:
+    """Plans people by day in Market-1501's six cameras.
+
+    At least two cameras see each person. Each test identity has one query per camera that sees it. The gallery also
+    has one distractor (0000) and one junk image (-1), cut off at the knees, per test identity.
+
+    Args:
+        train: the number of training identities, at least 1.
+        test: the number of test identities, at least 1.
+        images: the number of images per identity and camera that sees it, at least 2.
+        seed: the dataset's seed, not negative.
+    """
+    shots = []
+    for person in range(1, train + 2 * test + 1):
+        rng = generator(seed, Stream.PLAN, person)
+        visible = rng.random(6) < 0.7
+        visible[rng.choice(6, 2, replace=False)] = True
+        distractor = person > train + test
+        for camera in compress(MARKET_CAMERAS, visible):
+            for number in range(1, 2 if distractor else images + 1):
+                if person <= train:
+                    folder = "bounding_box_train"
+                else:
+                    folder = "query" if number == 1 and not distractor else "bounding_box_test"
+                shots.append(_market_shot(folder, "0000" if distractor else f"{person:04d}", person, camera, number))
+    for junk in range(test):
+        person, camera = train + 1 + junk, MARKET_CAMERAS[junk % 6]
+        shots.append(_market_shot("bounding_box_test", JUNK, person, camera, images + 1))
+    return Plan(shots, {}, ())
+
+
+def _sysu(counts: Mapping[tuple[int, int], int], ids: Mapping[str, Iterable[int]], permutations: bytes) -> Plan:
+    """Plans SYSU-MM01's tree.
+
+    Args:
+        counts: the number of images by (camera, person), both from 1.
+        ids: the persons of each split.
+        permutations: the content of rand_perm_cam.mat.
+    """
+    shots = [
+        Shot(f"cam{camera}/{person:04d}/{number:04d}.jpg", person, SYSU_CAMERAS[camera - 1], number)
+        for (camera, person), count in sorted(counts.items())
+        for number in range(1, count + 1)
+    ]
+    lists = {f"exp/{split}_id.txt": people for split, people in ids.items()}
+    lists["exp/available_id.txt"] = sorted(_union(ids))
+    files = {path: (",".join(map(str, people)) + "\n").encode() for path, people in lists.items()}
+    folders = ("exp", *(f"cam{camera.number}" for camera in SYSU_CAMERAS))
+    return Plan(shots, files | {PERMUTATIONS_FILE: permutations}, folders)
+
+
+def _union(ids: Mapping[str, Iterable[int]]) -> set[int]:
+    return {person for people in ids.values() for person in people}
+
+
+def _market_shot(folder: str, name: str, person: int, camera: Camera, number: int) -> Shot:
+    path = f"{folder}/{name}_c{camera.number}s1_{1000 * person + number:06d}_{number:02d}.jpg"
+    return Shot(path, _MARKET_OFFSET + person, camera, number)
