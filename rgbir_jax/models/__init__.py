@@ -1,1 +1,1 @@
-"""Networks, one a file."""
+"""The networks, one per file."""

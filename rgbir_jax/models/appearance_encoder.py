@@ -10,21 +10,21 @@ from jaxtyping import Array, Float
 from rgbir_jax.models.layers import global_max_pool, part_max_pool
 from rgbir_jax.models.resnet import ResNet50
 
-SLICES = 4  # of the appearance code, one for each AdaIN block of the generator
+SLICES = 4  # slices of the appearance code, one per AdaIN block of the generator
 
 
 class AppearanceEncoder(nn.Module):
-    """Appearance codes for the generator, and the pooled map for the identity heads.
+    """Computes appearance codes for the generator and pooled features for the identity heads.
 
     Attributes:
-        width: of the ResNet; 64 in the paper, for codes of 4 x 2048.
-        blocks: residual blocks of each of its stages.
-        slices: what a slice of the code is: "part", a quarter of the body's height with all channels, or "channel", a
-            quarter of the channels with all body parts, as in DG-Net's released system.
-        pool: what the identity heads see of the feature map: "max", its global maximum (the paper's adaptive max
-            pooling), or "avg", its mean (the teacher).
-        axis_name: of the devices over which BatchNorm averages.
-        dtype: of the convolutions.
+        width: width of the ResNet; 64 in the paper, which gives codes of 4 x 2048.
+        blocks: number of residual blocks in each stage.
+        slices: how the code is sliced: "part" (a quarter of the body's height, all channels) or "channel" (a quarter
+            of the channels, all body parts, as in DG-Net's released system).
+        pool: pooling for the identity heads: "max" (global maximum, the paper's adaptive max pooling) or "avg" (mean,
+            as in the teacher).
+        axis_name: name of the device axis over which BatchNorm averages.
+        dtype: dtype of the convolutions.
     """
 
     width: int = 64
@@ -38,10 +38,10 @@ class AppearanceEncoder(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w 3"], train: bool
     ) -> tuple[Float[Array, "n 4 channels"], Float[Array, "n channels"]]:
-        """(appearance codes a, pooled features), float32.
+        """Returns (appearance codes a, pooled features), float32.
 
         Raises:
-            ValueError: for an unknown kind of slices or of pooling, or an image too low for four body parts.
+            ValueError: if `slices` or `pool` is unknown, or the image is too small in height for four body parts.
         """
         x = ResNet50(self.width, self.blocks, self.axis_name, self.dtype, name="trunk")(x, train).astype(jnp.float32)
         parts = part_max_pool(x, SLICES)

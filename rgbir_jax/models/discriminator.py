@@ -1,4 +1,4 @@
-"""The discriminator D (Table 5): a map of logits, real or swapped, at each of one to three scales."""
+"""The discriminator D (Table 5): maps of real/swapped logits at one to three scales."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ def _no_norm(x):
 
 
 class _Scale(nn.Module):
-    """The network at one scale."""
+    """The discriminator network of one scale."""
 
     width: int
     init_std: float
@@ -36,14 +36,14 @@ class _Scale(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Networks of their own for the image, its half and its quarter.
+    """Applies one network per scale: to the image, to its half and to its quarter.
 
     Attributes:
-        width: channels of the first convolution; 32 in the paper.
-        num_scales: 1 in the paper, 3 in DG-Net's released system.
-        init_std: standard deviation of the kernels at the start; 0.02 in DG-Net. Narrow layers, which add up fewer
-            channels, need more: at 0.02 their signal fades and D hardly learns.
-        dtype: of the computation.
+        width: number of channels of the first convolution; 32 in the paper.
+        num_scales: number of scales; 1 in the paper, 3 in DG-Net's released system.
+        init_std: standard deviation of the initial kernels; 0.02 in DG-Net. Narrow layers sum over fewer channels and
+            need a larger value: with 0.02 their signal fades and D hardly learns.
+        dtype: dtype of the computation.
     """
 
     width: int = 32
@@ -53,7 +53,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"]) -> list[Float[Array, "n _h _w 1"]]:
-        """Logits at a quarter of each scale's sides, float32; positive for real."""
+        """Returns float32 logits at a quarter of each scale's height and width; positive means real."""
         maps = []
         for scale in range(self.num_scales):
             if scale:

@@ -9,12 +9,12 @@ from rgbir_jax.models.layers import kaiming
 
 
 class MLP(nn.Module):
-    """Dense layers with a ReLU after each; after the last one only if `rectify`.
+    """Dense layers, each followed by a ReLU; the last one only if `rectify` is set.
 
     Attributes:
-        widths: outputs of each layer.
-        rectify: whether the output is rectified, too.
-        dtype: of the matrix products; the output is float32.
+        widths: output width of each layer.
+        rectify: whether the output also goes through a ReLU.
+        dtype: dtype of the matrix products; the output is float32.
     """
 
     widths: tuple[int, ...]
@@ -23,7 +23,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n width"]) -> Float[Array, "n out"]:
-        """All layers in order."""
+        """Applies all layers in order."""
         *hidden, last = self.widths
         for width in hidden:
             x = nn.relu(nn.Dense(width, kernel_init=kaiming, dtype=self.dtype)(x))
@@ -33,12 +33,12 @@ class MLP(nn.Module):
 
 
 class EmbeddingEncoder(nn.Module):
-    """E_rgb or E_ir: encoder M and encoder S, alike and apart.
+    """E_rgb or E_ir: encoders M and S, which have the same layers and share no weights.
 
     Attributes:
         hidden: widths of the hidden layers; (1024, 2048, 512) in the paper.
-        code: dimensions of m and of s; 64 in the paper.
-        dtype: of the matrix products.
+        code: number of dimensions of m and of s; 64 in the paper.
+        dtype: dtype of the matrix products.
     """
 
     hidden: tuple[int, ...] = (1024, 2048, 512)
@@ -47,22 +47,22 @@ class EmbeddingEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n dim"]) -> tuple[Float[Array, "n code"], Float[Array, "n code"]]:
-        """The identity-independent component m and the identity-specific component s, neither negative."""
+        """Returns the identity-independent component m and the identity-specific component s, both non-negative."""
         m, s = (MLP((*self.hidden, self.code), True, self.dtype, name=component)(x) for component in ("m", "s"))
         return m, s
 
 
 class EmbeddingDecoder(nn.Module):
-    """D_rgb or D_ir: the sum of what is decoded from m and what is decoded from s.
+    """D_rgb or D_ir: decodes m and s separately and adds the results.
 
-    Table 2 has a ReLU after the last layer, too, so that no element could be negative; M_bdtr's embeddings leave a
-    BatchNorm and are negative half the time. The last layer is linear unless `rectify` asks for the table's letter.
+    Table 2 also has a ReLU after the last layer, which rules out negative outputs. M_bdtr's embeddings come from a
+    BatchNorm, so about half of their elements are negative. The last layer is therefore linear unless `rectify` is set.
 
     Attributes:
-        dim: of the embeddings; 512 in the paper.
+        dim: number of dimensions of the embeddings; 512 in the paper.
         hidden: widths of the hidden layers; (512, 2048) in the paper.
-        rectify: whether the two outputs are rectified before they are added.
-        dtype: of the matrix products.
+        rectify: whether a ReLU is applied to both outputs before they are added, as Table 2 has it.
+        dtype: dtype of the matrix products.
     """
 
     dim: int = 512
@@ -72,18 +72,18 @@ class EmbeddingDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, m: Float[Array, "n code"], s: Float[Array, "n code"]) -> Float[Array, "n dim"]:
-        """D(m, s), float32."""
+        """Returns D(m, s), float32."""
         widths = (*self.hidden, self.dim)
         return MLP(widths, self.rectify, self.dtype, name="m")(m) + MLP(widths, self.rectify, self.dtype, name="s")(s)
 
 
 class EmbeddingClassifier(nn.Module):
-    """The pre-trained classifier of L_dis, on embeddings of both modalities.
+    """The pre-trained classifier of L_dis, for embeddings of both modalities.
 
     Attributes:
-        classes: N, the training identities.
+        classes: N, the number of training identities.
         hidden: width of the hidden layer; 512 in the paper.
-        dtype: of the matrix products.
+        dtype: dtype of the matrix products.
     """
 
     classes: int
@@ -92,6 +92,6 @@ class EmbeddingClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n dim"]) -> tuple[Float[Array, "n hidden"], Float[Array, "n classes"]]:
-        """(the hidden layer, logits of p), float32."""
+        """Returns (hidden layer, logits of p), float32."""
         hidden = MLP((self.hidden,), True, self.dtype, name="hidden_layer")(x)
         return hidden, MLP((self.classes,), False, self.dtype, name="classifier")(hidden)

@@ -1,4 +1,4 @@
-"""The generator G (Table 4): a decoder of structure codes, steered by appearance codes through AdaIN."""
+"""The generator G (Table 4): decodes structure codes, modulated by appearance codes through AdaIN."""
 
 from functools import partial
 
@@ -19,12 +19,12 @@ from rgbir_jax.models.layers import (
 
 
 class MLP(nn.Module):
-    """Two hidden layers with LeakyReLU: a slice of the appearance code to the scales or the biases of one block.
+    """Maps a slice of the appearance code to the scales or biases of one block; two hidden layers with LeakyReLU.
 
     Attributes:
         hidden: width of both hidden layers.
-        features: outputs.
-        dtype: of the matrix products.
+        features: number of outputs.
+        dtype: dtype of the matrix products.
     """
 
     hidden: int
@@ -33,7 +33,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n channels"]) -> Float[Array, "n features"]:
-        """Float32 out."""
+        """Returns the scales or biases, float32."""
         dense = partial(nn.Dense, kernel_init=kaiming, dtype=self.dtype)
         x = leaky_relu(dense(self.hidden)(x))
         x = leaky_relu(dense(self.hidden)(x))
@@ -41,12 +41,12 @@ class MLP(nn.Module):
 
 
 class Generator(nn.Module):
-    """Residual blocks with AdaIN, one for each slice of the appearance code, then two doublings of the size.
+    """Residual blocks with AdaIN, one per slice of the appearance code, then two 2x upsampling steps.
 
     Attributes:
-        width: channels of the structure code and of the residual blocks; 128 in the paper.
-        mlp: hidden width of the MLPs.
-        dtype: of the computation.
+        width: number of channels of the structure code and of the residual blocks; 128 in the paper.
+        mlp: width of the MLPs' hidden layers.
+        dtype: dtype of the computation.
     """
 
     width: int = 128
@@ -57,7 +57,7 @@ class Generator(nn.Module):
     def __call__(
         self, s: Float[Array, "n h w width"], a: Float[Array, "n slices channels"]
     ) -> Float[Array, "n 4*h 4*w 3"]:
-        """Normalised images x = G(a, s), float32."""
+        """Returns normalised images x = G(a, s), float32."""
         width = self.width
         x = s.astype(self.dtype)
         for i in range(a.shape[1]):

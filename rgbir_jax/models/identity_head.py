@@ -1,4 +1,4 @@
-"""The identity head on pooled features: the bottleneck that retrieval compares, and p, the identity distribution."""
+"""The identity head on pooled features: the bottleneck feature used for retrieval, and the identity distribution p."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,11 +16,11 @@ class IdentityHead(nn.Module):
     """Linear bottleneck, BatchNorm, dropout, linear classifier.
 
     Attributes:
-        classes: N, the training identities.
-        bottleneck: dimensions of the retrieval feature.
-        dropout: probability.
-        axis_name: of the devices over which BatchNorm averages.
-        dtype: of the matrix products.
+        classes: N, the number of training identities.
+        bottleneck: number of dimensions of the retrieval feature.
+        dropout: dropout probability.
+        axis_name: name of the device axis over which BatchNorm averages.
+        dtype: dtype of the matrix products.
     """
 
     classes: int
@@ -33,7 +33,7 @@ class IdentityHead(nn.Module):
     def __call__(
         self, pooled: Float[Array, "n channels"], train: bool
     ) -> tuple[Float[Array, "n bottleneck"], Float[Array, "n classes"]]:
-        """(features after BatchNorm, logits of p), float32."""
+        """Returns (features after BatchNorm, logits of p), float32."""
         x = nn.Dense(self.bottleneck, kernel_init=kaiming_fan_out, dtype=self.dtype, name="bottleneck_layer")(pooled)
         features = nn.BatchNorm(
             use_running_average=not train,

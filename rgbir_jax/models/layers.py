@@ -1,4 +1,4 @@
-"""Pieces that several networks share. Images are [batch, height, width, channels] throughout."""
+"""Layers shared by several networks. Images are [batch, height, width, channels] throughout."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,16 +12,16 @@ EPSILON = 1e-5
 
 kaiming = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""kaiming is for layers followed by a rectifier, counted by inputs; kaiming_fan_out by outputs, as ResNets have it."""
+"""Both are for layers followed by a rectifier. ResNets use fan-out."""
 
 
 def leaky_relu(x: Array) -> Array:
-    """The GAN's rectifier: slope 0.2 below zero."""
+    """Applies the GAN's LeakyReLU, with slope 0.2 below zero."""
     return nn.leaky_relu(x, 0.2)
 
 
 def instance_norm(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Each channel of each image to mean 0 and variance 1 (biased), in float32; no parameters."""
+    """Normalises each channel of each image to mean 0 and (biased) variance 1, in float32; no parameters."""
     wide = x.astype(jnp.float32)
     mean = jnp.mean(wide, (1, 2), keepdims=True)
     variance = jnp.var(wide, (1, 2), keepdims=True)
@@ -31,19 +31,19 @@ def instance_norm(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
 def adaptive_instance_norm(
     x: Float[Array, "n h w c"], scale: Float[Array, "n c"], bias: Float[Array, "n c"]
 ) -> Float[Array, "n h w c"]:
-    """AdaIN: InstanceNorm, then a scale and a bias from the appearance code; the scale is used as it is."""
+    """Applies AdaIN: InstanceNorm, then a scale and a bias from the appearance code. No 1 is added to the scale."""
     return instance_norm(x) * scale[:, None, None].astype(x.dtype) + bias[:, None, None].astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
-    """Each image to mean 0 and standard deviation 1 over height, width and channels, then a gain and a bias a channel.
+    """Normalises each image over height, width and channels, then applies one gain and one bias per channel.
 
-    The standard deviation is unbiased and EPSILON is added to it, not to the variance; gains begin in U(0, 1).
+    The standard deviation is unbiased and EPSILON is added to it, not to the variance. Gains are drawn from U(0, 1).
     """
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        """Statistics in float32, the result in x's dtype."""
+        """Computes the statistics in float32; the result has x's dtype."""
         gain = self.param("gain", nn.initializers.uniform(1.0), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         wide = x.astype(jnp.float32)
@@ -55,28 +55,28 @@ class LayerNorm(nn.Module):
 def convolve(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k c C"], window_strides: Sequence[int], padding, **how
 ) -> Float[Array, "n H W C"]:
-    """jax.lax.conv_general_dilated, with a 1x1 kernel (no padding) as the matrix product over all pixels that it is.
+    """Calls jax.lax.conv_general_dilated, or computes a 1x1 convolution (no padding) as one matrix product.
 
-    XLA lays images out anew for the gradients of a 1x1 convolution on CPUs: a third of a ResNet-50's time in training.
+    On CPUs, XLA transposes images for the gradients of a 1x1 convolution: a third of a ResNet-50's training time.
     """
     if kernel.shape[:2] != (1, 1):
         return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
     down, across = window_strides
     x = x[:, ::down, ::across]
-    # Flat, because a product over several axes is laid out anew as well.
+    # Flatten first: XLA also transposes the operands of a multi-axis dot.
     return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
 
 
 class Conv(nn.Module):
-    """A convolution with bias whose input is padded by its own reflection, so that its size is divided by the stride.
+    """A convolution with bias and reflection padding. It divides height and width by the stride, rounded up.
 
     Attributes:
-        features: output channels.
-        kernel: side of the kernel, odd.
-        stride: of both sides.
-        dilation: of both sides.
+        features: number of output channels.
+        kernel: side of the square kernel, odd.
+        stride: stride in both directions.
+        dilation: dilation in both directions.
         kernel_init: initialiser of the kernel.
-        dtype: of the computation.
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -88,7 +88,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W C"]:
-        """Pads and convolves."""
+        """Pads the input and convolves it."""
         pad = self.dilation * (self.kernel // 2)
         if pad:
             x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
@@ -106,12 +106,12 @@ class Conv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(lrelu(norm(conv(x))))), nothing after the sum.
+    """x + norm(conv(lrelu(norm(conv(x))))), without an activation after the sum.
 
     Attributes:
-        norm: applied after each convolution.
+        norm: normalisation applied after each convolution.
         kernel_init: initialiser of the kernels.
-        dtype: of the computation.
+        dtype: dtype of the computation.
     """
 
     norm: Callable[[Array], Array] = instance_norm
@@ -120,7 +120,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        """Two 3x3 convolutions of as many channels as x has."""
+        """Applies the block; both 3x3 convolutions keep the number of channels."""
 
         def conv(x):
             return Conv(x.shape[-1], 3, kernel_init=self.kernel_init, dtype=self.dtype)(x)
@@ -129,32 +129,32 @@ class ResidualBlock(nn.Module):
 
 
 def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
-    """Nearest neighbour, twice the size."""
+    """Doubles height and width by nearest-neighbour interpolation."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def halve(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
-    """3x3 average pooling with stride 2; the border's averages are over the pixels that exist."""
+    """Halves height and width by 3x3 average pooling; padding does not count towards the averages at the border."""
     return nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)  # pyright: ignore[reportArgumentType] (flax names one form)
 
 
 def global_max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
-    """The largest value of each channel."""
+    """Returns the maximum of each channel."""
     # max_pool, not jnp.max: the gradient of jnp.max divides by the number of maxima, which is 0 (NaN) if XLA
     # rematerialises x with different rounding.
     return nn.max_pool(x, x.shape[1:3])[:, 0, 0]
 
 
 def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n parts c"]:
-    """Adaptive max pooling to `parts` horizontal bands: band i spans rows ⌊i·h/parts⌋ to ⌈(i+1)·h/parts⌉.
+    """Max-pools `parts` horizontal bands (adaptive max pooling): band i spans rows ⌊i·h/parts⌋ to ⌈(i+1)·h/parts⌉.
 
     Raises:
-        ValueError: where the map has fewer rows than parts.
+        ValueError: if the map has fewer rows than parts.
     """
     height = x.shape[1]
     if height < parts:
         raise ValueError(
-            f"a feature map of {height} rows cannot be pooled to {parts} body parts; "
+            f"a feature map of {height} rows cannot be pooled into {parts} body parts; "
             f"set config.image_size to a height of at least {16 * parts}."
         )
     edges = [(i * height // parts, -(-(i + 1) * height // parts)) for i in range(parts)]
@@ -168,11 +168,11 @@ def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is keyed on the row's place in the global batch, however that is divided among devices.
+    """Dropout with masks keyed on each row's position in the global batch, so the number of devices does not matter.
 
     Attributes:
-        rate: probability of an element being zeroed.
-        axis_name: of the devices, None outside any.
+        rate: probability that an element is zeroed.
+        axis_name: name of the device axis, or None if there is none.
     """
 
     rate: float
@@ -180,7 +180,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n c"], train: bool) -> Float[Array, "n c"]:
-        """Draws from the collection "dropout"; the identity where `train` is False."""
+        """Drops elements, with random numbers from the collection "dropout"; returns x as it is if `train` is False."""
         if not train or not self.rate:
             return x
         key, n = self.make_rng("dropout"), len(x)

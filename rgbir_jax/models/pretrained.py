@@ -1,4 +1,4 @@
-"""The ResNet-50 that torchvision trained on ImageNet: its file read without PyTorch, its tensors in our layout."""
+"""Loads torchvision's ImageNet ResNet-50 without PyTorch and converts its tensors to Flax's layout."""
 
 import io
 import pickle
@@ -22,21 +22,20 @@ _STORAGES = {
 
 
 def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
-    """Variables of `models.resnet.ResNet50` from torchvision's state dict; its classifier `fc` is not taken.
+    """Loads the variables of `models.resnet.ResNet50` from torchvision's state dict, without its classifier `fc`.
 
     Args:
-        path: of a `.pth` file or, with the package safetensors, a `.safetensors` file.
+        path: path of a `.pth` file or, if the package safetensors is installed, a `.safetensors` file.
         like: the network's `params` and `batch_stats`, arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
         NumPy arrays, float32, in the structure of `like`.
 
     Raises:
-        FileNotFoundError: for an absent file.
-        ImportError: for a `.safetensors` file without the package.
-        ValueError: for a file that is not a plain state dict, and for the first tensor, by torchvision's name, that
-            only one of file and network has, that has another shape, or that has an impossible value (see
-            `read_state_dict`).
+        FileNotFoundError: if the file does not exist.
+        ImportError: if safetensors is needed and not installed.
+        ValueError: if the file is not a plain state dict or has impossible values (see `read_state_dict`), or if file
+            and network differ. The message names the first tensor that differs, by torchvision's name.
     """
     tensors = {
         name: tensor
@@ -45,27 +44,27 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
     }
     leaves = cast(dict, flatten_dict(like))
     names = {leaf: _torchvision_name(leaf) for leaf in leaves}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+    saved = {name: tensor.shape for name, tensor in tensors.items()}
     wanted = {names[leaf]: _torch_shape(spec.shape) for leaf, spec in leaves.items()}
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
+    for name in sorted(saved.keys() | wanted.keys()):
+        if saved.get(name) != wanted.get(name):
             raise ValueError(
-                f"{path} is of another network: it has {_say(found, name)}, this config's ResNet has "
-                f"{_say(wanted, name)}; take torchvision's resnet50, which has width 64 and blocks (3, 4, 6, 3)."
+                f"{path} is for another network: it has {_describe(saved, name)}, this config's ResNet has "
+                f"{_describe(wanted, name)}; use torchvision's resnet50, which has width 64 and blocks (3, 4, 6, 3)."
             )
     return unflatten_dict({leaf: _our_layout(tensors[name]) for leaf, name in names.items()})
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a file by name, in PyTorch's layout and the file's precision.
+    """Reads the tensors of a file by name, in PyTorch's layout and the file's precision.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: as `load_resnet50`. Impossible values are NaN, infinities, numbers
-            that overflow in float32, and running variances below zero.
+        FileNotFoundError, ImportError, ValueError: as in `load_resnet50`. Impossible values are NaN, infinities,
+            numbers that overflow in float32, and negative running variances.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{path} is not there; set config.resnet50 to torchvision's file, or leave it empty for random weights."
+            f"{path} does not exist; set config.resnet50 to torchvision's file, or leave it empty for random weights."
         )
     tensors = _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pth(path)
     for name, tensor in tensors.items():
@@ -82,14 +81,14 @@ def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}); get the file anew.") from error
+        raise ValueError(f"{path} cannot be read as safetensors ({error}); download the file again.") from error
 
 
 def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path} is not the zip file that torch.save writes since PyTorch 1.6; where PyTorch is installed, convert "
-            f"it with: import torch; torch.save(torch.load('{path}', weights_only=True), 'resnet50.pth')"
+            f"{path} is not the zip file that torch.save writes since PyTorch 1.6; convert it on a machine with "
+            f"PyTorch: import torch; torch.save(torch.load('{path}', weights_only=True), 'resnet50.pth')"
         )
     try:
         with zipfile.ZipFile(path) as archive:
@@ -108,19 +107,19 @@ def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
 def _check_values(path: str | Path, name: str, tensor: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         values = tensor.astype(np.float32, copy=False)
-    wrong = ""
+    problem = ""
     if not np.isfinite(values).all():
-        wrong = f"{np.sum(~np.isfinite(values))} of its {values.size} numbers are not finite"
+        problem = f"{np.sum(~np.isfinite(values))} of its {values.size} numbers are not finite"
     elif name.endswith("running_var") and np.any(values < 0):
-        wrong = f"{np.sum(values < 0)} of its {values.size} variances are negative"
-    if wrong:
-        raise ValueError(f"{path} is damaged: in {name}, {wrong}; download the file again.")
+        problem = f"{np.sum(values < 0)} of its {values.size} variances are negative"
+    if problem:
+        raise ValueError(f"{path} is damaged: in {name}, {problem}; download the file again.")
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Rebuilds tensors as NumPy arrays and calls nothing else, whatever the pickle asks for.
+    """Rebuilds tensors as NumPy arrays and calls nothing else, whatever the pickle contains.
 
-    What it hands out are bound methods, strings and the class OrderedDict, none of which a pickle can change.
+    It returns only bound methods, strings and the class OrderedDict, none of which a pickle can modify.
     """
 
     def __init__(self, archive: zipfile.ZipFile, entry: str):
@@ -140,14 +139,14 @@ class _TensorUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
 
     def persistent_load(self, pid) -> tuple[np.dtype, bytes]:
-        """A storage: its elements' type and its bytes."""
+        """Returns the element type and the bytes of a storage."""
         kind, dtype, key, *_ = pid
         if kind != "storage":
             raise pickle.UnpicklingError(f"it asks for a {kind}, which is refused")
         return jnp.dtype(dtype), self._archive.read(f"{self._folder}data/{key}")
 
     def _tensor(self, storage, offset, size, stride, *_) -> np.ndarray:
-        """A view of a storage; NumPy refuses one that reaches beyond its bytes. Offset and strides count elements."""
+        """Returns a view of a storage. Offset and strides count elements. NumPy raises if it exceeds the bytes."""
         dtype, data = storage
         return np.ndarray(size, dtype, data, offset * dtype.itemsize, [step * dtype.itemsize for step in stride])
 
@@ -156,20 +155,20 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _torchvision_name(leaf: tuple[str, ...]) -> str:
-    """("params", "layer1_0_conv1", "kernel") -> "layer1.0.conv1.weight"."""
+    """Returns torchvision's name: ("params", "layer1_0_conv1", "kernel") -> "layer1.0.conv1.weight"."""
     _, module, name = leaf
     return f"{module.replace('_', '.')}.{_LEAVES[name]}"
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """[height, width, in, out] -> [out, in, height, width]; vectors stay."""
+    """Returns PyTorch's shape: [height, width, in, out] -> [out, in, height, width]; vectors are unchanged."""
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else tuple(shape)
 
 
 def _our_layout(tensor: np.ndarray) -> np.ndarray:
-    """[out, in, height, width] -> [height, width, in, out], a float32 copy; vectors stay."""
+    """Returns a float32 copy, transposed [out, in, height, width] -> [height, width, in, out] unless a vector."""
     return np.array(tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor, np.float32, order="C")
 
 
-def _say(shapes: dict[str, tuple[int, ...]], name: str) -> str:
+def _describe(shapes: dict[str, tuple[int, ...]], name: str) -> str:
     return f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"

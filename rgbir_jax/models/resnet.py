@@ -1,4 +1,4 @@
-"""ResNet-50 (He et al. 2016) without pooling and classifier, its last stage at stride 1."""
+"""ResNet-50 (He et al. 2016) without pooling and classifier; its last stage has stride 1."""
 
 from functools import partial
 
@@ -9,18 +9,18 @@ from jaxtyping import Array, Float
 
 from rgbir_jax.models.layers import EPSILON, convolve, kaiming_fan_out
 
-STRIDES = (1, 2, 2, 1)  # of the stages; the last is 1 and not 2
+STRIDES = (1, 2, 2, 1)  # one per stage; the original has 2 at the end
 EXPANSION = 4
 
 
 class ResNet50(nn.Module):
-    """The trunk; its submodules have torchvision's names with "_" for "." (layer1_0_conv1, layer1_0_downsample_0).
+    """The trunk. Submodules have torchvision's names with "_" for "." (layer1_0_conv1, layer1_0_downsample_0).
 
     Attributes:
-        width: channels of the first convolution; 64 in the paper. The output has 32 times as many.
-        blocks: residual blocks of each stage; those of ResNet-50.
-        axis_name: of the devices over which BatchNorm averages.
-        dtype: of the convolutions; statistics are float32.
+        width: number of channels of the first convolution; 64 in the paper. The output has 32 times as many channels.
+        blocks: number of residual blocks in each stage; the default is ResNet-50's.
+        axis_name: name of the device axis over which BatchNorm averages.
+        dtype: dtype of the convolutions; statistics are float32.
     """
 
     width: int = 64
@@ -30,7 +30,7 @@ class ResNet50(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W c"]:
-        """Feature maps at a sixteenth of the input's sides."""
+        """Returns feature maps at a sixteenth of the input's height and width."""
         conv = partial(
             nn.Conv,
             use_bias=False,

@@ -9,12 +9,12 @@ from rgbir_jax.models.layers import Conv, ResidualBlock, instance_norm, leaky_re
 
 
 class StructureEncoder(nn.Module):
-    """A shallow network with atrous spatial pyramid pooling; it ends in an InstanceNorm, so codes cannot shrink.
+    """A shallow network with atrous spatial pyramid pooling. A final InstanceNorm keeps the codes from shrinking.
 
     Attributes:
-        width: channels of the first convolution; 16 in the paper.
-        code: channels of the structure code; 128 in the paper.
-        dtype: of the computation.
+        width: number of channels of the first convolution; 16 in the paper.
+        code: number of channels of the structure code; 128 in the paper.
+        dtype: dtype of the computation.
     """
 
     width: int = 16
@@ -23,7 +23,7 @@ class StructureEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, grey: Float[Array, "n h w 1"]) -> Float[Array, "n h/4 w/4 code"]:
-        """Grey images to structure codes s."""
+        """Encodes grey images as structure codes s."""
 
         def normed(x, features, kernel, stride=1, dilation=1):
             return instance_norm(Conv(features, kernel, stride, dilation, dtype=self.dtype)(x))
@@ -38,7 +38,7 @@ class StructureEncoder(nn.Module):
         x = block(x, 4 * width, 3, stride=2)
         for _ in range(4):
             x = ResidualBlock(dtype=self.dtype)(x)
-        # The four branches end without an activation.
+        # The four branches have no activation after their last convolution.
         pyramid = [normed(x, 2 * width, 1)]
         pyramid += [normed(block(x, 2 * width, 1), 2 * width, 3, dilation=dilation) for dilation in (3, 6, 9)]
         x = Conv(self.code, 1, dtype=self.dtype)(jnp.concatenate(pyramid, axis=-1))

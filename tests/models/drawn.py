@@ -1,4 +1,4 @@
-"""Inputs and variables drawn by NumPy, so that no initialiser has to be compiled."""
+"""Random inputs and variables from NumPy, so that no initialiser has to be compiled."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ def drawn(*shape):
 
 
 def draw_leaves(shapes, rng=RNG):
-    """Values of a tree of variables: no bias is 0, no gain is 1, variances are positive, layers keep the scale."""
+    """Draws values for variables: no bias is 0, no gain is 1, variances are positive, layers keep the scale."""
 
     def draw(path, leaf):
         values = rng.normal(size=leaf.shape) / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
@@ -23,5 +23,5 @@ def draw_leaves(shapes, rng=RNG):
 
 
 def drawn_like(module, *inputs, **mode):
-    """Variables of a module that is called on these inputs."""
+    """Draws the variables of a module for these inputs."""
     return draw_leaves(jax.eval_shape(lambda *inputs: module.init(KEY, *inputs, **mode), *inputs))

@@ -1,18 +1,18 @@
-"""The special layers written out in NumPy, float64, from their definitions; independent of the code under test."""
+"""The special layers in NumPy (float64), written from their definitions and independent of the code under test."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 
 def reflect(index: int, size: int) -> int:
-    """Where a coordinate outside 0..size−1 lands when the image is mirrored at its border pixels."""
+    """Maps a coordinate outside 0..size−1 into the image by mirroring at the border pixels."""
     while not 0 <= index < size:
         index = -index if index < 0 else 2 * (size - 1) - index
     return index
 
 
 def conv(x, layer, stride=1, dilation=1):
-    """Reflect padding, then a convolution; `layer` holds kernel [k, k, in, out] and bias [out]."""
+    """Pads by reflection, then convolves; `layer` holds kernel [k, k, in, out] and bias [out]."""
     x, kernel, bias = (np.asarray(a, np.float64) for a in (x, layer["conv"]["kernel"], layer["conv"]["bias"]))
     side = kernel.shape[0]
     pad = dilation * (side // 2)
@@ -44,7 +44,7 @@ def adaptive_instance_norm(x, scale, bias):
 
 
 def layer_norm(x, gain, bias):
-    """Over height, width and channels; unbiased deviation, eps added to the deviation."""
+    """Normalises over height, width and channels; the deviation is unbiased and eps is added to it."""
     x = np.asarray(x, np.float64)
     out = []
     for image in x:

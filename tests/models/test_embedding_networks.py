@@ -50,38 +50,38 @@ def slow_mlp(params, x, rectify):
     return x
 
 
-def drawn(variables):
-    """The same variables with biases that are not 0."""
+def perturbed(variables):
+    """Adds noise to all variables, so that no bias is 0."""
     keys = iter(jax.random.split(jax.random.key(5), len(jax.tree.leaves(variables))))
     return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), variables)
 
 
 def test_m_and_s_come_from_two_networks_with_a_relu_after_every_layer():
     module, x = EmbeddingEncoder((7, 6, 5), 4), jnp.asarray(RNG.normal(size=(9, 8)), jnp.float32)
-    variables = drawn(module.init(jax.random.key(0), x))
-    for component, found in zip(("m", "s"), module.apply(variables, x), strict=True):
+    variables = perturbed(module.init(jax.random.key(0), x))
+    for component, code in zip(("m", "s"), module.apply(variables, x), strict=True):
         expected = slow_mlp(variables["params"][component], np.asarray(x, float), rectify=True)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-        assert found.min() == 0 < found.max()
+        np.testing.assert_allclose(code, expected, rtol=1e-5, atol=1e-5)
+        assert code.min() == 0 < code.max()
 
 
 @pytest.mark.parametrize("rectify", [False, True])
 def test_the_decoded_embedding_is_a_sum(rectify):
     module = EmbeddingDecoder(6, (5, 7), rectify)
     m, s = jnp.asarray(RNG.normal(size=(2, 9, 4)), jnp.float32)
-    variables = drawn(module.init(jax.random.key(0), m, s))
-    found = module.apply(variables, m, s)
+    variables = perturbed(module.init(jax.random.key(0), m, s))
+    decoded = module.apply(variables, m, s)
     params = variables["params"]
     expected = slow_mlp(params["m"], np.asarray(m, float), rectify) + slow_mlp(
         params["s"], np.asarray(s, float), rectify
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    assert (found.min() >= 0) == rectify
+    np.testing.assert_allclose(decoded, expected, rtol=1e-5, atol=1e-5)
+    assert (decoded.min() >= 0) == rectify
 
 
 def test_the_classifier_s_hidden_layer_is_rectified_and_its_logits_are_not():
     module, x = EmbeddingClassifier(5, 6), jnp.asarray(RNG.normal(size=(9, 8)), jnp.float32)
-    variables = drawn(module.init(jax.random.key(0), x))
+    variables = perturbed(module.init(jax.random.key(0), x))
     params = variables["params"]
     hidden, logits = module.apply(variables, x)
     expected = slow_mlp(params["hidden_layer"], np.asarray(x, float), rectify=True)

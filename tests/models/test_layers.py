@@ -39,7 +39,7 @@ def test_a_dilation_wider_than_the_map_keeps_reflecting():
 
 
 def test_instance_norm():
-    x = drawn(2, 5, 4, 3, mean=7) * 0.01  # eps counts
+    x = drawn(2, 5, 4, 3, mean=7) * 0.01  # small values, so that eps matters
     np.testing.assert_allclose(layers.instance_norm(x), by_hand.instance_norm(x), atol=1e-4)
 
 
@@ -54,7 +54,7 @@ def test_adain_sets_mean_and_deviation_of_each_channel():
 
 
 def test_layer_norm():
-    x = drawn(3, 2, 3, 4, mean=5) * 1e-3  # few and small values: the unbiased deviation and the place of eps count
+    x = drawn(3, 2, 3, 4, mean=5) * 1e-3  # few, small values: the unbiased deviation and the place of eps matter
     gain, bias = drawn(4), drawn(4)
     out = LayerNorm().apply({"params": {"gain": gain, "bias": bias}}, x)
     np.testing.assert_allclose(out, by_hand.layer_norm(x, gain, bias), atol=1e-4)
@@ -97,16 +97,16 @@ def test_part_max_pool(height, bands):
     np.testing.assert_array_equal(layers.part_max_pool(x, 4), expected)
 
 
-def test_a_map_too_low_for_its_parts_is_refused():
-    sentence = (
-        r"a feature map of 3 rows cannot be pooled to 4 body parts; set config\.image_size to a height of at least 64"
+def test_a_map_with_too_few_rows_for_its_parts_is_refused():
+    message = (
+        r"a feature map of 3 rows cannot be pooled into 4 body parts; set config\.image_size to a height of at least 64"
     )
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         layers.part_max_pool(jnp.zeros((1, 3, 2, 1)), 4)
 
 
 def test_statistics_of_bfloat16_maps_are_float32():
-    """Far from 0 the sums of a large map would drown in bfloat16; only the result is rounded to it."""
+    """In bfloat16 the sums over a large map far from 0 would lose the signal; only the result is rounded."""
     x = drawn(1, 64, 32, 2, mean=20).astype(jnp.bfloat16)
     gain, bias = jnp.ones(2), jnp.zeros(2)
     for out, expected in (
@@ -137,18 +137,18 @@ def _dropped(x, axis_name=None, key=KEY):
     return Dropout(0.3, axis_name).apply({}, x, train=True, rngs={"dropout": key})
 
 
-def test_dropout_is_keyed_on_the_place_in_the_global_batch():
+def test_dropout_is_keyed_on_the_position_in_the_global_batch():
     x = jnp.ones((12, 5))
     whole = _dropped(x)
     for devices in (2, 4):
         split = jax.jit(jax.vmap(lambda part: _dropped(part, "batch"), axis_name="batch"))
         parts = split(x.reshape(devices, -1, 5))
         np.testing.assert_array_equal(parts.reshape(12, 5), whole)
-    assert len(np.unique(np.asarray(whole), axis=0)) > 6  # rows have masks of their own
+    assert len(np.unique(np.asarray(whole), axis=0)) > 6  # rows have different masks
     assert np.any(np.asarray(_dropped(x, key=jax.random.key(1))) != np.asarray(whole))
 
 
-def test_dropout_keeps_the_expectation_and_rests_outside_training():
+def test_dropout_keeps_the_expectation_and_does_nothing_outside_training():
     x = jnp.ones((500, 40))
     out = np.asarray(_dropped(x))
     np.testing.assert_allclose(np.unique(out), [0, 1 / 0.7], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Whole networks, narrow, against NumPy; what their codes are made of; BatchNorm; bfloat16."""
+"""Narrow versions of whole networks against NumPy; slices of the codes; BatchNorm; bfloat16."""
 
 import re
 from functools import partial
@@ -44,7 +44,7 @@ def test_structure_encoder_with_its_dilated_branches():
     assert len(params) == 16
 
 
-def test_generator_takes_one_slice_a_block():
+def test_generator_takes_one_slice_per_block():
     width, slices = 4, 2
     s, a = drawn(2, 3, 4, width), drawn(2, slices, 5)
     module = Generator(width=width, mlp=6)
@@ -68,7 +68,7 @@ def test_generator_takes_one_slice_a_block():
     np.testing.assert_allclose(images, by_hand.conv(x, params["Conv_4"]), atol=1e-3)
 
 
-def test_discriminator_judges_each_scale_with_a_network_of_its_own():
+def test_discriminator_has_its_own_network_per_scale():
     x = drawn(1, 20, 12, 3)
     module = Discriminator(width=2, num_scales=2)
     params = drawn_like(module, x)["params"]
@@ -97,16 +97,16 @@ def test_discriminator_begins_with_small_kernels():
 
 @pytest.mark.parametrize("pool", ["max", "avg"])
 def test_slices_of_the_appearance_code_and_what_the_heads_see(pool):
-    """Both are read off the trunk's map by plain loops; its five rows do not divide into four parts."""
+    """Computes both from the trunk's map by plain loops. Its five rows are not divisible by four parts."""
     x = drawn(2, 80, 32, 3)
     part, channel = (AppearanceEncoder(1, (1, 1, 1, 1), slices, pool=pool) for slices in ("part", "channel"))
     variables = drawn_like(part, x, train=False)
 
     @jax.jit
     def encode(variables, x):
-        (by_part, pooled), seen = part.apply(variables, x, train=False, capture_intermediates=True)
+        (by_part, pooled), captured = part.apply(variables, x, train=False, capture_intermediates=True)
         by_channel, _ = channel.apply(variables, x, train=False)
-        return by_part, by_channel, pooled, seen["intermediates"]["trunk"]["__call__"][0]
+        return by_part, by_channel, pooled, captured["intermediates"]["trunk"]["__call__"][0]
 
     by_part, by_channel, pooled, trunk = map(np.asarray, encode(variables, x))
     assert trunk.shape == (2, 5, 2, 32)
@@ -119,7 +119,7 @@ def test_slices_of_the_appearance_code_and_what_the_heads_see(pool):
             for i, (start, end) in enumerate([(0, 2), (1, 3), (2, 4), (3, 5)]):
                 flat.append(trunk[n, start:end, :, c].max())
                 assert by_part[n, i, c] == flat[-1]
-        # Channel-major: all four parts of channel 0, then those of channel 1; then cut into four slices.
+        # Channel-major: all four parts of channel 0, then of channel 1, and so on; then split into four slices.
         np.testing.assert_array_equal(by_channel[n], np.reshape(flat, (4, 32)))
     np.testing.assert_array_equal(by_channel[:, 1, :4], by_part[:, :, 8])  # slice 1 begins with channel 32 / 4
 
@@ -162,9 +162,9 @@ def test_batch_norm_of_the_trunk_counts_every_pixel():
 
     @jax.jit
     def train(x):
-        _, seen = module.apply(variables, x, train=True, mutable=["batch_stats"], capture_intermediates=True)
-        layers = seen["intermediates"]
-        return layers["conv1"]["__call__"][0], layers["bn1"]["__call__"][0], seen["batch_stats"]["bn1"]
+        _, captured = module.apply(variables, x, train=True, mutable=["batch_stats"], capture_intermediates=True)
+        layers = captured["intermediates"]
+        return layers["conv1"]["__call__"][0], layers["bn1"]["__call__"][0], captured["batch_stats"]["bn1"]
 
     convolved, normalised, running = train(x)
     convolved, layer, before = np.float64(convolved), variables["params"]["bn1"], variables["batch_stats"]["bn1"]
@@ -203,19 +203,19 @@ GREY, IMAGE = (2, 64, 32, 1), (2, 64, 32, 3)
         (IdentityHead, [(2, 2048)]),
     ],
 )
-def test_bfloat16_is_of_the_computation_alone(module, shapes):
-    """Parameters, statistics and outputs stay float32; every convolution and matrix product gives bfloat16."""
-    recognises = module in (AppearanceEncoder, IdentityHead)
-    built = module(**{"classes": 5} if module is IdentityHead else {}, dtype=jnp.bfloat16)
+def test_only_the_computation_is_in_bfloat16(module, shapes):
+    """Parameters, statistics and outputs stay float32; every convolution and matrix product returns bfloat16."""
+    has_train_mode = module in (AppearanceEncoder, IdentityHead)
+    network = module(**{"classes": 5} if module is IdentityHead else {}, dtype=jnp.bfloat16)
 
     def forward(*inputs):
-        mode = {"train": False} if recognises else {}
-        return built.init_with_output(KEY, *inputs, **mode, capture_intermediates=True)
+        mode = {"train": False} if has_train_mode else {}
+        return network.init_with_output(KEY, *inputs, **mode, capture_intermediates=True)
 
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     outputs, variables = jax.eval_shape(forward, *inputs)
-    seen = jax.tree_util.tree_leaves_with_path(variables.pop("intermediates"))
-    modules = [(path[-3].key if len(path) > 2 else "", leaf.dtype) for path, leaf in seen]
+    intermediates = jax.tree_util.tree_leaves_with_path(variables.pop("intermediates"))
+    modules = [(path[-3].key if len(path) > 2 else "", leaf.dtype) for path, leaf in intermediates]
     computed = [dtype for name, dtype in modules if re.search("[cC]onv|Dense|downsample_0|bottleneck|classifier", name)]
     assert set(computed) == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in jax.tree.leaves((outputs, variables))} == {jnp.dtype(jnp.float32)}

@@ -1,4 +1,4 @@
-"""Files of ResNet weights, written here byte by byte: PyTorch is not needed to read them, nor to test that."""
+"""Reading ResNet weight files. The files are written here byte by byte, so the tests do not need PyTorch."""
 
 import os
 import pickle
@@ -18,12 +18,12 @@ STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BF
 
 
 def opcodes(value) -> bytes:
-    """A pickle's bytes that push a value, without the frame of a whole pickle."""
+    """Returns the pickle bytes that push a value, without the header and end of a whole pickle."""
     return pickle.dumps(value, 2)[2:-1]
 
 
 def tensor_opcodes(key: int, storage: np.ndarray, offset: int, size: tuple, stride: tuple) -> bytes:
-    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())."""
+    """Encodes torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())."""
     kind = b"ctorch\n" + STORAGES[storage.dtype.name].encode() + b"\n"
     reference = b"(" + opcodes("storage") + kind + opcodes(str(key)) + opcodes("cpu") + opcodes(storage.size) + b"tQ"
     rest = b"".join(map(opcodes, (offset, size, stride, False))) + b"ccollections\nOrderedDict\n)R"
@@ -31,7 +31,7 @@ def tensor_opcodes(key: int, storage: np.ndarray, offset: int, size: tuple, stri
 
 
 def write_pth(path: Path, tensors: dict[str, tuple]) -> Path:
-    """A state dict as torch.save writes it, of (storage, offset, size, stride) by name."""
+    """Writes a state dict as torch.save does, from (storage, offset, size, stride) by name."""
     items = b"".join(opcodes(name) + tensor_opcodes(key, *view) for key, (name, view) in enumerate(tensors.items()))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u.")
@@ -52,13 +52,13 @@ def contiguous(array: np.ndarray) -> tuple:
 
 @pytest.fixture(scope="module")
 def variables():
-    """Of a ResNet with a block a stage."""
+    """Returns the variables of a ResNet with one block per stage."""
     return drawn_like(ResNet50(4, (1, 1, 1, 1)), drawn(1, 32, 32, 3), train=False)
 
 
 @pytest.fixture
 def state_dict(variables) -> dict[str, np.ndarray]:
-    """The same as torchvision has them, by names written out here."""
+    """Returns the same variables in torchvision's layout, by torchvision's names, written out here."""
     params, batch_stats = variables["params"], variables["batch_stats"]
     modules = {"conv1": "conv1", "bn1": "bn1"}
     for layer in (1, 2, 3, 4):
@@ -67,15 +67,16 @@ def state_dict(variables) -> dict[str, np.ndarray]:
         for part in ("0", "1"):
             modules[f"layer{layer}.0.downsample.{part}"] = f"layer{layer}_0_downsample_{part}"
     tensors = {}
-    for theirs, ours in modules.items():
-        if "kernel" in params[ours]:
-            tensors[f"{theirs}.weight"] = np.ascontiguousarray(np.einsum("hwio->oihw", params[ours]["kernel"]))
+    for torch_module, flax_module in modules.items():
+        if "kernel" in params[flax_module]:
+            kernel = np.einsum("hwio->oihw", params[flax_module]["kernel"])
+            tensors[f"{torch_module}.weight"] = np.ascontiguousarray(kernel)
         else:
-            tensors[f"{theirs}.weight"] = params[ours]["scale"]
-            tensors[f"{theirs}.bias"] = params[ours]["bias"]
-            tensors[f"{theirs}.running_mean"] = batch_stats[ours]["mean"]
-            tensors[f"{theirs}.running_var"] = batch_stats[ours]["var"]
-            tensors[f"{theirs}.num_batches_tracked"] = np.array(7, np.int64)
+            tensors[f"{torch_module}.weight"] = params[flax_module]["scale"]
+            tensors[f"{torch_module}.bias"] = params[flax_module]["bias"]
+            tensors[f"{torch_module}.running_mean"] = batch_stats[flax_module]["mean"]
+            tensors[f"{torch_module}.running_var"] = batch_stats[flax_module]["var"]
+            tensors[f"{torch_module}.num_batches_tracked"] = np.array(7, np.int64)
     return tensors | {"fc.weight": np.ones((10, 128), np.float32), "fc.bias": np.ones(10, np.float32)}
 
 
@@ -87,7 +88,7 @@ def save(path: Path, tensors: dict[str, np.ndarray]) -> Path:
 
 
 @pytest.mark.parametrize("file", ["resnet.pth", "resnet.safetensors"])
-def test_every_tensor_finds_its_place(tmp_path, variables, state_dict, file):
+def test_every_tensor_is_loaded_into_its_variable(tmp_path, variables, state_dict, file):
     loaded = load_resnet50(save(tmp_path / file, state_dict), variables)
     assert loaded.keys() == {"params", "batch_stats"}
     for kind, modules in variables.items():
@@ -142,31 +143,31 @@ def test_a_pickle_that_calls_something_is_refused(tmp_path, function):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"ctorchvision.models.resnet\nResNet\n.", r"asks for torchvision\.models\.resnet\.ResNet, which is refused"),
         (pickle.dumps({"epoch": 3}), "epoch is not a tensor"),
         (pickle.dumps(3), "not a plain state dict"),
         (pickle.dumps({"a": 1})[:-3], "not a plain state dict"),
         (b"", "not a plain state dict"),
-        # BUILD on what the reader hands out: {"__defaults__": 1} set on the function that rebuilds tensors.
+        # BUILD on an object that the reader returns: {"__defaults__": 1} set on the function that rebuilds tensors.
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN" + opcodes({"__defaults__": 1}) + b"\x86b.", "not a plain"),
     ],
 )
-def test_what_is_no_state_dict_is_told(tmp_path, content, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_file_without_a_state_dict_is_refused(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
         read_state_dict(write_pickle(tmp_path / "file.pth", content))
 
 
-def test_a_file_of_the_old_format_is_told_how_to_convert(tmp_path):
+def test_the_error_for_the_old_format_says_how_to_convert(tmp_path):
     path = tmp_path / "old.pth"
     path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
     with pytest.raises(ValueError, match=r"old.pth is not the zip file .* torch.save\(torch.load\("):
         read_state_dict(path)
 
 
-def test_an_absent_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.pth is not there; set config.resnet50"):
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.pth does not exist; set config.resnet50"):
         read_state_dict(tmp_path / "none.pth")
 
 
@@ -188,23 +189,23 @@ def test_safetensors_is_an_extra(tmp_path, monkeypatch):
 
 def test_a_missing_tensor_is_named(tmp_path, variables, state_dict):
     del state_dict["layer3.0.bn2.running_var"]
-    told = r"it has no layer3\.0\.bn2\.running_var, this config's ResNet has .*\.running_var of shape \(16,\)"
-    with pytest.raises(ValueError, match=told):
+    message = r"it has no layer3\.0\.bn2\.running_var, this config's ResNet has .*\.running_var of shape \(16,\)"
+    with pytest.raises(ValueError, match=message):
         load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
 
 
 def test_an_extra_tensor_is_named(tmp_path, variables, state_dict):
     state_dict["layer1.1.conv1.weight"] = np.zeros((4, 16, 1, 1), np.float32)
-    told = r"it has layer1\.1\.conv1\.weight of shape \(4, 16, 1, 1\), this config's ResNet has no layer1\.1"
-    with pytest.raises(ValueError, match=told):
+    message = r"it has layer1\.1\.conv1\.weight of shape \(4, 16, 1, 1\), this config's ResNet has no layer1\.1"
+    with pytest.raises(ValueError, match=message):
         load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
 
 
 def test_a_misshaped_tensor_is_named(tmp_path, variables, state_dict):
-    """As in a ResNet-18, whose blocks begin with a convolution of 3x3."""
+    """A ResNet-18 has such a tensor: its blocks begin with a 3x3 convolution."""
     state_dict["layer1.0.conv1.weight"] = np.zeros((4, 4, 3, 3), np.float32)
-    told = r"layer1\.0\.conv1\.weight of shape \(4, 4, 3, 3\), this config's ResNet has .* of shape \(4, 4, 1, 1\)"
-    with pytest.raises(ValueError, match=told):
+    message = r"layer1\.0\.conv1\.weight of shape \(4, 4, 3, 3\), this config's ResNet has .* of shape \(4, 4, 1, 1\)"
+    with pytest.raises(ValueError, match=message):
         load_resnet50(save(tmp_path / "resnet.pth", state_dict), variables)
 
 

@@ -1,4 +1,4 @@
-"""Full-width networks on 256x128 images and 395 identities: shapes and parameter counts, nothing computed."""
+"""Full-width networks on 256x128 images and 395 identities: shapes and parameter counts; nothing is computed."""
 
 import math
 
@@ -46,13 +46,13 @@ def test_encoders_generator_and_head(preset):
     assert outputs == [(1, 256, 128, 3)]
 
 
-def test_the_trunk_ends_at_a_sixteenth():
+def test_the_trunk_ends_at_a_sixteenth_of_the_size():
     trunk = system("paper")["E_a"].module
     x = jax.ShapeDtypeStruct((2, 256, 128, 3), jnp.float32)
-    _, seen = jax.eval_shape(
+    _, captured = jax.eval_shape(
         lambda key, x: trunk.init_with_output(key, x, train=False, capture_intermediates=True), jax.random.key(0), x
     )
-    assert seen["intermediates"]["trunk"]["__call__"][0].shape == (2, 16, 8, 2048)
+    assert captured["intermediates"]["trunk"]["__call__"][0].shape == (2, 16, 8, 2048)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def count(variables) -> int:
 
 
 def test_full_width_has_the_parameters_counted_by_hand():
-    """Two ResNet-50 trunks; 2048-512 and its BatchNorm, 512-395."""
+    """Two ResNet-50 trunks; a 2048-512 layer with its BatchNorm; a 512-395 classifier."""
     x = jax.ShapeDtypeStruct((2, 256, 128, 3), jnp.float32)
     pooled, variables = jax.eval_shape(
         lambda key, x: Stream().init_with_output(key, x, train=False), jax.random.key(0), x
