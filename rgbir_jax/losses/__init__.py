@@ -1,1 +1,1 @@
-"""Pure functions of arrays."""
+"""Losses: pure functions of arrays."""

@@ -1,4 +1,4 @@
-"""L_adv (section 3.3): what D and G play for, on D's logits, one map per scale."""
+"""L_adv (section 3.3), computed from D's logits, one map per scale."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-Maps = Sequence[Float[Array, "n _height _width 1"]]  # a scale each, of its own size
+Maps = Sequence[Float[Array, "n _height _width 1"]]  # one map per scale; sizes differ
 
 
 def _bce(logits: Float[Array, "*shape"], real: bool) -> Float[Array, ""]:
@@ -18,7 +18,7 @@ def _least_squares(logits: Float[Array, "*shape"], real: bool) -> Float[Array, "
     return jnp.mean((logits - real) ** 2)
 
 
-# Loss of one map, and the factor on G's side: the released DG-Net doubles it.
+# Loss of one map, and the factor of G's loss: DG-Net's released code doubles it.
 _GAMES = {"bce": (_bce, 1.0), "lsgan": (_least_squares, 2.0)}
 
 
@@ -29,24 +29,26 @@ def _game(kind: str) -> tuple[Callable, float]:
 
 
 def discriminator_loss(real: Maps, fake: Maps, kind: str) -> Float[Array, ""]:
-    """D's side of L_adv: −E[log D(x_1) + log(1 − D(G(a_2, s_1)))] for "bce", averaged over a map, summed over scales.
+    """Computes D's part of L_adv, averaged over each map and summed over scales.
+
+    For "bce" it is −E[log D(x_1) + log(1 − D(G(a_2, s_1)))].
 
     Args:
-        real: D's logits of real images, one map a scale.
+        real: D's logits of real images, one map per scale.
         fake: D's logits of swapped images.
-        kind: "bce" (the paper's equation) or "lsgan" (squared distance from 1 and from 0).
+        kind: "bce" (the paper's equation) or "lsgan" (squared distance to 1 for real, to 0 for swapped).
 
     Raises:
-        ValueError: for another kind.
+        ValueError: if the kind is unknown.
     """
     loss, _ = _game(kind)
     return jnp.sum(jnp.stack([loss(r, True) + loss(f, False) for r, f in zip(real, fake, strict=True)]))
 
 
 def generator_loss(fake: Maps, kind: str) -> Float[Array, ""]:
-    """G's side of L_adv, non-saturating: −E[log D(G(a_2, s_1))] for "bce", summed over scales.
+    """Computes G's part of L_adv, non-saturating: −E[log D(G(a_2, s_1))] for "bce", summed over scales.
 
-    Args and errors as `discriminator_loss`; "lsgan" counts twice.
+    Arguments and errors are those of `discriminator_loss`. The loss of "lsgan" is doubled.
     """
     loss, factor = _game(kind)
     return factor * jnp.sum(jnp.stack([loss(f, True) for f in fake]))
@@ -55,10 +57,10 @@ def generator_loss(fake: Maps, kind: str) -> Float[Array, ""]:
 def r1_penalty(
     discriminator: Callable[[Float[Array, "n h w 3"]], Maps], x: Float[Array, "n h w 3"]
 ) -> Float[Array, ""]:
-    """R1 = Σ over scales of E‖∂ ΣD(x) / ∂x‖²: keeps D flat round the real images (Mescheder et al. 2018)."""
+    """Computes R1 = Σ over scales of E‖∂ ΣD(x) / ∂x‖², which keeps D flat near real images (Mescheder et al. 2018)."""
 
     def squared_norms(scale: int):
-        """Of the gradient of one scale, which goes back through that scale's convolutions alone."""
+        """Sums the squared gradient of one scale's logits. It needs only that scale's convolutions."""
         gradient = jax.grad(lambda x: jnp.sum(discriminator(x)[scale]))(x)
         return jnp.sum(gradient**2)
 

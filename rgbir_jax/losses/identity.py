@@ -1,4 +1,4 @@
-"""What is said of the identity distributions p (ours) and q (the teacher's): L_id and L_dis."""
+"""L_id and L_dis: losses on the identity distributions p (ours) and q (the teacher's)."""
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +6,17 @@ from jaxtyping import Array, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "n classes"], label: Int[Array, "n"]) -> Float[Array, ""]:
-    """E[−log p(y|x)]: L_id_orig on real images, L_id_recon on swapped ones (section 3.3)."""
+    """Computes E[−log p(y|x)]: L_id_orig on real images, L_id_recon on swapped ones (section 3.3)."""
     log_p = jax.nn.log_softmax(logits)
     return -jnp.mean(jnp.take_along_axis(log_p, label[:, None], axis=1))
 
 
 def accuracy(logits: Float[Array, "n classes"], label: Int[Array, "n"]) -> Float[Array, ""]:
-    """The share of images whose most probable identity is the right one."""
+    """Returns the fraction of images whose most probable identity is correct."""
     return jnp.mean(jnp.argmax(logits, axis=1) == label)
 
 
 def kl_divergence(logits_p: Float[Array, "n classes"], logits_q: Float[Array, "n classes"]) -> Float[Array, ""]:
-    """E[KL(p ‖ q)] = E[Σ p (log p − log q)]: L_dis (section 3.4); swap the arguments for KL(q ‖ p)."""
+    """Computes E[KL(p ‖ q)] = E[Σ p (log p − log q)], L_dis (section 3.4). Swap the arguments for KL(q ‖ p)."""
     log_p, log_q = jax.nn.log_softmax(logits_p), jax.nn.log_softmax(logits_q)
     return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1))

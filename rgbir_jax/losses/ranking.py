@@ -1,6 +1,6 @@
-"""Losses on the order of distances (section 4.1): M_bdtr's top-ranking loss and the triplet loss on s.
+"""Ranking losses (section 4.1): M_bdtr's top-ranking loss and the triplet loss on s.
 
-A batch is one array a modality, [identity, shot, dim], and its identities differ from each other.
+A batch is one array per modality, [identity, shot, dim]. Its identities are all different.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Triplets(NamedTuple):
-    """X_2 and X_3 of every RGB anchor X_1, as places in the IR images flattened to [identity · shot].
+    """X_2 and X_3 for every RGB anchor X_1, as indices into the IR images flattened to [identity · shot].
 
     Attributes:
-        positive: an image of the anchor's identity, X_2.
-        negative: an image of another identity, X_3.
+        positive: X_2, an image of the anchor's identity.
+        negative: X_3, an image of another identity.
     """
 
     positive: Int[Array, "identity shot"]
@@ -23,15 +23,15 @@ class Triplets(NamedTuple):
 
 
 def euclidean(x: Float[Array, "*batch dim"], y: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
-    """‖x − y‖₂; its gradient where x = y is 0."""
+    """Computes ‖x − y‖₂, with gradient 0 at x = y."""
     squared = jnp.sum((x - y) ** 2, axis=-1)
-    apart = squared > 0
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
+    nonzero = squared > 0
+    return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1)), 0)
 
 
 def manhattan(x: Float[Array, "*x dim"], y: Float[Array, "*y dim"]) -> Float[Array, "*xy"]:
-    """‖x − y‖₁, a sum over the dimensions, of all pairs that broadcasting gives; its gradient where x = y is 0."""
-    # The derivative of jnp.abs at 0 is 1; that of the maximum is 0.
+    """Computes ‖x − y‖₁ (summed over dimensions) of all broadcast pairs, with gradient 0 at x = y."""
+    # Not jnp.abs: its derivative at 0 is 1, that of this maximum is 0.
     return jnp.sum(jnp.maximum(x - y, y - x), axis=-1)
 
 
@@ -43,43 +43,44 @@ def bdtr(
     m2: float = 0.1,
     intra: float = 0.1,
 ) -> Float[Array, ""]:
-    """The bi-directional dual-constrained top-ranking loss: `top_ranking` with RGB anchors and with IR anchors.
+    """Computes the bi-directional dual-constrained top-ranking loss: `top_ranking` with RGB and with IR anchors.
 
     Args:
-        v: RGB features, of any length; their directions count.
-        t: IR features; v[i, k] and t[i, k] are a positive pair.
+        v: RGB features; they are scaled to unit length.
+        t: IR features, scaled too; v[i, k] and t[i, k] are a positive pair.
         m1: margin between the positive and the hardest negative.
         m2: margin between the hardest negative and the positive within a modality.
-        intra: weight of the latter.
+        intra: weight of the intra-modality term.
 
     Returns:
-        Both directions' means of the cross-modality term, plus `intra` times both of the intra-modality term.
+        The mean of the cross-modality term plus `intra` times the mean of the intra-modality term, summed over both
+        directions.
 
     Raises:
-        ValueError: for a single identity, which has no negative.
+        ValueError: if there is only one identity, and so no negative.
     """
     v, t = _unit(v), _unit(t)
-    pieces = [top_ranking(v, t, m1, m2), top_ranking(t, v, m1, m2)]
-    return sum((jnp.mean(cross) + intra * jnp.mean(within) for cross, within in pieces), start=jnp.zeros((), v.dtype))
+    terms = [top_ranking(v, t, m1, m2), top_ranking(t, v, m1, m2)]
+    return sum((jnp.mean(cross) + intra * jnp.mean(within) for cross, within in terms), start=jnp.zeros((), v.dtype))
 
 
 def top_ranking(
     anchor: Float[Array, "identity shot dim"], other: Float[Array, "identity shot dim"], m1: float, m2: float
 ) -> tuple[Float[Array, "identity shot"], Float[Array, "identity shot"]]:
-    """One direction of the top-ranking loss, for every anchor a_i.
+    """Computes one direction of the top-ranking loss for every anchor a_i.
 
-    h_i is the image of the other modality nearest to a_i among those of other identities.
+    h_i, the hardest negative, is the image nearest to a_i in the other modality among those of other identities.
 
     Args:
         anchor: unit vectors of one modality, a.
         other: unit vectors of the other modality, o.
-        m1: as in `bdtr`.
-        m2: as in `bdtr`.
+        m1: cross-modality margin, as in `bdtr`.
+        m2: intra-modality margin, as in `bdtr`.
 
     Returns:
         max(0, m1 + d(a_i, o_i) − d(a_i, h_i)) and max(0, m2 − d(h_i, o_i)).
     """
-    # Of unit vectors the nearest has the largest inner product; a rounded product would pick another one.
+    # The nearest unit vector has the largest inner product. Lower precision could pick another one.
     similarity = jnp.einsum("ikd,jld->ikjl", anchor, other, precision="highest")
     hardest = _argmax(jnp.where(_same(len(anchor)), -jnp.inf, similarity))
     h = other.reshape(-1, other.shape[-1])[hardest]
@@ -90,32 +91,32 @@ def top_ranking(
 def triplet(
     s_1: Float[Array, "n dim"], s_2: Float[Array, "n dim"], s_3: Float[Array, "n dim"], m: float
 ) -> Float[Array, "n"]:
-    """L_triplet of each triplet: max(0, m + ‖s_1 − s_2‖₁ − ‖s_1 − s_3‖₁)."""
+    """Computes L_triplet of each triplet: max(0, m + ‖s_1 − s_2‖₁ − ‖s_1 − s_3‖₁)."""
     return jax.nn.relu(m + manhattan(s_1, s_2) - manhattan(s_1, s_3))
 
 
 def random_triplets(key: Array, identities: int, shots: int) -> Triplets:
-    """For every anchor any image of its identity, and any image of any other identity, all equally probable.
+    """Draws for every anchor an image of its identity and an image of another identity, both uniformly.
 
     Args:
-        key: of this iteration, the same on every device.
-        identities: in the global batch, at least 2.
-        shots: images of each identity and modality.
+        key: the iteration's key, the same on every device.
+        identities: number of identities in the global batch, at least 2.
+        shots: number of images per identity and modality.
 
     Raises:
-        ValueError: for a single identity, which has no negative.
+        ValueError: if there is only one identity, and so no negative.
     """
     same = jnp.broadcast_to(_same(identities), (identities, shots, identities, shots))
     keys = jax.random.split(key)
-    tickets = jax.vmap(lambda k: jax.random.uniform(k, same.shape))(keys)
-    return Triplets(_argmax(jnp.where(same, tickets[0], -1)), _argmax(jnp.where(same, -1, tickets[1])))
+    scores = jax.vmap(lambda k: jax.random.uniform(k, same.shape))(keys)
+    return Triplets(_argmax(jnp.where(same, scores[0], -1)), _argmax(jnp.where(same, -1, scores[1])))
 
 
 def hard_triplets(s_rgb: Float[Array, "identity shot dim"], s_ir: Float[Array, "identity shot dim"]) -> Triplets:
-    """For every anchor the farthest image of its identity and the nearest of all others, by ‖·‖₁ between the codes s.
+    """Finds for every anchor the farthest image of its identity and the nearest of all others, by ‖·‖₁ on codes s.
 
     Raises:
-        ValueError: for a single identity, which has no negative.
+        ValueError: if there is only one identity, and so no negative.
     """
     distance = manhattan(s_rgb[:, :, None, None], s_ir)
     same = _same(len(s_rgb))

@@ -5,8 +5,8 @@ from jaxtyping import Array, Float
 
 
 def l1(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """E‖x − y‖₁: the absolute difference averaged over the batch and over all elements.
+    """Computes E‖x − y‖₁, the absolute difference averaged over the batch and all elements.
 
-    The mean over elements, and not their sum, is what lambda_recon = 5 is set for.
+    It is the mean over elements, not their sum: lambda_recon = 5 is set for the mean.
     """
     return jnp.mean(jnp.abs(x - y))

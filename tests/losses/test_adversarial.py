@@ -30,13 +30,13 @@ def test_lsgan_targets_and_the_doubled_generator():
     assert adversarial.generator_loss(FAKE, "lsgan") == pytest.approx(float(g), rel=1e-5)
 
 
-def test_unknown_game_is_named():
+def test_an_unknown_loss_is_named():
     with pytest.raises(ValueError, match='"wgan" is unknown; choose one of bce, lsgan'):
         adversarial.generator_loss(FAKE, "wgan")
 
 
 def test_r1_of_two_known_scales():
-    """For D(x) = (w·x, x²) the gradients of the sums are w and 2x."""
+    """The gradients of the sums of D(x) = (w·x, x²) are w and 2x."""
     x = jnp.asarray(RNG.normal(size=(3, 2, 2, 3)), jnp.float32)
     w = jnp.asarray(RNG.normal(size=(2, 2, 3)), jnp.float32)
 

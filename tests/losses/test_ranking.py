@@ -1,4 +1,4 @@
-"""The ranking losses against plain loops, their gradients against finite differences, and cases known by hand."""
+"""The ranking losses against plain loops, their gradients against finite differences, and cases computed by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def features(seed, identities=IDENTITIES, shots=SHOTS, dim=DIM):
 
 
 def slow_bdtr(v, t, m1=0.5, m2=0.1, weight=0.1):
-    """One anchor, one candidate at a time."""
+    """Computes the loss one anchor and one candidate at a time."""
     v, t = (x / np.sqrt((x**2).sum(-1, keepdims=True)) for x in (v, t))
     identities, shots, _ = v.shape
     total = 0.0
@@ -62,16 +62,16 @@ def test_bdtr_and_its_gradient_are_those_of_the_plain_loops(seed, m1, m2):
     np.testing.assert_allclose(gradient, expected, atol=1e-7)
 
 
-def test_bdtr_of_four_vectors_known_by_hand():
-    """v_1 = t_1 and v_2 = t_2 at right angles: every positive is at 0, every negative at √2."""
+def test_bdtr_of_four_vectors_computed_by_hand():
+    """v_1 = t_1 is orthogonal to v_2 = t_2: every positive is at distance 0, every negative at √2."""
     x = jnp.eye(2)[:, None]
     assert ranking.bdtr(x, x) == 0
     assert ranking.bdtr(x, x, m1=2.0, m2=0.0) == pytest.approx(2 * (2 - np.sqrt(2)), rel=1e-12)
-    # Exchanged, each positive is at √2 and the hardest negative coincides with the anchor.
+    # With t_1 and t_2 swapped, each positive is at √2 and the hardest negative equals the anchor.
     assert ranking.bdtr(x, x[::-1], m1=0.5, m2=1.5) == pytest.approx(2 * (0.5 + np.sqrt(2)) + 0.2 * (1.5 - np.sqrt(2)))
 
 
-def test_bdtr_knows_directions_alone():
+def test_bdtr_depends_only_on_directions():
     v, t = map(jnp.asarray, features(0))
     length = np.random.default_rng(1).uniform(0.1, 10, size=(2, IDENTITIES, SHOTS, 1))
     assert ranking.bdtr(length[0] * v, length[1] * t) == pytest.approx(float(ranking.bdtr(v, t)), rel=1e-12)
@@ -106,7 +106,7 @@ def test_euclidean_is_exact_for_close_vectors():
 
 
 def slow_triplet(s, m):
-    """The mean over triplets s [3, n, dim]."""
+    """Averages the loss over triplets s [3, n, dim]."""
     losses = []
     for s_1, s_2, s_3 in zip(*s, strict=True):
         positive = sum(abs(a - b) for a, b in zip(s_1, s_2, strict=True))
@@ -125,7 +125,7 @@ def test_triplet_and_its_gradient_are_those_of_the_plain_loops(seed):
     np.testing.assert_allclose(gradient, expected, atol=1e-7)
 
 
-def test_triplets_known_by_hand():
+def test_triplets_computed_by_hand():
     s_1, s_2, s_3 = jnp.array([[0.0, 0]] * 3), jnp.array([[1.0, -1]] * 3), jnp.array([[4.0, 0], [0, -2.5], [1, 0]])
     np.testing.assert_allclose(ranking.triplet(s_1, s_2, s_3, 1.0), [0, 0.5, 2])
 
@@ -133,14 +133,14 @@ def test_triplets_known_by_hand():
 @pytest.mark.parametrize("seed", range(5))
 def test_hard_triplets_are_those_of_the_plain_loops(seed):
     rgb, ir = features(seed)
-    found = ranking.hard_triplets(jnp.asarray(rgb), jnp.asarray(ir))
+    triplets = ranking.hard_triplets(jnp.asarray(rgb), jnp.asarray(ir))
     for i in range(IDENTITIES):
         for k in range(SHOTS):
             distance = {(j, image): np.abs(rgb[i, k] - ir[j, image]).sum() for j, image in np.ndindex(ir.shape[:2])}
             own = {place: d for place, d in distance.items() if place[0] == i}
             others = {place: d for place, d in distance.items() if place[0] != i}
-            assert divmod(int(found.positive[i, k]), SHOTS) == max(own, key=own.__getitem__)
-            assert divmod(int(found.negative[i, k]), SHOTS) == min(others, key=others.__getitem__)
+            assert divmod(int(triplets.positive[i, k]), SHOTS) == max(own, key=own.__getitem__)
+            assert divmod(int(triplets.negative[i, k]), SHOTS) == min(others, key=others.__getitem__)
 
 
 def test_hard_triplets_follow_identities_that_change_places():
@@ -156,32 +156,32 @@ def test_hard_triplets_follow_identities_that_change_places():
 def test_no_triplet_is_harder_than_the_hard_ones():
     rgb, ir = map(jnp.asarray, features(4))
 
-    def losses(chosen):
+    def losses(triplets):
         flat = ir.reshape(-1, DIM)
-        picked = (flat[place.reshape(-1)] for place in chosen)
-        return ranking.triplet(rgb.reshape(-1, DIM), *picked, 1.0)
+        codes = (flat[place.reshape(-1)] for place in triplets)
+        return ranking.triplet(rgb.reshape(-1, DIM), *codes, 1.0)
 
     hard = losses(ranking.hard_triplets(rgb, ir))
     for seed in range(20):
         assert np.all(losses(ranking.random_triplets(jax.random.key(seed), IDENTITIES, SHOTS)) <= hard)
 
 
-def test_random_triplets_are_all_those_allowed_and_equally_often():
+def test_random_triplets_are_uniform_over_all_allowed_images():
     draw = jax.vmap(lambda key: ranking.random_triplets(key, IDENTITIES, SHOTS))
-    drawn = draw(jax.random.split(jax.random.key(0), 3000))
+    triplets = draw(jax.random.split(jax.random.key(0), 3000))
     for i in range(IDENTITIES):
         own = {i * SHOTS + shot for shot in range(SHOTS)}
         for k in range(SHOTS):
             for places, allowed in (
-                (drawn.positive, own),
-                (drawn.negative, set(range(IDENTITIES * SHOTS)) - own),
+                (triplets.positive, own),
+                (triplets.negative, set(range(IDENTITIES * SHOTS)) - own),
             ):
-                seen, times = np.unique(places[:, i, k], return_counts=True)
-                assert set(seen) == allowed
-                np.testing.assert_allclose(times / 3000, 1 / len(allowed), atol=0.04)
+                images, counts = np.unique(places[:, i, k], return_counts=True)
+                assert set(images) == allowed
+                np.testing.assert_allclose(counts / 3000, 1 / len(allowed), atol=0.04)
 
 
-def test_one_identity_alone_has_no_negative():
+def test_a_single_identity_has_no_negative():
     x = jnp.ones((1, 2, 3))
     for function in (ranking.bdtr, ranking.hard_triplets):
         with pytest.raises(ValueError, match=r"set config\.batch\.identities >= 2"):

@@ -31,7 +31,7 @@ def test_cross_entropy_survives_extreme_logits():
     assert identity.cross_entropy(logits, jnp.array([1])) == pytest.approx(2e4)
 
 
-def test_accuracy_counts_the_right_ones():
+def test_accuracy_is_the_fraction_of_correct_labels():
     label = jnp.argmax(LOGITS_P, axis=1)
     label = label.at[:2].set((label[:2] + 1) % 5)
     assert identity.accuracy(LOGITS_P, label) == pytest.approx(4 / 6)
