@@ -1,4 +1,4 @@
-"""Checkpoints of one stage: the newest and, if there is a validation score, the best. None of them has a NaN."""
+"""Checkpoints of one stage: the newest and, if there is a validation score, the best. None contains a NaN."""
 
 import json
 import math
@@ -15,13 +15,13 @@ from rgbir_jax.training.state import State, first_not_finite, path_name
 
 
 class Checkpoints:
-    """Saves States under a folder and finds them again. Saving goes on in the background.
+    """Saves and restores States in a folder. Saving runs in the background.
 
     Args:
-        directory: made if it is missing.
+        directory: the checkpoints' folder, created if it is missing.
 
     Raises:
-        ValueError: naming a file with a validation score that cannot be read.
+        ValueError: if a file with a validation score cannot be read; the message names the file.
     """
 
     def __init__(self, directory: Path):
@@ -29,7 +29,7 @@ class Checkpoints:
         score = itemgetter("score")
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=score, n=1)]),
-            best_fn=score,  # without it the scores are not written, and a resumed run forgets its best
+            best_fn=score,  # without it scores are not written and a resumed run forgets its best checkpoint
         )
         try:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -38,30 +38,30 @@ class Checkpoints:
             raise
 
     def latest(self) -> int | None:
-        """The newest saved iteration, None before the first."""
+        """Returns the newest saved iteration, or None if there is none."""
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """The saved iteration with the highest validation score; the newest where none was scored."""
+        """Returns the saved iteration with the highest validation score, or the newest if none has a score."""
         best = self._manager.best_step()
         return self.latest() if best is None else best
 
     def check(self, step: int, state: State) -> None:
-        """Refuses a state that has a NaN or an infinity. Call it before the state is used for anything but training.
+        """Raises if the state has a NaN or an infinity. Call it before using the state for anything but training.
 
         Args:
-            step: iterations done.
-            state: as `parallel.replicate` leaves it.
+            step: number of iterations done.
+            state: a State, replicated as by `parallel.replicate`.
 
         Raises:
-            FloatingPointError: naming the first leaf that is not finite, and what to do.
+            FloatingPointError: if a leaf is not finite; the message names the first one and says what to do.
         """
         leaf = first_not_finite(state)
         if leaf:
             raise FloatingPointError(f"{leaf} is not finite after iteration {step}; {self.way_out()}")
 
     def way_out(self) -> str:
-        """Returns the end of a sentence: what a user can do after the training has failed."""
+        """Returns the end of an error message: what the user can do after training has failed."""
         step = self.latest()
         if step is None:
             return "no checkpoint has been saved. Lower the learning rate or the weight of a loss in a new workdir."
@@ -71,15 +71,16 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: State, score: float | None = None) -> None:
-        """Saves the state after `step` iterations, unless it is saved already.
+        """Saves the state after `step` iterations, unless it is already saved.
 
         Args:
-            step: iterations done.
-            state: as `parallel.replicate` leaves it; copied to the host before this returns, so it may be donated.
-            score: validation score, by which the best is kept.
+            step: number of iterations done.
+            state: a State, replicated as by `parallel.replicate`. It is copied to the host before this returns, so it
+                may be donated afterwards.
+            score: the validation score that decides which checkpoint is the best.
 
         Raises:
-            FloatingPointError: as `check` does; nothing is written.
+            FloatingPointError: as in `check`; nothing is written.
         """
         if step == self.latest():
             return
@@ -95,44 +96,45 @@ class Checkpoints:
         )
 
     def meta(self, step: int) -> dict:
-        """What was noted beside the state.
+        """Returns the metadata saved with the state.
 
         Raises:
-            ValueError: if it cannot be read.
+            ValueError: if the metadata cannot be read.
         """
         return self._read(step, "meta", ocp.args.JsonRestore())
 
     def restore(self, step: int, like: State) -> State:
-        """The state after `step` iterations.
+        """Restores the state after `step` iterations.
 
         Args:
             step: a saved iteration.
-            like: a State of arrays or `jax.ShapeDtypeStruct`s, as `jax.eval_shape` of a stage's init gives it.
+            like: a State of arrays or `jax.ShapeDtypeStruct`s, such as `jax.eval_shape` of a stage's init.
 
         Raises:
-            ValueError: naming the first parameter that the checkpoint has and `like` has not, or in another shape; for
-                a checkpoint that cannot be read; naming the first leaf that has a NaN or an infinity.
+            ValueError: if the checkpoint cannot be read; if names or shapes of its leaves differ from those of `like`;
+                if a leaf has a NaN or an infinity. The message names the first such leaf.
         """
         saved, wanted = self.meta(step)["shapes"], _shapes(like)
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
                 raise ValueError(
-                    f"the checkpoint {self.directory} is of another model: it has {_say(saved, name)}, this config "
-                    f"makes {_say(wanted, name)}; take the config that it was trained with or another workdir."
+                    f"the checkpoint {self.directory} is for another model: it has {_describe(saved, name)}, this "
+                    f"config makes {_describe(wanted, name)}; use the config it was trained with, or another workdir."
                 )
         local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
         return self._finite(step, self._read(step, "state", ocp.args.StandardRestore(like)))
 
     def restore_part(self, step: int, like: PyTree) -> PyTree:
-        """Some leaves of the state after `step` iterations, as NumPy arrays.
+        """Restores some leaves of the state after `step` iterations, as NumPy arrays.
 
         Args:
             step: a saved iteration.
-            like: nested dicts by the State's field names, with the wanted leaves alone.
+            like: nested dicts with the State's field names and only the wanted leaves.
 
         Raises:
-            ValueError: for a checkpoint that cannot be read; naming the first leaf that has a NaN or an infinity.
+            ValueError: if the checkpoint cannot be read, or if a leaf has a NaN or an infinity; the message names the
+                first such leaf.
         """
         args = ocp.args.PyTreeRestore(
             like,
@@ -144,7 +146,7 @@ class Checkpoints:
     def _read(self, step: int, item: str, args: ocp.args.CheckpointArgs):
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
-        except Exception as error:  # for some damaged files Orbax raises no narrower class
+        except Exception as error:  # Orbax raises no narrower class for some damaged files
             reason = f"{type(error).__name__}: {error}".split(". See full TensorStore details")[0].splitlines()[0]
             raise ValueError(
                 f"the checkpoint {self.directory / str(step)} cannot be read ({reason[:200]}). If it is damaged, "
@@ -160,23 +162,23 @@ class Checkpoints:
         return restored
 
     def _without(self, step: int) -> str:
-        """Says what to do about a damaged checkpoint."""
+        """Returns what the user can do about a damaged checkpoint."""
         others = [other for other in self._manager.all_steps() if other != step]
         if others:
             return f"delete that folder to use the checkpoint of iteration {max(others)} instead"
         return f"delete {self.directory.parent} and train this stage again"
 
     def wait(self) -> None:
-        """Returns when everything is on disk."""
+        """Waits until everything is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, then lets go of the folder."""
+        """Waits until everything is on disk, then closes the folder."""
         self._manager.close()
 
 
 def _shapes(state: PyTree) -> dict[str, list[int]]:
-    """Shapes of all leaves by path."""
+    """Returns the shapes of all leaves by path."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {path_name(path): list(np.shape(leaf)) for path, leaf in leaves}
 
@@ -191,5 +193,5 @@ def _check_scores(directory: Path) -> None:
             ) from error
 
 
-def _say(shapes: dict[str, list[int]], name: str) -> str:
+def _describe(shapes: dict[str, list[int]], name: str) -> str:
     return f"{name} of shape {tuple(shapes[name])}" if name in shapes else f"no {name}"

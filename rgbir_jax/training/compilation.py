@@ -1,4 +1,4 @@
-"""How programs are compiled, and that they are kept between runs."""
+"""Compiler options, and the cache that keeps compiled programs between runs."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,11 @@ import jax
 def prepare() -> None:
     """Turns YNNPACK off on CPUs and keeps compiled programs between runs. Call it before anything is computed.
 
-    XLA reads the flag once, when JAX's backend starts; after that the call has no effect on it. A value that the user
-    has set in XLA_FLAGS stays. The programs are kept in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names
-    another one.
+    XLA reads the flag once, when JAX's backend starts; later calls do not change it. A value set by the user in
+    XLA_FLAGS is kept. Programs are stored in the user's cache folder or in JAX_COMPILATION_CACHE_DIR.
     """
-    # JAX 0.10 chooses YNNPACK by default. Its maximum drops NaN, so that the mean over a ReLU of NaN is 0 and a broken
-    # network trains with finite losses; and some narrow convolutions take thirty times as long in it as in XLA.
+    # JAX 0.10 uses YNNPACK by default. Its maximum drops NaN: the mean over a ReLU of NaN is 0, and a broken network
+    # trains with finite losses. Some narrow convolutions also take thirty times as long as in XLA.
     flag = "--xla_cpu_experimental_ynn_fusion_type"
     flags = os.environ.get("XLA_FLAGS", "")
     if flag not in flags:

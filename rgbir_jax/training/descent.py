@@ -1,4 +1,4 @@
-"""An iteration's gradient, all at once or in parts for cards with little memory."""
+"""One gradient step, on the whole batch or on micro-batches for devices with little memory."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,18 +18,18 @@ Loss = Callable[[PyTree, PyTree, PyTree, Array], tuple]
 def descend(
     loss: Loss, state: State, optimizers: Optimizers, batch: PyTree, key: Array, parts: int = 1
 ) -> tuple[State, dict[str, Array]]:
-    """One iteration of a stage that minimises one loss.
+    """Runs one iteration of a stage that minimises one loss.
 
     Args:
-        loss: of this device's images.
-        state: before the iteration.
-        optimizers: of all its networks.
-        batch: arrays with this device's identities in front; reaches the loss as it is, or in parts.
-        key: of the iteration.
-        parts: of `accumulate`.
+        loss: the loss of this device's images.
+        state: the state before the iteration.
+        optimizers: the optimisers of all networks of the state.
+        batch: arrays whose leading axis is this device's identities; the loss gets the whole batch or parts of it.
+        key: the iteration's key.
+        parts: the number of parts, as in `accumulate`.
 
     Returns:
-        The state after it, and the metrics, averaged over devices and parts, with the `gradient_norms` of the averaged
+        The new state, and the metrics averaged over devices and parts, with the `gradient_norms` of the averaged
         gradients.
     """
 
@@ -37,8 +37,8 @@ def descend(
         gradients, (metrics, batch_stats) = jax.grad(loss, has_aux=True)(state.params, batch_stats, part, part_key)
         return (gradients, metrics), batch_stats
 
-    found, batch_stats = accumulate(gradient, state.batch_stats, batch, key, parts)
-    gradients, metrics = parallel.mean(found)
+    outputs, batch_stats = accumulate(gradient, state.batch_stats, batch, key, parts)
+    gradients, metrics = parallel.mean(outputs)
     params, opt_state = optimizers.update(gradients, state.params, state.opt_state)
     state = dataclasses.replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
     return state, metrics | gradient_norms(gradients)
@@ -51,23 +51,23 @@ def accumulate(
     key: Array,
     parts: int,
 ) -> tuple[PyTree, PyTree]:
-    """The mean of a function over the parts of a batch, one after another: the memory of one part at a time.
+    """Averages a function over the parts of a batch. Parts run one after another, so memory is that of one part.
 
-    BatchNorm normalises each part by itself and moves its running statistics once a part; pairs and negatives are found
-    within a part.
+    BatchNorm normalises each part separately and updates its running statistics once per part. Pairs and negatives are
+    chosen within a part.
 
     Args:
-        function: (carry, part, key) -> (what is averaged, new carry).
-        carry: goes from part to part.
-        batch: arrays with this device's identities in front.
-        key: every part gets its own.
-        parts: 1 for the batch as it is.
+        function: (carry, part, key) -> (values to average, new carry).
+        carry: the value passed from part to part.
+        batch: arrays whose leading axis is this device's identities.
+        key: the key from which every part gets its own.
+        parts: the number of parts; 1 for the whole batch.
 
     Returns:
-        The mean, and the last carry.
+        The mean and the last carry.
 
     Raises:
-        ValueError: where the parts do not divide the identities.
+        ValueError: if the number of identities is not a multiple of `parts`.
     """
     if parts == 1:
         return function(carry, batch, key)
@@ -75,15 +75,15 @@ def accumulate(
     def split(x):
         if len(x) % parts:
             raise ValueError(
-                f"the {len(x)} identities of a device cannot be taken in {parts} parts; "
+                f"the {len(x)} identities of a device cannot be split into {parts} parts; "
                 f"set config.batch.parts to a divisor of {len(x)}."
             )
         return x.reshape(parts, -1, *x.shape[1:])
 
     def add(summed_and_carry, part_and_key):
         summed, carry = summed_and_carry
-        found, carry = function(carry, *part_and_key)
-        return (jax.tree.map(jnp.add, summed, found), carry), None
+        values, carry = function(carry, *part_and_key)
+        return (jax.tree.map(jnp.add, summed, values), carry), None
 
     inputs = jax.tree.map(split, batch), jax.random.split(key, parts)
     shapes, _ = jax.eval_shape(function, carry, *jax.tree.map(lambda x: x[0], inputs))

@@ -1,4 +1,4 @@
-"""A stop that loses nothing: Ctrl-C and SIGTERM end training after the iteration at hand."""
+"""Stopping without losing work: Ctrl-C and SIGTERM end training after the current iteration."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,23 +6,23 @@ from contextlib import contextmanager
 
 
 class Interrupted(Exception):
-    """Training was stopped from outside; its message says where it goes on."""
+    """Training was stopped from outside. The message says how to resume it."""
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether a stop was asked for; a second Ctrl-C stops at once."""
-    asked = False
+    """Yields a function that returns whether a stop was requested. A second Ctrl-C stops at once."""
+    requested = False
 
-    def ask(number, frame):
-        nonlocal asked
+    def request(number, frame):
+        nonlocal requested
         del number, frame
-        asked = True
+        requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Optimisers by group of networks: each parameter belongs to exactly one, or start-up fails by name."""
+"""Optimisers by group of networks. Each network must belong to exactly one group; otherwise start-up fails."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -19,7 +19,7 @@ class Group(NamedTuple):
 
 
 def learning_rate(config: ConfigDict, decay: ConfigDict) -> Schedule:
-    """Linear warm-up from 0, then a constant that drops by a factor at given iterations.
+    """Returns a schedule: linear warm-up from 0, then a constant that drops by a factor at given iterations.
 
     Args:
         config: `learning_rate` (peak).
@@ -32,15 +32,15 @@ def learning_rate(config: ConfigDict, decay: ConfigDict) -> Schedule:
 
 
 def optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTransformation:
-    """Adam or Nesterov SGD with L2 regularisation added to the gradient (coupled, not AdamW's decay).
+    """Returns Adam or Nesterov SGD with L2 regularisation added to the gradient (coupled, not AdamW's decay).
 
     Args:
-        config: `kind` ("adam" with `b1`, `b2`, or "sgd" with `momentum`), `l2`, `clip` (largest global norm of the
+        config: `kind` ("adam" with `b1`, `b2`, or "sgd" with `momentum`), `l2`, `clip` (maximum global norm of the
             group's gradient, 0 for no limit).
-        schedule: the learning rate.
+        schedule: the learning-rate schedule.
 
     Raises:
-        ValueError: for another kind.
+        ValueError: if the kind is unknown.
     """
     match config.kind:
         case "adam":
@@ -57,10 +57,10 @@ def optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTransform
 def gradient_norms(gradients: dict[str, PyTree]) -> dict[str, Float[Array, ""]]:
     """Computes the global norm of each network's gradient, as metrics.
 
-    A NaN in a network shows here even if an operation that drops NaN keeps the losses finite.
+    They show a NaN in a network even if an operation that drops NaN keeps the losses finite.
 
     Args:
-        gradients: by network name, averaged over the devices.
+        gradients: gradients by network name, averaged over the devices.
 
     Returns:
         Scalars named `gradient_norm/NETWORK`. NaN or infinity if the gradient has one, or if its square overflows.
@@ -72,12 +72,12 @@ class Optimizers:
     """The optimisers of one stage.
 
     Args:
-        groups: config by group name: `networks` and what `optimizer` and `learning_rate` take.
+        groups: configs by group name: `networks` and the fields that `optimizer` and `learning_rate` read.
         decay: config of the learning-rate schedule, shared by all groups.
         networks: names of all trained networks.
 
     Raises:
-        ValueError: naming each network that is in no group, in two, or does not exist.
+        ValueError: if a network is in no group or in several, or does not exist; the message names the first one.
     """
 
     def __init__(self, groups: ConfigDict, decay: ConfigDict, networks: tuple[str, ...]):
@@ -92,23 +92,23 @@ class Optimizers:
             if assigned.count(network) != 1:
                 raise ValueError(
                     f"the parameters of {network} belong to {assigned.count(network)} optimizer groups; "
-                    f"name it in exactly one of {', '.join(self.groups)}."
+                    f"list it in exactly one of {', '.join(self.groups)}."
                 )
 
     def init(self, params: dict[str, PyTree]) -> dict[str, PyTree]:
-        """Optimiser states by group name."""
+        """Returns initial optimiser states by group name."""
         return {name: group.optimizer.init(_pick(params, group)) for name, group in self.groups.items()}
 
     def update(self, gradients: dict[str, PyTree], params: dict, opt_state: dict) -> tuple[dict, dict]:
-        """One step of every group whose networks have a gradient here; the other networks stay as they are.
+        """Updates every group whose networks have gradients; the other networks do not change.
 
         Args:
-            gradients: by network name; covers a group whole or not at all.
+            gradients: gradients by network name, for all networks of a group or for none of them.
             params: all parameters by network name.
-            opt_state: states by group name.
+            opt_state: optimiser states by group name.
 
         Returns:
-            (params, opt_state), complete.
+            (params, opt_state) of all networks and groups.
         """
         params, opt_state = dict(params), dict(opt_state)
         for name, group in self.groups.items():
@@ -120,7 +120,7 @@ class Optimizers:
 
     @property
     def schedules(self) -> dict[str, Schedule]:
-        """Learning rates under the names they are logged by."""
+        """Returns the learning-rate schedules by the names used in logs."""
         return {f"learning_rate/{name}": group.learning_rate for name, group in self.groups.items()}
 
 

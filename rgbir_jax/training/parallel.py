@@ -1,8 +1,8 @@
-"""The only place that knows about devices: one program, the same on every one, each with its share of the identities.
+"""The only module that knows about devices. Every device runs the same program on its share of the identities.
 
-A step body sees its own part of the batch and the axis name `AXIS`, nothing else. What it must do itself is average
-gradients and metrics over `AXIS`, and key its randomness on global positions (`positions`), so that the same global
-batch gives the same result on any number of devices.
+A step body sees only its part of the batch and the axis name `AXIS`. It must average gradients and metrics over `AXIS`
+and key its random numbers on global positions (`positions`). Then the same global batch gives the same result on any
+number of devices.
 """
 
 from collections.abc import Callable
@@ -17,41 +17,41 @@ AXIS = "batch"
 
 
 def local_mesh() -> Mesh:
-    """All devices of this process in one row."""
+    """Returns a one-dimensional mesh of all devices of this process."""
     return Mesh(np.array(jax.local_devices()), (AXIS,))
 
 
 def pmap(step: Callable, arguments: int = 3) -> Callable:
-    """Compiles `step(state, batch, *rest)`: state and rest replicated, batch split over the devices, state donated.
+    """Compiles `step(state, batch, *rest)`: splits the batch over the devices, replicates the rest, donates the state.
 
     Args:
-        step: takes `arguments` arguments and returns values that are equal on every device.
-        arguments: how many arguments `step` takes; all but the second are replicated.
+        step: function of `arguments` arguments that returns values equal on every device.
+        arguments: number of arguments of `step`; all but the second are replicated.
     """
     in_axes = tuple(0 if position == 1 else None for position in range(arguments))
     return jax.pmap(step, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0)
 
 
 def pmap_forward(function: Callable, arguments: int = 2) -> Callable:
-    """Compiles `function(state, *inputs)` with the inputs and the result split over the devices, nothing donated.
+    """Compiles `function(state, *inputs)`: inputs and result are split over the devices, nothing is donated.
 
     Args:
-        function: takes `arguments` arguments; the first is replicated.
-        arguments: how many arguments `function` takes.
+        function: function of `arguments` arguments; the first is replicated.
+        arguments: number of arguments of `function`.
     """
     return jax.pmap(function, axis_name=AXIS, in_axes=(None, *[0] * (arguments - 1)), out_axes=0)
 
 
 def replicate(tree: PyTree) -> PyTree:
-    """Puts a copy of every leaf on every local device. The leaves may be NumPy arrays or arrays of one device."""
+    """Puts a copy of every leaf on every local device. Leaves may be NumPy arrays or single-device arrays."""
     return jax.device_put(tree, NamedSharding(local_mesh(), PartitionSpec()))
 
 
 def shard(batch: PyTree) -> PyTree:
-    """Splits the leading axis over the local devices: [n, ...] becomes [devices, n / devices, ...] on the devices.
+    """Splits the leading axis over the local devices: [n, ...] becomes [devices, n / devices, ...].
 
     Raises:
-        ValueError: where the devices do not divide n.
+        ValueError: if n is not a multiple of the number of devices.
     """
     devices = jax.local_device_count()
 
@@ -59,7 +59,7 @@ def shard(batch: PyTree) -> PyTree:
         if len(leaf) % devices:
             raise ValueError(
                 f"{len(leaf)} identities per process cannot be divided among {devices} devices; "
-                f"set config.batch.identities to a multiple of all devices."
+                f"set config.batch.identities to a multiple of the number of all devices."
             )
         return leaf.reshape(devices, -1, *leaf.shape[1:])
 
@@ -67,7 +67,7 @@ def shard(batch: PyTree) -> PyTree:
 
 
 def round_up(n: int) -> int:
-    """The smallest multiple of the number of local devices that is at least n."""
+    """Rounds n up to a multiple of the number of local devices."""
     devices = jax.local_device_count()
     return -(-n // devices) * devices
 
@@ -78,15 +78,15 @@ def mean(tree: PyTree) -> PyTree:
 
 
 def gather(x: Array) -> Array:
-    """Joins the devices' parts of `x` along its leading axis: [n / devices, ...] becomes [n, ...] on each."""
+    """Joins the devices' parts of `x` along its leading axis: [n / devices, ...] becomes [n, ...] on every device."""
     return jax.lax.all_gather(x, AXIS, tiled=True)
 
 
 def positions(n: int) -> Int[Array, "n"]:
-    """The places of this device's n rows in the global batch."""
+    """Returns the positions of this device's n rows in the global batch."""
     return first_position(n) + jnp.arange(n)
 
 
 def first_position(n: int) -> Int[Array, ""]:
-    """The place in the global batch of this device's first row, each device having n."""
+    """Returns the position of this device's first row in the global batch, if each device has n rows."""
     return jax.lax.axis_index(AXIS) * n

@@ -1,7 +1,7 @@
-"""Several processes, one program: how they find each other, what they agree on, and what the first alone does.
+"""Training with several processes: how they connect, agree and share work.
 
-All of them run the same command and take every step together, each on its own devices. They share the run's folder;
-the first writes into it. With one process every function here costs nothing.
+All processes run the same command and take every step together, each on its own devices. They share the run's folder,
+and only the first writes to it. With one process every function here costs nothing.
 """
 
 import os
@@ -22,60 +22,60 @@ from rgbir_jax.training.interrupt import Interrupted
 
 T = TypeVar("T")
 DAY_MS = 24 * 60 * 60 * 1000
-FAREWELL_S = 3  # that the first process stays after an error
+FAREWELL_S = 3  # seconds that the first process waits before it exits after an error
 
 
 @contextmanager
 def joined(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> Iterator[None]:
-    """Connects this process with the others of the run; nothing may be computed before.
+    """Connects this process to the others of the run. Call it before anything is computed.
 
     Args:
-        coordinator: HOST:PORT of the first process. Under SLURM, Open MPI, Kubernetes and on TPUs this and the other
-            two are found out where they are None.
-        count: processes of the run.
-        index: of this one, from 0.
+        coordinator: HOST:PORT of the first process. Under SLURM, Open MPI, Kubernetes and on TPUs, JAX detects
+            every argument that is None.
+        count: number of processes of the run.
+        index: index of this process, from 0.
 
     Raises:
-        ValueError: where something is neither given nor found out, or the others are not there.
+        ValueError: if an argument is neither given nor detected, or if the other processes cannot be reached.
     """
     try:
         jax.distributed.initialize(coordinator, count, index)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"the processes of this run do not find each other: {error} "
-            f"Give --coordinator=HOST:PORT, --process_count and --process_index."
+            f"the processes of this run cannot find each other: {error} "
+            f"Pass --coordinator=HOST:PORT, --process_count and --process_index."
         ) from error
     try:
         yield
     except (Interrupted, FloatingPointError):
-        raise  # in all processes at the same iteration
+        raise  # raised in all processes at the same iteration
     except Exception as error:
-        # The others wait for steps that this process will not take; it must not wait for them at its exit.
+        # The others wait for steps that this process will not take, so it must not wait for them at exit.
         if isinstance(error, ValueError | OSError | ImportError):
             print(f"process {jax.process_index()}: {error}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.stderr.flush()
         if is_first():
-            # It hosts the coordinator: if that disappears, JAX ends the others before they print an error of their own.
+            # It hosts the coordinator. If that disappears, JAX ends the others before they print their own errors.
             time.sleep(FAREWELL_S)
         os._exit(1)
 
 
 def is_first() -> bool:
-    """Whether this process writes and speaks."""
+    """Returns whether this is the first process, the one that writes and prints."""
     return jax.process_index() == 0
 
 
 def say(sentence: str) -> None:
-    """Prints it once, not once a process."""
+    """Prints the sentence once, not once per process."""
     if is_first():
         print(sentence)
 
 
 def first_then_others(function: Callable[[], T]) -> T:
-    """Calls `function` in the first process, then in the others, which find what it has left on a shared disk."""
-    # Not a barrier of the devices, which would give up before a dataset is prepared.
+    """Calls `function` in the first process, then in the others, which can use what it left on a shared disk."""
+    # Not a barrier of the devices: it would time out before a dataset is prepared.
     wait = ocp.multihost.get_barrier_sync_fn()
     if not is_first():
         wait(key="the first is done", timeout_ms=DAY_MS)
@@ -87,17 +87,17 @@ def first_then_others(function: Callable[[], T]) -> T:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag is set in any process. All must ask."""
+    """Returns whether the flag is set in any process. Every process must call it."""
     return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def share(rows: Shaped[np.ndarray, "n *rest"]) -> Shaped[np.ndarray, "part *rest"]:
-    """The part of the rows that is this process's; all parts are equally long, the last ones by repeating rows."""
+    """Returns this process's part of the rows. Rows are repeated at the end to make all parts equally long."""
     count = jax.process_count()
     padded = np.resize(rows, (-(-len(rows) // count) * count, *rows.shape[1:]))
     return np.split(padded, count)[jax.process_index()]
 
 
 def united(part: Shaped[np.ndarray, "part *rest"], n: int) -> Shaped[np.ndarray, "n *rest"]:
-    """The n rows of which every process has its `share`."""
+    """Joins the parts of all processes (see `share`) into the n rows."""
     return part[:n] if jax.process_count() == 1 else np.asarray(multihost_utils.process_allgather(part, tiled=True))[:n]

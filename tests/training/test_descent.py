@@ -45,7 +45,7 @@ def test_parts_come_in_order_and_each_has_a_key_of_its_own():
 
 
 def test_parts_that_do_not_divide_the_identities_are_named():
-    with pytest.raises(ValueError, match=r"the 4 identities of a device cannot be taken in 3 parts; set config.batch"):
+    with pytest.raises(ValueError, match=r"the 4 identities of a device cannot be split into 3 parts; set config.batch"):
         accumulate(lambda carry, part, key: (part, carry), 0, jnp.zeros(4), KEY, 3)
 
 
