@@ -1,6 +1,6 @@
 """Augmentation on the device: flip, crop, erase, normalise.
 
-Every image has a key of its own, so the result does not depend on how a batch is divided among devices.
+Every image has its own key, so the result does not depend on how a batch is split over devices.
 """
 
 import jax
@@ -8,34 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Key, UInt8
 
-# Of ImageNet, in the range 0..1, by channel.
+# ImageNet's statistics per channel, in the range 0..1.
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-# Rectangles proposed for an image; the first that fits is erased. With the usual ranges and 256x128 images
-# one proposal in twenty does not fit, so hardly ever do all of them fail.
+# Number of rectangles proposed per image; the first that fits is erased. With the usual ranges and 256x128 images one
+# proposal in twenty does not fit, so it is very unlikely that all of them fail.
 _PROPOSALS = 10
 
 
 def normalise(image: UInt8[Array | np.ndarray, "*batch 3"]) -> Float32[Array, "*batch 3"]:
-    """uint8 to ImageNet's mean 0 and standard deviation 1."""
+    """Converts uint8 images to float32, standardised with ImageNet's mean and standard deviation."""
     return (jnp.asarray(image, jnp.float32) / 255 - MEAN) / STD
 
 
 def denormalise(image: Float[Array | np.ndarray, "*batch 3"]) -> UInt8[Array, "*batch 3"]:
-    """The inverse of `normalise`, for looking at; what lies outside 0..255 is clipped."""
+    """Inverts `normalise` for display; values outside 0..255 are clipped."""
     return jnp.round(jnp.clip(image * STD + MEAN, 0, 1) * 255).astype(jnp.uint8)
 
 
 def image_keys(key: Key[Array, ""], start: int | Array, count: int) -> Key[Array, "{count}"]:
-    """A key for each of `count` images whose places in the global batch begin at `start`."""
+    """Returns one key for each of `count` images whose positions in the global batch begin at `start`."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(count))
 
 
 def flip_and_crop(
     keys: Key[Array, "n"], image: UInt8[Array, "n height width 3"], pad: int
 ) -> UInt8[Array, "n height width 3"]:
-    """Pads each side by `pad` pixels of the edge, crops to the old size at random, mirrors half of them."""
+    """Pads each side by `pad` pixels (edge values), crops at random to the original size and flips half of them."""
     return jax.vmap(_flip_and_crop, (0, 0, None))(keys, image, pad)
 
 
@@ -46,20 +46,20 @@ def erase(
     area: tuple[float, float] = (0.02, 0.4),
     aspect: tuple[float, float] = (0.3, 3.3),
 ) -> Float[Array, "n height width 3"]:
-    """Random erasing: a rectangle of normalised images is set to the mean colour, 0.
+    """Sets a random rectangle of each image to the mean colour, 0 (random erasing).
 
     Args:
-        keys: one an image.
-        image: normalised.
-        probability: of an image being erased at all.
-        area: smallest and largest part of the image, drawn uniformly.
-        aspect: smallest and largest height / width of the rectangle, drawn uniformly.
+        keys: one key per image.
+        image: normalised images.
+        probability: probability that a rectangle of an image is erased.
+        area: minimum and maximum of the rectangle's share of the image area, drawn uniformly.
+        aspect: minimum and maximum of the rectangle's height / width, drawn uniformly.
     """
     return jax.vmap(_erase, (0, 0, None, None, None))(keys, image, probability, area, aspect)
 
 
 def _flip_and_crop(key: Array, image: Array, pad: int) -> Array:
-    """Reads the padded image through clamped coordinates: it is never made."""
+    """Reads the padded image by clamped coordinates, without building it."""
     height, width, _ = image.shape
     lowest, highest = jnp.array([-pad, -pad, 0]), jnp.array([pad, pad, 1])
     top, left, flip = jax.random.randint(key, (3,), lowest, highest + 1)

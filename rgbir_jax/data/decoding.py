@@ -1,4 +1,4 @@
-"""The one place where an image file becomes pixels, so that every source has the same ones."""
+"""The only place where image files are decoded, so that every source yields the same pixels."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,18 +15,18 @@ def decode(path: str | PathLike, image_size: tuple[int, int]) -> UInt8[np.ndarra
     """Reads an image file as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
 
     Raises:
-        ValueError: for a file that is truncated or no image.
+        ValueError: if the file is truncated or not an image.
     """
     height, width = image_size
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be decoded ({error}); replace it by a whole copy of the image.") from error
+        raise ValueError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
 
 
 def in_threads(function: Callable, items: Iterable) -> Iterator:
-    """`map` with a thread for every core, in order; only a short queue of results waits to be fetched."""
+    """Maps in order with one thread per core. Only a short queue of results waits to be fetched."""
     workers = cpu_count() or 1
     items = iter(items)
     with ThreadPoolExecutor(workers) as pool:

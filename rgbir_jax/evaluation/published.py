@@ -1,4 +1,4 @@
-"""The rows of the paper's Tables 6, 7 and 8 as they are printed, and those published elsewhere; none is this code's."""
+"""Published results: the rows of the paper's Tables 6, 7 and 8, and rows from other papers. None is from this code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _RANKS = (*RANK, "mAP")
 
 @dataclass(frozen=True)
 class Figure:
-    """A score in percent; `std`: its standard deviation over the trials, None where there is none."""
+    """A score in percent; `std`: its standard deviation over the trials, or None if unknown."""
 
     mean: float
     std: float | None = None
@@ -22,21 +22,21 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; `single` and `multi` map the table's columns to figures, and lack what is not known."""
+    """One row of a table. `single` and `multi` map the table's columns to figures; unknown figures are absent."""
 
-    source: str  # one of the three above
-    method: str  # under the paper's name, if it has one
+    source: str  # PAPER, ELSEWHERE or RUN
+    method: str  # the paper's name for it, if there is one
     single: dict[str, Figure]
     multi: dict[str, Figure]
     dataset: str
-    run: str | None = None  # the folder under --runs
+    run: str | None = None  # name of the folder under --runs
     protocol: str | None = None
-    steps: int | None = None  # that the scored weights had, in the run's last stage
+    steps: int | None = None  # training iterations of the scored weights, in the run's last stage
     seed: int | None = None
 
 
 class Layout(NamedTuple):
-    """What a table shows: `search` is the settings' first word, `published` its rows, single-shot then multi-shot."""
+    """The content of a table. `search` is the first word of the settings, `published` the published rows."""
 
     search: str
     columns: tuple[str, ...]
@@ -45,7 +45,7 @@ class Layout(NamedTuple):
 
 
 def _row(source: str, method: str, columns: Sequence[str], figures: Sequence[float | None]) -> Row:
-    """Figures as they are printed: single-shot, then multi-shot, None where nothing is printed."""
+    """Builds a row from the printed figures: single-shot, then multi-shot, None if nothing is printed."""
     known = [None if value is None else Figure(value) for value in figures]
     shots = known[: len(columns)], known[len(columns) :]
     single, multi = ({name: value for name, value in zip(columns, shot, strict=False) if value} for shot in shots)
@@ -62,7 +62,7 @@ LAYOUTS = {
             _row(PAPER, "L_simple + L_dis + L_cross + L_triplet (random triplet)", _TOP, (14.25, 28.85)),
             _row(PAPER, "L_simple + L_dis + L_cross + L_triplet (hard triplet)", _TOP, (18.20, 34.56)),
         ],
-        ["The paper does not say whether its Table 6 is single-shot or multi-shot; it stands under single-shot here."],
+        ["The paper does not say whether its Table 6 is single-shot or multi-shot; here it is under single-shot."],
     ),
     7: Layout(
         "all",
@@ -80,7 +80,7 @@ LAYOUTS = {
             _row(ELSEWHERE, "DEEN", _TOP, (74.70, 71.80)),
             _row(ELSEWHERE, "MSCMNet", _TOP, (78.53, 74.20)),
         ],
-        ["BDTR as published has AlexNet streams; this code's has ResNet streams."],
+        ["The published BDTR has AlexNet streams; this code's has ResNet streams."],
     ),
     8: Layout(
         "indoor",
