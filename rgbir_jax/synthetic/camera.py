@@ -1,4 +1,4 @@
-"""The cameras: where they look, their light and their faults."""
+"""Cameras and the places they look at."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,13 +13,13 @@ class Camera:
     """A camera on a wall.
 
     Attributes:
-        number: as in the folder `cam1` or the file name's `c1`.
-        place: seed of what stands behind the person; cameras in the same place share it.
-        infrared: sees near infrared by its own lamp.
-        light: red, green and blue of the visible light.
-        strength: exposure, 1 for a bright picture.
-        blur: radius in pixels at a picture height of 128.
-        noise: standard deviation of the grain, of 0..1.
+        number: the camera's number, as in the folder `cam1` or in `c1` of a file name.
+        place: the seed of the background; cameras in the same place share it.
+        infrared: whether it sees near infrared, lit by its own lamp, instead of visible light.
+        light: the red, green and blue intensity of the visible light.
+        strength: the exposure, 1 for a bright picture.
+        blur: the blur radius in pixels for a picture height of 128.
+        noise: the standard deviation of the grain, as a fraction of the largest pixel value.
     """
 
     number: int
@@ -48,35 +48,39 @@ MARKET_CAMERAS = (
 
 
 @lru_cache(maxsize=32)
-def background(place: int, height: int, width: int) -> Float[np.ndarray, "height wide 4"]:
-    """What is behind the person, red, green, blue and infrared reflectance, wider than the picture to crop from.
+def background(place: int, height: int, width: int) -> Float[np.ndarray, "height panorama 4"]:
+    """Draws what is behind the person, 1.5 times as wide as the picture so that it can be cropped.
 
     Args:
-        place: of a camera.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
+        place: the camera's place.
+        height: the height of the picture in pixels.
+        width: the width of the picture in pixels.
+
+    Returns:
+        Reflectance in red, green, blue and infrared, 0..1.
     """
     rng = np.random.default_rng(place)
-    wide = width * 3 // 2
+    panorama = width * 3 // 2
     horizon = rng.uniform(0.55, 0.75) * height
 
     def paint(tones) -> np.ndarray:
-        """One channel set: the same shapes in given tones, 0..255."""
-        canvas = Image.new("RGB", (wide, height), tones[0])
+        """Draws the place's shapes in the given eight tones, 0..255."""
+        canvas = Image.new("RGB", (panorama, height), tones[0])
         pen = ImageDraw.Draw(canvas)
-        pen.rectangle((0, horizon, wide, height), fill=tones[1])
+        pen.rectangle((0, horizon, panorama, height), fill=tones[1])
         shapes = np.random.default_rng(place + 1)
         for tone in tones[2:6]:  # doors, windows, boards
-            left, top = shapes.uniform(0, wide), shapes.uniform(0, 0.5) * height
+            left, top = shapes.uniform(0, panorama), shapes.uniform(0, 0.5) * height
             pen.rectangle(
-                (left, top, left + shapes.uniform(0.1, 0.35) * wide, top + shapes.uniform(0.1, 0.45) * height),
+                (left, top, left + shapes.uniform(0.1, 0.35) * panorama, top + shapes.uniform(0.1, 0.45) * height),
                 fill=tone,
             )
-        for _ in range(4):  # joints of the floor
+        for _ in range(4):  # floor joints
             y = shapes.uniform(horizon, height)
-            pen.line((0, y, wide, y + shapes.uniform(-0.05, 0.05) * height), fill=tones[6], width=max(1, height // 96))
+            right = y + shapes.uniform(-0.05, 0.05) * height
+            pen.line((0, y, panorama, right), fill=tones[6], width=max(1, height // 96))
         for _ in range(2):  # posts
-            x = shapes.uniform(0, wide)
+            x = shapes.uniform(0, panorama)
             pen.line((x, 0, x, horizon), fill=tones[7], width=max(1, height // 40))
         return np.asarray(canvas, np.float32) / 255
 

@@ -1,4 +1,7 @@
-"""Who is drawn: a body, and clothes whose colour in visible light says nothing of their brightness in infrared."""
+"""Identities: a body and its clothes.
+
+The visible colour of the clothes is independent of their brightness in infrared.
+"""
 
 import colorsys
 from collections.abc import Callable
@@ -7,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+# A value that occurs twice is twice as likely.
 HAIR = ("bald", "short", "full", "long", "ponytail", "bun")
 HATS = ("none", "none", "none", "cap", "beanie", "brim")
 SLEEVES = ("none", "short", "long")
@@ -18,17 +22,16 @@ BAGS = ("none", "none", "backpack", "shoulder", "handbag")
 Colour = tuple[float, float, float]
 T = TypeVar("T")
 
-# Skin and hair vary little in near infrared, so they are given; everything else is dyed.
-SKIN_INFRARED = 0.62
+SKIN_INFRARED = 0.62  # a constant, because skin varies little in near infrared
 
 
 @dataclass(frozen=True)
 class Material:
-    """A surface.
+    """What a surface reflects.
 
     Attributes:
-        colour: reflectance in red, green and blue, 0..1.
-        infrared: reflectance in near infrared, 0..1, drawn independently of the colour, as dyes have it.
+        colour: the reflectance in red, green and blue, 0..1.
+        infrared: the reflectance in near infrared, 0..1. Dyes make it independent of the colour.
     """
 
     colour: Colour
@@ -37,14 +40,14 @@ class Material:
 
 @dataclass(frozen=True)
 class Garment:
-    """A piece of clothing of one or two materials.
+    """A piece of clothing made of one or two materials.
 
     Attributes:
-        pattern: one of PATTERNS.
-        main: its material.
-        second: of the stripes, checks or print; `main` where it is plain.
-        period: of stripes and checks, in body heights.
-        figure: what a print shows, one of PRINTS.
+        pattern: the pattern, one of PATTERNS.
+        main: the main material.
+        second: the material of the stripes, checks or print; the same as `main` if the pattern is "plain".
+        period: the period of stripes and checks, in body heights.
+        figure: the figure that a print shows, one of PRINTS.
     """
 
     pattern: str
@@ -59,17 +62,17 @@ class Identity:
     """A person. Lengths are in body heights.
 
     Attributes:
-        height: of the body as part of the picture's height, before the pose scales it.
-        build: width of the body, 1 on average.
-        legs: height of the hips above the ground.
-        head: size of the head, 1 on average.
-        hair, hat, sleeves, lower, bag: one of HAIR, HATS, SLEEVES, LOWERS, BAGS.
-        hem: how far down the upper garment reaches below the hips.
-        skirt: length of a skirt.
-        bag_size: 1 on average.
-        bag_side: -1 or 1, for bags that hang on one side.
-        upper, lower_garment: clothes.
-        skin, hair_material, shoes, hat_material, bag_material: surfaces.
+        height: the body height as a fraction of the picture height, before the pose scales it.
+        build: the width of the body, about 1.
+        legs: the height of the hips above the ground.
+        head: the size of the head, about 1.
+        hair, hat, sleeves, lower, bag: the kind of each, one of HAIR, HATS, SLEEVES, LOWERS, BAGS.
+        hem: the distance from the hips down to the hem of the upper garment.
+        skirt: the length of a skirt.
+        bag_size: the size of the bag, about 1.
+        bag_side: the side of a bag that hangs on one side, -1 or 1.
+        upper, lower_garment: the clothes.
+        skin, hair_material, shoes, hat_material, bag_material: the other materials.
     """
 
     height: float
@@ -95,7 +98,7 @@ class Identity:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Identity":
-        """A person like no other."""
+        """Draws a random person."""
         tone = rng.uniform(0.35, 0.95)
         dark = rng.uniform(0.05, 0.45)
         return cls(
@@ -131,15 +134,15 @@ def _infrared(rng: np.random.Generator) -> float:
 
 
 def _dyed(rng: np.random.Generator) -> Material:
-    """Any colour with any infrared reflectance."""
+    """Draws a colour and, independently, an infrared reflectance."""
     return Material(_colour(rng), _infrared(rng))
 
 
 def _garment(rng: np.random.Generator, patterns: tuple[str, ...]) -> Garment:
-    """Where there is a pattern its two materials can be told apart in either light.
+    """Draws a garment whose pattern is visible both in visible light and in infrared.
 
-    The two colours are chosen without a look at the two infrared reflectances, and the reverse: which of the two
-    is the brighter one in visible light says nothing of which it is in infrared.
+    The two colours are chosen independently of the two infrared reflectances. So the material that is brighter in
+    visible light is not more likely to be brighter in infrared.
     """
     pattern = str(rng.choice(patterns))
     if pattern == "plain":
@@ -153,11 +156,11 @@ def _garment(rng: np.random.Generator, patterns: tuple[str, ...]) -> Garment:
 def _distinct(
     rng: np.random.Generator, draw: Callable[[np.random.Generator], T], brightness: Callable[[T], float], least: float
 ) -> tuple[T, T]:
-    """Two draws whose brightness differs by `least`."""
+    """Draws two values whose brightness differs by at least `least`."""
     while True:
-        one, other = draw(rng), draw(rng)
-        if abs(brightness(one) - brightness(other)) >= least:
-            return one, other
+        first, second = draw(rng), draw(rng)
+        if abs(brightness(first) - brightness(second)) >= least:
+            return first, second
 
 
 def _luma(colour: Colour) -> float:

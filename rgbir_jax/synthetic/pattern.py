@@ -5,22 +5,22 @@ from jaxtyping import Bool, Float
 
 from rgbir_jax.synthetic.identity import Garment
 
-_CHEST = 0.29  # middle of a print
+_CHEST = 0.29  # y of the middle of a print
 
 
 def pattern(
     garment: Garment, x: Float[np.ndarray, "1 width"], y: Float[np.ndarray, "height 1"], edge: float | None
 ) -> Bool[np.ndarray, "height width"]:
-    """Where a garment shows its second material.
+    """Returns the mask of the pixels where a garment shows its second material.
 
     Args:
-        garment: of any pattern but "plain".
-        x: right of the spine, in body heights.
-        y: below the crown, in body heights.
-        edge: for a person seen from the side, how far chest and back are from the spine, in body heights.
+        garment: the garment; its pattern must not be "plain".
+        x: the distance of each pixel column to the right of the spine, in body heights.
+        y: the distance of each pixel row below the top of the head, in body heights.
+        edge: the distance of chest and back from the spine in body heights for a side view, otherwise None.
 
     Raises:
-        ValueError: for an unknown pattern or print.
+        ValueError: the pattern or the print is unknown.
     """
     across = np.mod(y, garment.period) < garment.period / 2
     down = np.mod(x + 0.25 * garment.period, garment.period) < garment.period / 2
@@ -32,14 +32,14 @@ def pattern(
         case "checks":
             return across ^ down
         case "print":
-            # Chest and back both wear it, so from the side each shows half of it.
+            # The print is on chest and back, so a side view shows half of each.
             return _print(garment.figure, x if edge is None else edge - np.abs(x), y - _CHEST)
         case unknown:
             raise ValueError(f'pattern "{unknown}" is unknown.')
 
 
-def _print(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    match kind:
+def _print(figure: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    match figure:
         case "disc":
             return x**2 + y**2 < 0.062**2
         case "band":

@@ -1,4 +1,4 @@
-"""How the person stands: everything that changes from one picture of a person to the next."""
+"""Poses: everything that changes between two pictures of the same person by the same camera."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ VIEWS = ("front", "back", "left", "right")
 
 @dataclass(frozen=True)
 class Pose:
-    """A moment of a walk.
+    """A moment of a person's walk.
 
     Attributes:
-        phase: of the stride, 0..1.
-        view: the side that is seen, one of VIEWS.
-        x: middle of the body, in picture widths.
-        y: soles of the feet, in picture heights.
-        scale: size of the body, 1 at its full height.
-        swing: width of the stride, 1 for a brisk walk.
-        occluder: "none", "left", "right" or "bottom": what hides a part of the picture.
-        hidden: part of the picture that it hides, 0..1.
+        phase: the phase of the stride, 0..1.
+        view: the direction of view, one of VIEWS; a person in the view "left" walks to the left.
+        x: the horizontal position of the body's middle, in picture widths.
+        y: the vertical position of the soles, in picture heights.
+        scale: the size of the body relative to the identity's height.
+        swing: the length of the stride, 1 for a brisk walk.
+        occluder: the side of the picture that an object hides: "none", "left", "right" or "bottom".
+        hidden: the fraction of the picture that it hides, 0..1.
     """
 
     phase: float
@@ -33,7 +33,7 @@ class Pose:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Pose":
-        """Any moment; one picture in five is partly hidden."""
+        """Draws a random pose; one picture in five is partly hidden."""
         occluded = rng.uniform() < 0.2
         return cls(
             phase=rng.uniform(),

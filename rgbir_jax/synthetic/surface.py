@@ -1,4 +1,4 @@
-"""What can be seen of a person, and what it is made of."""
+"""The surfaces of a picture and their materials."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from rgbir_jax.synthetic.identity import Identity, Material
 
 
 class Surface(IntEnum):
-    """What can be seen; 0 is the background, below 16 as `figure` packs it."""
+    """The surface at a pixel. `figure` stores it in 4 bits."""
 
     BACKGROUND = 0
     SKIN = 1
@@ -22,7 +22,7 @@ class Surface(IntEnum):
 
 
 def materials(identity: Identity) -> dict[Surface, Material]:
-    """The surfaces of a person."""
+    """Returns the materials of a person's surfaces."""
     return {
         Surface.SKIN: identity.skin,
         Surface.HAIR: identity.hair_material,

@@ -20,30 +20,30 @@ def person(seed=5, **changes) -> Identity:
 
 
 def dyed(colour, infrared) -> Garment:
-    """A checked garment of two greys."""
+    """Returns a checked garment in two greys."""
     main, second = (Material((c, c, c), i) for c, i in zip(colour, infrared, strict=True))
     return Garment("checks", main, second, 0.1, "disc")
 
 
-def plainly(camera):
-    """Without grain and blur."""
+def without_grain(camera):
+    """Returns the camera without grain and blur."""
     return dataclasses.replace(camera, noise=0.0, blur=0.0)
 
 
 def map_materials(value, change):
-    """The same identity or garment with every material changed."""
-    changed = {}
+    """Returns the identity or garment with every material changed."""
+    changes = {}
     for field in dataclasses.fields(value):
         inner = getattr(value, field.name)
         if isinstance(inner, Material):
-            changed[field.name] = change(inner)
+            changes[field.name] = change(inner)
         elif isinstance(inner, Garment):
-            changed[field.name] = map_materials(inner, change)
-    return dataclasses.replace(value, **changed)
+            changes[field.name] = map_materials(inner, change)
+    return dataclasses.replace(value, **changes)
 
 
 @pytest.mark.parametrize("camera", [RGB, IR])
-def test_same_arguments_same_picture(camera):
+def test_same_arguments_give_the_same_picture(camera):
     first = draw(person(), POSE, camera, 1)
     np.testing.assert_array_equal(draw(person(), POSE, camera, 1), first)
     for other in (
@@ -66,21 +66,21 @@ def test_size_and_channels(size):
         assert picture.std() > 15
 
 
-def test_colour_is_unseen_in_infrared_and_the_reverse():
+def test_colour_is_invisible_in_infrared_and_the_reverse():
     recoloured = map_materials(person(), lambda m: dataclasses.replace(m, colour=m.colour[::-1]))
     redyed = map_materials(person(), lambda m: dataclasses.replace(m, infrared=1 - m.infrared))
-    for changed, seen_by, unseen_by in ((recoloured, RGB, IR), (redyed, IR, RGB)):
-        np.testing.assert_array_equal(draw(changed, POSE, unseen_by, 1), draw(person(), POSE, unseen_by, 1))
-        assert (draw(changed, POSE, seen_by, 1) != draw(person(), POSE, seen_by, 1)).mean() > 0.1
+    for identity, sensitive, blind in ((recoloured, RGB, IR), (redyed, IR, RGB)):
+        np.testing.assert_array_equal(draw(identity, POSE, blind, 1), draw(person(), POSE, blind, 1))
+        assert (draw(identity, POSE, sensitive, 1) != draw(person(), POSE, sensitive, 1)).mean() > 0.1
 
 
-def test_infrared_says_nothing_of_colour():
-    """The correlations of 1,500 people stay within four standard errors of zero, for patterned garments too."""
+def test_infrared_is_independent_of_colour():
+    """Over 1,500 people all correlations are within four standard errors of zero, also for patterned garments."""
     rng = np.random.default_rng(0)
     people = [Identity.random(rng) for _ in range(1500)]
     weights = np.array((0.3, 0.59, 0.11))
     for name in ("upper", "lower_garment"):
-        garments = [getattr(who, name) for who in people]
+        garments = [getattr(identity, name) for identity in people]
         patterned = [garment for garment in garments if garment.pattern != "plain"]
         for materials in ([g.main for g in garments], [g.main for g in patterned], [g.second for g in patterned]):
             channels = np.array([(*m.colour, weights @ m.colour, m.infrared) for m in materials]).T
@@ -90,7 +90,7 @@ def test_infrared_says_nothing_of_colour():
         assert abs(np.mean(np.sign(visible) == np.sign(infrared)) - 0.5) < 2 / len(patterned) ** 0.5
         assert abs(np.corrcoef(visible, infrared)[0, 1]) < 4 / len(patterned) ** 0.5
         assert abs(np.corrcoef(abs(visible), abs(infrared))[0, 1]) < 4 / len(patterned) ** 0.5
-        # and both show the pattern
+        # The pattern is visible in both.
         assert abs(visible).min() >= 0.2 - 1e-6
         assert abs(infrared).min() >= 0.3
 
@@ -124,28 +124,27 @@ VARIANTS = {
 @pytest.mark.parametrize("factor", VARIANTS)
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("camera", [RGB, IR])
-def test_every_factor_of_identity_is_seen(factor, view, camera):
-    """In all views, but for what hangs on the far side or on the back."""
-    pictures = [draw(who, dataclasses.replace(POSE, view=view), camera, 1) for who in VARIANTS[factor]]
-    for one, other in itertools.combinations(pictures, 2):
-        assert (abs(one.astype(int) - other).max(axis=2) > 12).sum() >= 8
+def test_every_factor_of_identity_is_visible_in_every_view(factor, view, camera):
+    pictures = [draw(identity, dataclasses.replace(POSE, view=view), camera, 1) for identity in VARIANTS[factor]]
+    for first, second in itertools.combinations(pictures, 2):
+        assert (abs(first.astype(int) - second).max(axis=2) > 12).sum() >= 8
 
 
 @pytest.mark.parametrize("camera", [RGB, IR])
 @pytest.mark.parametrize("hair", HAIR)
-def test_every_view_is_another_picture(camera, hair):
-    who = person(hair=hair, bag="none", hat="none")
-    pictures = [draw(who, dataclasses.replace(POSE, view=view), plainly(camera), 1) for view in VIEWS]
-    for one, other in itertools.combinations(pictures, 2):
-        assert (abs(one.astype(int) - other).max(axis=2) > 12).sum() >= 4
+def test_views_differ(camera, hair):
+    identity = person(hair=hair, bag="none", hat="none")
+    pictures = [draw(identity, dataclasses.replace(POSE, view=view), without_grain(camera), 1) for view in VIEWS]
+    for first, second in itertools.combinations(pictures, 2):
+        assert (abs(first.astype(int) - second).max(axis=2) > 12).sum() >= 4
 
 
 def test_the_body_moves_with_the_pose():
     def centre(**changes):
-        """Of what is not background, in pixels: (y, x)."""
-        who = map_materials(person(bag="none"), lambda m: dataclasses.replace(m, infrared=1.0))
-        picture = draw(who, dataclasses.replace(POSE, **changes), plainly(IR), 1)[..., 0]
-        empty = draw(who, dataclasses.replace(POSE, y=-1.0), plainly(IR), 1)[..., 0]
+        """Returns the centre (y, x) and the area of the body in pixels."""
+        identity = map_materials(person(bag="none"), lambda m: dataclasses.replace(m, infrared=1.0))
+        picture = draw(identity, dataclasses.replace(POSE, **changes), without_grain(IR), 1)[..., 0]
+        empty = draw(identity, dataclasses.replace(POSE, y=-1.0), without_grain(IR), 1)[..., 0]
         body = picture > np.maximum(empty, 120)
         return np.argwhere(body).mean(axis=0), body.sum()
 
@@ -155,18 +154,18 @@ def test_the_body_moves_with_the_pose():
     assert centre(scale=0.8)[1] == pytest.approx(0.64 * area, rel=0.1)
 
 
-@pytest.mark.parametrize("camera", [plainly(RGB), plainly(IR)])
+@pytest.mark.parametrize("camera", [without_grain(RGB), without_grain(IR)])
 @pytest.mark.parametrize("side", ["left", "right", "bottom"])
-def test_an_occluder_hides_whoever_stands_behind_it(camera, side):
+def test_an_occluder_hides_the_person_behind_it(camera, side):
     pose = dataclasses.replace(POSE, occluder=side, hidden=0.5)
-    one, other = draw(person(5), pose, camera, 1), draw(person(6), pose, camera, 1)
+    first, second = draw(person(5), pose, camera, 1), draw(person(6), pose, camera, 1)
     hidden = {"left": np.s_[:, :28], "right": np.s_[:, -28:], "bottom": np.s_[-60:]}[side]
-    seen = {"left": np.s_[:, 34:], "right": np.s_[:, :-34], "bottom": np.s_[:-66]}[side]
-    np.testing.assert_array_equal(one[hidden], other[hidden])
-    assert (one[seen] != other[seen]).any()
+    visible = {"left": np.s_[:, 34:], "right": np.s_[:, :-34], "bottom": np.s_[:-66]}[side]
+    np.testing.assert_array_equal(first[hidden], second[hidden])
+    assert (first[visible] != second[visible]).any()
 
 
-def test_cameras_2_and_3_alone_share_their_place():
+def test_only_cameras_2_and_3_share_a_place():
     places = {camera.number: camera.place for camera in SYSU_CAMERAS}
     assert places[2] == places[3]
     assert len(set(places.values())) == 5
@@ -176,9 +175,9 @@ def test_cameras_2_and_3_alone_share_their_place():
 
 
 def test_a_place_has_the_same_shapes_in_both_lights():
-    behind = background(22, 128, 64)
-    assert behind.shape == (128, 96, 4)
-    edges = np.abs(np.diff(behind, axis=0)) > 0
+    place = background(22, 128, 64)
+    assert place.shape == (128, 96, 4)
+    edges = np.abs(np.diff(place, axis=0)) > 0
     visible, infrared = edges[..., :3].any(axis=2), edges[..., 3]
     assert (visible & infrared).sum() > 0.7 * (visible | infrared).sum()
     other = (np.abs(np.diff(background(44, 128, 64), axis=0)) > 0).any(axis=2)
@@ -189,7 +188,7 @@ def test_the_lamp_falls_off():
     wall = _lamp(POSE, np.zeros((128, 64), np.uint8))[..., 0]
     body = _lamp(POSE, np.ones((128, 64), np.uint8))[..., 0]
     assert (body >= wall).all()
-    assert body[50, 32] > 1.5 * wall[50, 32]  # the wall is farther
+    assert body[50, 32] > 1.5 * wall[50, 32]  # the wall is farther away
     assert wall[0, 0] < wall[0, 32]
     assert body[0, 0] < 0.7 * body.max()
 

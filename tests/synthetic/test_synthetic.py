@@ -55,7 +55,7 @@ def market(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def lists(tmp_path) -> tuple[Path, Path]:
-    """(rand_perm_cam.mat, folder with id lists): persons 1 and 2 train, 4 tests, 5 and 6 have no list."""
+    """Returns a rand_perm_cam.mat and a folder with lists: 1 and 2 for training, 4 for testing; 5 and 6 unlisted."""
     counts = {(1, 1): 2, (3, 1): 3, (4, 2): 4, (6, 2): 2, (2, 4): 5, (6, 4): 3, (1, 5): 2, (5, 6): 2, (3, 6): 4}
     rng = np.random.default_rng(0)
     cameras = np.empty((6, 1), object)
@@ -66,15 +66,15 @@ def lists(tmp_path) -> tuple[Path, Path]:
             rows = [rng.permutation(count) + 1 for _ in range(10)] if count else []
             cell[person - 1, 0] = np.array(rows, np.uint8)
         cameras[camera - 1, 0] = cell
-    scipy.io.savemat(tmp_path / "given.mat", {"rand_perm_cam": cameras})
+    scipy.io.savemat(tmp_path / "permutations.mat", {"rand_perm_cam": cameras})
     folder = tmp_path / "lists"
     folder.mkdir()
     scipy.io.savemat(folder / "train_id.mat", {"id": np.array([[1, 2]], np.uint16)})
     (folder / "test_id.txt").write_text("4\n")
-    return tmp_path / "given.mat", folder
+    return tmp_path / "permutations.mat", folder
 
 
-def test_the_layout_reader_reads_the_tree(sysu):
+def test_the_reader_reads_the_tree(sysu):
     records = read_sysu_mm01(sysu)
     assert records.path.tolist() == images(sysu)
     splits = {1: "train", 2: "train", 3: "train", 4: "train", 5: "val", 6: "val", 7: "test", 8: "test", 9: "test"}
@@ -83,13 +83,13 @@ def test_the_layout_reader_reads_the_tree(sysu):
     assert read_ids(sysu / "exp" / "test_id.txt").tolist() == [7, 8, 9]
 
 
-def test_the_permutations_are_of_the_images_in_the_tree(sysu):
+def test_the_permutations_match_the_images_in_the_tree(sysu):
     permutations = read_permutations(sysu / "rand_perm_cam.mat")
-    found = {}
+    counts = {}
     for path in images(sysu):
         camera, person = map(int, re.match(r"cam(\d)/(\d{4})/", path).groups())
-        found[camera, person] = found.get((camera, person), 0) + 1
-    assert {key: rows.shape for key, rows in permutations.items()} == {key: (10, n) for key, n in found.items()}
+        counts[camera, person] = counts.get((camera, person), 0) + 1
+    assert {key: rows.shape for key, rows in permutations.items()} == {key: (10, n) for key, n in counts.items()}
     assert len({rows.tobytes() for rows in permutations.values()}) > 1
 
 
@@ -108,7 +108,7 @@ def test_the_same_arguments_give_the_same_bytes(sysu, tmp_path):
     assert not list(tmp_path.rglob("*/.unfinished"))
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path):
     arguments = ["--train", "8", "--val", "0", "--test", "2", "--images", "8", "--size", "64", "32"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
@@ -120,14 +120,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    left = images(killed)
+    survivors = images(killed)
     (killed / ".unfinished" / "12345").write_bytes(b"half an image")
 
     main(["--out", str(whole), *arguments, "--workers", "1"])
-    assert 20 <= len(left) < len(images(whole))
-    before = {path: (killed / path).stat().st_mtime_ns for path in left}
+    assert 20 <= len(survivors) < len(images(whole))
+    times = {path: (killed / path).stat().st_mtime_ns for path in survivors}
     main(["--out", str(killed), *arguments, "--workers", "1"])
-    assert {path: (killed / path).stat().st_mtime_ns for path in left} == before  # none is drawn twice
+    assert {path: (killed / path).stat().st_mtime_ns for path in survivors} == times  # none is drawn twice
     assert contents(killed) == contents(whole)
 
 
@@ -139,9 +139,8 @@ def test_another_datasets_folder_is_refused(sysu, tmp_path):
         (["--images", "4", "--test", "2"], "images, test"),
         (["--layout", "market1501"], "layout"),
     ):
-        with pytest.raises(
-            SystemExit, match=f"drawn with a different {names}; choose another --out or remove the folder"
-        ):
+        message = rf"drawn with other arguments \({names}\); choose another --out or remove the folder"
+        with pytest.raises(SystemExit, match=message):
             draw_tree(sysu, *arguments)
     assert contents(sysu) == before
     (tmp_path / "holiday.jpg").touch()
@@ -149,7 +148,7 @@ def test_another_datasets_folder_is_refused(sysu, tmp_path):
         draw_tree(tmp_path)
 
 
-def test_other_pictures_of_an_older_version_are_refused(sysu, tmp_path):
+def test_a_dataset_of_an_older_version_is_refused(sysu, tmp_path):
     root = tmp_path / "older"
     shutil.copytree(sysu, root)
     manifest = json.loads((root / "drawn.json").read_text())
@@ -170,13 +169,13 @@ def test_factors_describe_every_image(layout, request):
         assert row["camera.number"] == camera
         assert row["camera.infrared"] == ("1" if layout == "sysu" and camera in "36" else "0")
         identity = tuple(value for name, value in row.items() if name.startswith("identity."))
-        assert people.setdefault(row["person"], identity) == identity  # whatever the camera and the pose
+        assert people.setdefault(row["person"], identity) == identity  # independent of camera and pose
         poses.add(tuple(value for name, value in row.items() if name.startswith("pose.")))
     assert len(set(people.values())) == len(people)
     assert len(poses) == len(rows)
 
 
-def test_the_factors_are_those_of_the_picture(sysu):
+def test_the_factors_match_the_picture(sysu):
     for row in rows_of(sysu)[::11]:
         shot = synthetic.Shot(
             row["path"],
@@ -191,9 +190,9 @@ def test_the_factors_are_those_of_the_picture(sysu):
         assert float(row["identity.skin.colour.g"]) == pytest.approx(identity.skin.colour[1], abs=1e-4)
         assert (row["pose.view"], row["pose.occluder"], int(row["seed"])) == (pose.view, pose.occluder, grain)
         assert float(row["pose.phase"]) == pytest.approx(pose.phase, abs=1e-4)
-        drawn = draw(identity, pose, shot.camera, grain, (48, 24)).astype(int)
+        picture = draw(identity, pose, shot.camera, grain, (48, 24)).astype(int)
         on_disk = np.asarray(Image.open(sysu / row["path"])).astype(int)
-        assert abs(drawn - on_disk).mean() < 8  # JPEG
+        assert abs(picture - on_disk).mean() < 8  # JPEG
 
 
 @pytest.mark.parametrize("sizes", [(30, 10, 20), (1, 0, 0), (0, 0, 1)])
@@ -207,10 +206,10 @@ def test_everybody_is_seen_in_both_modalities(sizes):
     for infrared in (False, True):
         assert {person for person, camera in shots if camera.infrared == infrared} == everybody
     if sum(sizes) > 20:
-        assert 0.75 < len(shots) / (6 * sum(sizes)) < 0.97  # and not by every camera
+        assert 0.75 < len(shots) / (6 * sum(sizes)) < 0.97  # not every camera sees everybody
 
 
-def test_a_camera_that_sees_nobody_has_its_folder(tmp_path):
+def test_a_camera_that_sees_nobody_has_a_folder(tmp_path):
     plan = synthetic.sysu_plan(1, 0, 0, images=2, seed=5)
     assert len(plan.shots) < 12
     synthetic.write(plan, tmp_path, seed=5, size=(16, 16), arguments={}, workers=1)
@@ -232,24 +231,24 @@ def test_market_tree(market, sysu):
     for person, camera in queries:
         assert ((gallery.person_id == person) & (gallery.camera != camera)).any()
     assert all("_c" in path for path in junk)
-    in_both = {row["person"] for row in rows_of(market)} & {row["person"] for row in rows_of(sysu)}
-    assert not in_both  # pre-training there has seen nobody who is tested here
+    # Pre-training on one dataset must not see the test identities of the other.
+    assert not {row["person"] for row in rows_of(market)} & {row["person"] for row in rows_of(sysu)}
 
 
-def test_exact_takes_people_cameras_counts_and_permutations(lists, tmp_path):
+def test_exact_copies_people_cameras_counts_and_permutations(lists, tmp_path):
     rand_perm, folder = lists
     root = draw_tree(tmp_path / "exact", "--exact", str(rand_perm), "--ids", str(folder))
     assert (root / "rand_perm_cam.mat").read_bytes() == rand_perm.read_bytes()
     records = read_sysu_mm01(root)
-    found = dict(zip(records.person_id.tolist(), records.split.tolist(), strict=True))
-    assert found == {1: "train", 2: "train", 4: "test", 6: "val"}  # 5 was never seen in infrared
+    splits = dict(zip(records.person_id.tolist(), records.split.tolist(), strict=True))
+    assert splits == {1: "train", 2: "train", 4: "test", 6: "val"}  # no infrared camera sees 5
     for (camera, person), rows in read_permutations(rand_perm).items():
-        drawn = ((records.camera == camera) & (records.person_id == person)).sum()
-        assert drawn == (rows.shape[1] if person != 5 else 0)
+        count = ((records.camera == camera) & (records.person_id == person)).sum()
+        assert count == (rows.shape[1] if person != 5 else 0)
 
-    draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # again: nothing to do
+    draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # nothing is left to do
     (folder / "val_id.txt").write_text("6")
-    draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # the same people, by a list
+    draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))  # the same people, now from a list
     (folder / "val_id.txt").write_text("5")
     with pytest.raises(SystemExit, match=r"drawn with other arguments \(exact\)"):
         draw_tree(root, "--exact", str(rand_perm), "--ids", str(folder))
@@ -259,7 +258,7 @@ def test_exact_errors(lists, tmp_path):
     rand_perm, folder = lists
     out = tmp_path / "out"
     (folder / "val_id.txt").write_text("3")
-    with pytest.raises(SystemExit, match=r"lists identity 3, which .*given.mat does not contain"):
+    with pytest.raises(SystemExit, match=r"lists identity 3, which .*permutations.mat does not contain"):
         draw_tree(out, "--exact", str(rand_perm), "--ids", str(folder))
     (folder / "test_id.txt").unlink()
     with pytest.raises(SystemExit, match=r"has neither test_id.mat nor test_id.txt; copy one of them there"):
@@ -270,7 +269,7 @@ def test_exact_errors(lists, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["--train", "-1"], "--train, --val and --test must not be negative"),
         (["--train", "0", "--val", "0", "--test", "0"], "at least one of them must be positive"),
@@ -284,16 +283,16 @@ def test_exact_errors(lists, tmp_path):
         (["--layout", "regdb"], "invalid choice: 'regdb'"),
     ],
 )
-def test_the_command_line_refuses_what_it_cannot_draw(arguments, sentence, tmp_path, capsys):
+def test_the_command_line_refuses_what_it_cannot_draw(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         draw_tree(tmp_path / "out", *arguments)
     assert exit_.value.code == 2
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_raw_pixels_match_across_cameras_but_not_across_modalities():
-    """Rank-1 of images shrunk to 32x16 among 32 people, chance 1/32; nearest neighbours in other cameras."""
+    """Compares rank-1 of nearest neighbours in other cameras: 32 people, images of 32x16 pixels. Chance is 1/32."""
     seed, people = 0, 32
     plan = synthetic.sysu_plan(0, 0, people, images=2, seed=seed)
     pixels = []
