@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-# A value that occurs twice is twice as likely.
+# A repeated value is drawn more often.
 HAIR = ("bald", "short", "full", "long", "ponytail", "bun")
 HATS = ("none", "none", "none", "cap", "beanie", "brim")
 SLEEVES = ("none", "short", "long")
