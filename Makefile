@@ -16,7 +16,7 @@ help:
 	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
 	@echo "make clean               remove the environment, the drawn data and the quickstarts' runs"
 
-# An environment is whole when its stamp is there; a changed pyproject.toml makes it anew.
+# An environment is complete if its stamp exists; a changed pyproject.toml rebuilds it.
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report]'
@@ -34,18 +34,18 @@ drawn: $(VENV)/run.stamp
 	$(DRAW) --out $(DRAWN) --train 160 --val 32 --test 48
 
 quickstart: drawn
-	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
+	$(BIN)/python train.py --config quickstart --workdir runs/quickstart
 	$(BIN)/python eval.py --workdir runs/quickstart
 	@echo "The report is runs/quickstart/report.html"
 
 # The rows share one M_bdtr; each trains its own classifier on the embeddings, from the same seed, in seconds.
 quickstart-table6: drawn
 	for preset in bdtr baseline; do \
-	  $(BIN)/python train.py --config configs/quickstart_two_stream.py:$$preset --workdir runs/table6/$$preset && \
+	  $(BIN)/python train.py --config quickstart/two_stream:$$preset --workdir runs/table6/$$preset && \
 	  $(BIN)/python eval.py --workdir runs/table6/$$preset || exit 1; \
 	done
 	for row in $(ROWS); do \
-	  $(BIN)/python train.py --config configs/quickstart_embedding.py:$$row --workdir runs/table6/$$row \
+	  $(BIN)/python train.py --config quickstart/embedding:$$row --workdir runs/table6/$$row \
 	    --config.two_stream.from_run runs/table6/bdtr && \
 	  $(BIN)/python eval.py --workdir runs/table6/$$row || exit 1; \
 	done
@@ -54,9 +54,9 @@ quickstart-table6: drawn
 # Method1's E_a starts from the teacher, Method2's networks from the Market run; both are taught by Method1's teacher.
 quickstart-method2: drawn
 	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
-	$(BIN)/python train.py --config configs/quickstart_market.py --workdir runs/quickstart_market
-	$(BIN)/python train.py --config configs/quickstart_methods.py:method1 --workdir runs/methods/method1
-	$(BIN)/python train.py --config configs/quickstart_methods.py:method2 --workdir runs/methods/method2 \
+	$(BIN)/python train.py --config quickstart/market --workdir runs/quickstart_market
+	$(BIN)/python train.py --config quickstart/methods:method1 --workdir runs/methods/method1
+	$(BIN)/python train.py --config quickstart/methods:method2 --workdir runs/methods/method2 \
 	  --config.teacher.from_run runs/methods/method1
 	for run in method1 method2; do $(BIN)/python eval.py --workdir runs/methods/$$run || exit 1; done
 	$(BIN)/python eval.py --table 7 --runs runs/methods

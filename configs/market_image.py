@@ -18,18 +18,19 @@ this code on the real data is known to us yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
+from configs.common import check_preset
 
 PRESETS = ("paper", "dgnet")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """`configs/sysu_image.py` with one modality; as many images a step, of twice the identities."""
-    if preset not in PRESETS:
-        raise ValueError(f'preset "{preset}" is unknown; choose one of {", ".join(PRESETS)}.')
+    check_preset(preset, PRESETS)
     config = sysu_image.get_config(preset)
     config.dataset = "market1501"
     config.data_dir = "data/Market-1501"
     config.modalities = (0,)
+    config.protocol = "single_query"
     config.batch.identities = 16
 
     config.teacher.steps = 24_000  # 60 epochs of 12,936 images

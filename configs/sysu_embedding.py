@@ -20,6 +20,7 @@ No score of this code on the real data is known to us yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_two_stream
+from configs.common import check_preset
 
 # Which terms a row has, and how its triplets are chosen.
 ROWS = {
@@ -32,8 +33,7 @@ ROWS = {
 
 def get_config(row: str = "hard_triplet") -> ConfigDict:
     """The recipe M_bdtr, classifier on its embeddings, encoders and decoders with the losses of a row of Table 6."""
-    if row not in ROWS:
-        raise ValueError(f'row "{row}" is unknown; choose one of {", ".join(ROWS)}.')
+    check_preset(row, ROWS)
     terms, triplets = ROWS[row]
     config = sysu_two_stream.get_config()
     config.recipe = ("two_stream", "embedding_classifier", "embedding")

@@ -32,8 +32,8 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     config.dataset = "sysu_mm01"
     config.data_dir = "data/SYSU-MM01"
-    config.prepared_dir = ""  # where decoded images are kept; empty: beside data_dir
-    config.source = "tfds"  # "tfds" reads through tf.data; "memory" needs no TensorFlow
+    config.prepared_dir = ""  # where decoded images are kept; empty: next to data_dir
+    config.source = "tf_data"  # "memory" needs no TensorFlow
     config.image_size = (256, 128)
     config.train_split = "trainval"  # as the paper, scored last; "train": 296 identities, the best on "val" is kept
     config.modalities = (0, 1)  # 0 RGB, 1 IR
@@ -45,7 +45,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.resnet50 = ""  # torchvision's ResNet-50 (.pth or .safetensors) that the ResNets start from; empty: random
     config.augment = {"pad": 10, "erase": {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}}
 
-    E_a = {"width": 64, "blocks": (3, 4, 6, 3), "slices": "part"}
+    E_a = {"kind": "resnet50", "width": 64, "blocks": (3, 4, 6, 3), "slices": "part"}
     head = {"bottleneck": 512, "dropout": 0.5}
     adam = {"kind": "adam", "learning_rate": 1e-4, "b1": 0.0, "b2": 0.999, "l2": 5e-4, "clip": 0.0}
     sgd = {"kind": "sgd", "learning_rate": 0.002, "momentum": 0.9, "l2": 5e-4, "clip": 0.0}

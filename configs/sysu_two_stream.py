@@ -16,14 +16,14 @@ streams. No score of this code on the real data is known to us yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
+from configs.common import check_preset
 
 PRESETS = {"bdtr": 1.0, "baseline": 0.0}  # the weight of L_rank
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
     """The recipe of one stage; data, batches and optimisers as those of the image-space system's teacher."""
-    if preset not in PRESETS:
-        raise ValueError(f'preset "{preset}" is unknown; choose one of {", ".join(PRESETS)}.')
+    check_preset(preset, PRESETS)
     image = sysu_image.get_config()
     teacher = image.teacher
     config = ConfigDict({key: value for key, value in image.to_dict().items() if key not in image.recipe})

@@ -8,22 +8,26 @@ import numpy as np
 import pytest
 
 import configs
-from configs import market_image
-from rgbir_jax import recipe, stages
-from rgbir_jax.data.layouts import read_market1501
+from configs import market_image, quickstart, sysu_embedding
+from rgbir_jax import stages
+from rgbir_jax.commands import recipe
+from rgbir_jax.datasets.market1501 import read as read_market1501
+from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
+from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import Benchmark, validator
-from rgbir_jax.training import parallel
+from rgbir_jax.evaluation.evaluate import chance
+from rgbir_jax.training import parallel, transfer
 from rgbir_jax.training.state import State
-from tests.data.conftest import MARKET_NAMES, write_image
+from tests.conftest import MARKET_NAMES, write_image
 from tests.models.drawn import draw_leaves
 from tests.tiny import drawn_batch, tiny_config
 
 PRESETS = {
     "quickstart": ("paper", "dgnet"),
-    "quickstart_market": ("paper", "dgnet"),
-    "quickstart_methods": ("method1", "method2"),
-    "quickstart_two_stream": ("bdtr", "baseline"),
-    "quickstart_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
+    "quickstart.market": ("paper", "dgnet"),
+    "quickstart.methods": ("method1", "method2"),
+    "quickstart.two_stream": ("bdtr", "baseline"),
+    "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "sysu_image": ("paper", "dgnet", "market"),
     "sysu_two_stream": ("bdtr", "baseline"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
@@ -37,8 +41,9 @@ def get_config(name):
 
 
 def test_every_file_is_tested_here():
-    files = {path.stem for path in Path(configs.__file__).parent.glob("*.py")}
-    assert files == {*PRESETS, "__init__"}
+    root = Path(configs.__file__).parent
+    names = {path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in root.rglob("*.py")}
+    assert {name.removesuffix(".__init__") for name in names} == {*PRESETS, "__init__", "common"}
 
 
 @pytest.mark.parametrize(("name", "preset"), [(name, preset) for name in PRESETS for preset in PRESETS[name]])
@@ -81,8 +86,8 @@ def test_method2_takes_over_what_market_trains():
 
 
 def test_the_small_methods_differ_in_what_they_start_from_alone():
-    method1, method2 = (get_config("quickstart_methods")(preset) for preset in ("method1", "method2"))
-    assert method2.image.networks == get_config("quickstart_market")().image.networks
+    method1, method2 = (get_config("quickstart.methods")(preset) for preset in ("method1", "method2"))
+    assert method2.image.networks == get_config("quickstart.market")().image.networks
     assert (method1.image.start_from, method1.image.transfer_from) == ("teacher", "")
     assert (method2.image.start_from, method2.image.transfer_from) == ("", "runs/quickstart_market")
     method2.image.update({"start_from": "teacher", "transfer_from": ""})
@@ -99,39 +104,42 @@ class Market:
             write_image(root / folder / name, seed)
         self.records = read_market1501(root)
 
-    def images(self, rows):
+    def read(self, rows):
         return np.random.default_rng(0).integers(0, 256, (len(rows), *self.image_size, 3), np.uint8)
 
-    def batches(self, sampler, start=0, process_index=0, process_count=1):
+    field = "image"
+
+    def stream(self, rows, start):
         raise AssertionError("not asked for")
 
 
 def tiny_market():
     config = tiny_config()
     full = market_image.get_config()
-    config.update({key: full[key] for key in ("dataset", "modalities", "train_split")})
+    config.update({key: full[key] for key in ("dataset", "modalities", "train_split", "protocol")})
     config.batch.identities = 2
     return config
 
 
 def test_one_modality_is_sampled_pictured_and_scored(tmp_path):
     config, source = tiny_market(), Market(tmp_path)
-    rows = recipe.training_sampler(config, source)(0)
+    rows = recipe.training_sampler(config, source.records)(0)
     assert rows.shape == (2, 1, 2)
     assert set(source.records.split[rows.ravel()]) == {"train"}
 
-    pictured = recipe.sample_rows(config, source)
+    pictured = recipe.sample_rows(config, source.records)
     assert len(pictured) % 2 == 0
     assert set(source.records.person_id[pictured]) == {1, 1501}
 
     assert validator(config, source, stages.build(config, "image", 2)) is None  # the dataset has no validation split
-    benchmark = Benchmark(config, source)
-    probes, gallery, hidden = benchmark.search()
+    benchmark = Benchmark.of(config, source.records)
+    table, search = benchmark.records, benchmark.searches[0]
+    probes, gallery = table.select(search.probes), table.select(search.galleries[0])
     assert (len(probes), len(gallery)) == (2, 3)
-    assert hidden(probes, gallery).shape == (2, 3)
-    assert benchmark.protocol == "single_query"
+    assert search.hidden(probes, gallery).shape == (2, 3)
     scores = benchmark.score(np.eye(len(benchmark.rows)))
-    assert list(scores) == list(benchmark.chance()) == ["single_query_trapezoid", "single_query_hits"]
+    by_chance = chance(benchmark.records, benchmark.searches)
+    assert list(scores) == list(by_chance) == ["single_query_trapezoid", "single_query_hits"]
     assert all(score["probe_images"] == 2 for score in scores.values())
 
 
@@ -153,3 +161,81 @@ def test_an_iteration_on_rgb_alone():
     moved = jax.tree.map(lambda old, new: np.any(old != new[0]), before.params, after.params)
     for network in ("E_s", "E_a", "G", "D", "head"):
         assert any(jax.tree.leaves(moved[network])), network
+
+
+@pytest.mark.parametrize(
+    ("recipe_of", "stage", "key", "value", "message"),
+    [
+        (
+            quickstart,
+            "image",
+            "image.teacher_kl",
+            "p|q",
+            r'config.image.teacher_kl "p\|q" is unknown; choose "p\|\|q" or',
+        ),
+        (quickstart, "image", "image.adversarial", "wgan", 'config.image.adversarial "wgan" is unknown; choose "bce"'),
+        (
+            quickstart,
+            "image",
+            "image.networks.E_a.slices",
+            "rows",
+            'E_a.slices "rows" is unknown; choose "part"',
+        ),
+        (quickstart, "teacher", "teacher.networks.E_a.pool", "sum", 'networks.E_a.pool "sum" is unknown; choose "max"'),
+        (
+            quickstart,
+            "teacher",
+            "teacher.networks.E_a.kind",
+            "vit",
+            'E_a.kind "vit" is unknown; choose "resnet50"',
+        ),
+        (
+            quickstart,
+            "teacher",
+            "teacher.optimizers.head.kind",
+            "lion",
+            'kind "lion" is unknown; choose "adam"',
+        ),
+        (quickstart, "teacher", "teacher.stage", "clasifier", 'config.teacher.stage "clasifier" is unknown; choose'),
+        (quickstart, "image", "batch.shots", 1, "config.batch.shots = 1 leaves no second image of an identity"),
+        (quickstart, "teacher", "dtype", "float8", 'config.dtype "float8" is unknown; choose "bfloat16"'),
+        (sysu_embedding, "embedding", "embedding.triplets", "easy", 'config.embedding.triplets "easy" is unknown'),
+    ],
+)
+def test_a_value_that_a_stage_does_not_know_is_refused(recipe_of, stage, key, value, message):
+    config = recipe_of.get_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        stages.build(config, stage, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train_split", "test"), ("modalities", (0, 2)), ("protocol", "ours"), ("dataset", "cuhk03")]
+)
+def test_a_value_that_the_data_does_not_know_is_refused(sysu_root, key, value):
+    config = quickstart.get_config()
+    records = read_sysu_mm01(sysu_root)
+    config[key], config.data_dir = value, str(sysu_root)
+
+    def use():
+        recipe.training_sampler(config, records)
+        Benchmark.of(config, records)
+
+    with pytest.raises(UserError, match=rf"config.{key} .* is unknown; choose"):
+        use()
+
+
+def test_an_imagenet_file_without_a_resnet50_is_refused():
+    config = quickstart.get_config()
+    for name in config.recipe:
+        E_a = config[name].networks.E_a
+        config[name].networks.E_a = {
+            "kind": "examples.resnet18:ResNet18",
+            "width": 4,
+            "slices": "part",
+            "pool": E_a.pool,
+        }
+    built = {name: stages.build(config, name, CLASSES) for name in config.recipe}
+    transfer.check_resnet50("", built)
+    with pytest.raises(UserError, match=r"resnet50 is resnet50.pth, but no network of teacher, control, image has"):
+        transfer.check_resnet50("resnet50.pth", built)

@@ -14,7 +14,7 @@ RECIPE = "tests/end_to_end/recipe.py:teacher"
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 EVERYTHING = """
 import importlib, pkgutil
-for name in ("models", "losses", "training", "stages", "evaluation"):
+for name in ("datasets", "models", "losses", "training", "stages", "inference", "evaluation", "synthetic"):
     package = importlib.import_module(f"rgbir_jax.{name}")
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
@@ -45,7 +45,7 @@ def run_train(*arguments) -> tuple[str, set[str]]:
 
 def test_tensorflow_would_be_noticed():
     pytest.importorskip("tensorflow_datasets")
-    assert run("import rgbir_jax.data.pipeline")[1] >= TENSORFLOW
+    assert run("import rgbir_jax.data.tf_data")[1] >= TENSORFLOW
 
 
 def test_the_package_alone_imports_no_library():
@@ -66,8 +66,9 @@ def test_help_imports_neither_jax_nor_tensorflow():
 
 
 def test_a_description_imports_no_tensorflow():
-    printed, loaded = run_train(f"--config={RECIPE}", "--describe", "--config.source=tfds")
-    assert "FLOPs a step" in printed
+    printed, loaded = run_train(f"--config={RECIPE}", "--describe", "--config.source=tf_data")
+    assert "IdentityHead" not in printed
+    assert "  trunk " in printed
     assert not loaded & TENSORFLOW
 
 

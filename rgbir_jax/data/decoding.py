@@ -10,19 +10,21 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from rgbir_jax.errors import UserError
+
 
 def decode(path: str | PathLike, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
     """Reads an image file as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
 
     Raises:
-        ValueError: if the file is truncated or not an image.
+        UserError: if the file is truncated or not an image.
     """
     height, width = image_size
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
+        raise UserError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
 
 
 def in_threads(function: Callable, items: Iterable) -> Iterator:

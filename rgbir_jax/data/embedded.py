@@ -1,37 +1,33 @@
-"""A dataset whose images have been replaced by vectors: what a stage learns from that reads an earlier one."""
+"""A dataset with vectors instead of images: what a stage that reads an earlier one learns from."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int
 
-from rgbir_jax.data.layouts import Records
-from rgbir_jax.data.sampling import IdentitySampler, process_share
-from rgbir_jax.data.source import Batch, batch
+from rgbir_jax.data.source import Rows
+from rgbir_jax.datasets.records import Records
 
 
 @dataclass(frozen=True)
 class EmbeddedSource:
-    """Like a `data.source.Source`, with a vector for each image.
+    """`data.source.Source` with a vector for each image.
 
     Attributes:
         records: the dataset's table.
-        vectors: one for each of its rows.
+        vectors: one per row of the table.
     """
 
     records: Records
     vectors: Float32[np.ndarray, "images dim"]
+    field: str = "embedding"
 
-    def embeddings(self, rows: Int[np.ndarray, "*rows"]) -> Float32[np.ndarray, "*rows dim"]:
-        """The vectors of some rows of the records."""
+    def read(self, rows: Int[np.ndarray, "*rows"]) -> Float32[np.ndarray, "*rows dim"]:
+        """Returns the vectors of some rows of the records."""
         return self.vectors[rows]
 
-    def batches(
-        self, sampler: IdentitySampler, start: int = 0, process_index: int = 0, process_count: int = 1
-    ) -> Iterator[Batch]:
-        """As `Source.batches`, with `embedding` float32 [identity, modality, shot, dim] in place of `image`."""
-        for step in itertools.count(start):
-            rows = process_share(sampler(step), process_index, process_count)
-            yield batch(sampler, self.records, rows, embedding=self.embeddings(rows))
+    def stream(self, rows: Callable[[int], Rows], start: int) -> Iterator[Float32[np.ndarray, "_ _ _ dim"]]:
+        """Yields the vectors of `rows(start)` and of every later batch, without end."""
+        return (self.read(rows(step)) for step in itertools.count(start))

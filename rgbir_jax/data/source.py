@@ -1,133 +1,80 @@
-"""What every source of images promises, and the choice between them by config.
+"""The contract between data and training: what a batch is, and what every source of images promises."""
 
-Both sources decode through `decoding.decode` and draw through the same sampler: their batches are equal, bit
-for bit.
-"""
-
-import hashlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped
 from ml_collections import ConfigDict
 
-from rgbir_jax.data.layouts import LAYOUTS, Records
 from rgbir_jax.data.sampling import IdentitySampler
+from rgbir_jax.datasets.records import Records
 
-# A training batch on the host; modality and shot in the order that the sampler was asked for:
+# A training batch on the host, with modality and shot in the order of the sampler:
 #   image   uint8 [identity, modality, shot, height, width, 3], RGB
 #   label   int32 [identity]
 #   camera  int32 [identity, modality, shot]
+# A stage that reads another one gets `embedding` float32 [identity, modality, shot, dim] instead of `image`.
 Batch = dict[str, np.ndarray]
+Rows = Int[np.ndarray, "identity modality shot"]
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A dataset's table and its images, decoded and resized.
+    """A dataset's table and, for each of its rows, an input: a decoded image or a vector.
 
     Attributes:
         records: every image of the dataset, all splits.
-        image_size: (height, width) in pixels.
+        field: the input's name in a batch, "image" or "embedding".
     """
 
-    records: Records
-    image_size: tuple[int, int]
-
-    def images(self, rows: Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n height width 3"]:
-        """The images of some rows of the records, RGB."""
+    @property
+    def records(self) -> Records:
+        """The table."""
         ...
 
-    def batches(
-        self, sampler: IdentitySampler, start: int = 0, process_index: int = 0, process_count: int = 1
-    ) -> Iterator[Batch]:
-        """Yields this process's share of batch `start` and of every one after it, without end.
+    @property
+    def field(self) -> str:
+        """The input's name."""
+        ...
 
-        Raises:
-            ValueError: where the processes do not divide the identities.
-        """
+    def read(self, rows: Int[np.ndarray, "*rows"]) -> Shaped[np.ndarray, "..."]:
+        """Returns the inputs of some rows: uint8 [*rows, height, width, 3] RGB, or float32 [*rows, dim]."""
+        ...
+
+    def stream(self, rows: Callable[[int], Rows], start: int) -> Iterator[Shaped[np.ndarray, "_ _ _ *input"]]:
+        """Yields the inputs of `rows(start)` and of every later batch, without end."""
         ...
 
 
-def open_source(config: ConfigDict) -> Source:
-    """The source that a config names; the first opening of a dataset prepares it, which can take minutes.
+def batches(source: Source, sampler: IdentitySampler, start: int = 0) -> Iterator[Batch]:
+    """Yields this process's share of batch `start` and of every later batch, without end.
 
     Args:
-        config: `dataset` ("sysu_mm01" or "market1501"), `data_dir` (its tree), `prepared_dir` (where decoded
-            images are kept; empty: beside `data_dir`), `image_size` (height, width), `source` ("tfds" or
-            "memory").
-
-    Raises:
-        ValueError: for an unknown name, a tree that contradicts itself or an image that cannot be decoded.
-        OSError: for a tree that is not whole or a folder that cannot be written.
-        ImportError: for "tfds" without TensorFlow.
+        source: the images or vectors.
+        sampler: chooses the rows of each batch.
+        start: the number of the first batch, from 0.
     """
-    if config.dataset not in LAYOUTS:
-        raise ValueError(f'config.dataset "{config.dataset}" is unknown; choose {_either(LAYOUTS)}.')
-    if config.source not in _SOURCES:
-        raise ValueError(f'config.source "{config.source}" is unknown; choose {_either(_SOURCES)}.')
-    image_size = tuple(config.image_size)
-    if len(image_size) != 2 or min(image_size) < 1:
-        raise ValueError(f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual.")
-    root = Path(config.data_dir)
-    records = LAYOUTS[config.dataset](root)
-    return _SOURCES[config.source](
-        config.dataset, root, records, image_size, _prepared(config.prepared_dir, root, records)
-    )
+    for step, inputs in zip(itertools.count(start), source.stream(sampler, start), strict=False):
+        rows = sampler(step)
+        yield {
+            source.field: inputs,
+            "label": sampler.label[rows[:, 0, 0]],
+            "camera": source.records.camera[rows],
+        }
 
 
-def batch(sampler: IdentitySampler, records: Records, rows: np.ndarray, **inputs: np.ndarray) -> Batch:
-    """A batch of `rows` [identity, modality, shot] with their labels and cameras beside their inputs by name."""
-    return inputs | {
-        "label": sampler.label[rows[:, 0, 0]],
-        "camera": records.camera[rows],
-    }
+def batch_spec(config: ConfigDict, dim: int | None = None) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns the shape and dtype of each array of a global batch.
 
-
-def fingerprint(root: str | os.PathLike, records: Records) -> str:
-    """Twelve hexadecimal digits that change when an image of the tree comes, goes or is written anew."""
-    digest = hashlib.sha256()
-    for path in records.path:
-        status = os.stat(Path(root) / path)
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]
-
-
-def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
-    """Where the images of this tree, as it is now, are kept decoded; trees do not share a folder."""
-    folder = Path(prepared_dir) if prepared_dir else Path(f"{root.resolve()}.prepared")
-    prepared = folder / fingerprint(root, records)
-    try:
-        prepared.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"{prepared} cannot be made ({error.strerror}); "
-            f"set --config.prepared_dir to a folder that you may write to."
-        ) from error
-    return prepared
-
-
-def _tfds(*args) -> Source:
-    try:
-        from rgbir_jax.data.pipeline import PreparedSource
-    except ImportError as error:
-        raise ImportError(
-            f"config.source \"tfds\" needs TensorFlow ({error}); pip install 'rgbir-jax[data]', "
-            f'or set config.source = "memory".'
-        ) from error
-    return PreparedSource(*args)
-
-
-def _memory(*args) -> Source:
-    from rgbir_jax.data.resident import ResidentSource
-
-    return ResidentSource(*args)
-
-
-_SOURCES = {"tfds": _tfds, "memory": _memory}
-
-
-def _either(names) -> str:
-    return " or ".join(f'"{name}"' for name in names)
+    Args:
+        config: `batch.identities`, `batch.shots`, `modalities` and `image_size`.
+        dim: the length of the vectors that a stage reads instead of images.
+    """
+    lead = (config.batch.identities, len(config.modalities), config.batch.shots)
+    if dim is None:
+        inputs = {"image": ((*lead, *config.image_size, 3), np.dtype(np.uint8))}
+    else:
+        inputs = {"embedding": ((*lead, dim), np.dtype(np.float32))}
+    return inputs | {"label": (lead[:1], np.dtype(np.int32)), "camera": (lead, np.dtype(np.int32))}

@@ -1,4 +1,4 @@
-"""Scoring features that any system has written: an .npz file and the dataset's own lists in, a table out."""
+"""Scores features that any system has written: an .npz file and SYSU-MM01's own lists in, a table out."""
 
 import json
 import zipfile
@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgbir_jax.data import sysu_lists
-from rgbir_jax.evaluation import protocols, scores
+from rgbir_jax.datasets import sysu_lists, sysu_mm01
+from rgbir_jax.datasets.records import Records
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation import scores
+from rgbir_jax.evaluation.evaluate import evaluate
 
 # What each array may be called.
 SPELLINGS = {
@@ -29,40 +32,53 @@ class FeatureFile:
     camera: Int[np.ndarray, "n"]
     index: Int[np.ndarray, "n"]  # image number from 1 within person and camera
 
+    def records(self) -> Records:
+        """Returns the table of these images, as if they were SYSU-MM01's test images."""
+        path = [
+            f"cam{camera}/{person:04d}/{number:04d}"
+            for camera, person, number in zip(self.camera, self.person_id, self.index, strict=True)
+        ]
+        return Records(
+            path=np.array(path),
+            person_id=self.person_id.astype(np.int32),
+            camera=self.camera.astype(np.int32),
+            index=self.index.astype(np.int32),
+            modality=sysu_mm01.modality_of(self.camera),
+            split=np.full(len(path), "test"),
+        )
+
 
 def read_features(path: str | Path) -> FeatureFile:
     """Reads and checks an .npz file with the arrays of `SPELLINGS`.
 
     Raises:
-        FileNotFoundError, ValueError: where the file or an array is absent or not what it should be, or an
+        UserError: where the file or an array is absent or not what it should be, or an
         image is there twice.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there; --features names an .npz file.")
+        raise UserError(f"{path} is not there; --features names an .npz file.")
     try:
         with np.load(path) as file:
             present = {name: file[name] for name in file}
     except (zipfile.BadZipFile, TypeError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
+        raise UserError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
     arrays = {name: _named(present, spellings, path) for name, spellings in SPELLINGS.items()}
 
     feature = arrays.pop("feature")
     if feature.ndim != 2 or not np.issubdtype(feature.dtype, np.floating):
-        raise ValueError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
+        raise UserError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
     for name, array in arrays.items():
         if array.shape != (len(feature),) or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold "
                 f"{len(feature)} integers, one a feature."
             )
     if not len(feature) or not np.isfinite(feature).all():
-        raise ValueError(f"{path}: feature is empty or has values that are not finite.")
+        raise UserError(f"{path}: feature is empty or has values that are not finite.")
     images, counts = np.unique(np.stack(list(arrays.values())), axis=1, return_counts=True)
     if counts.max() > 1:
         person, camera, number = images[:, counts.argmax()]
-        raise ValueError(
-            f"{path}: image {number} of identity {person}, camera {camera}, is there {counts.max()} times."
-        )
+        raise UserError(f"{path}: image {number} of identity {person}, camera {camera}, is there {counts.max()} times.")
     return FeatureFile(feature, **{name: array.astype(np.int64) for name, array in arrays.items()})
 
 
@@ -75,32 +91,31 @@ def score_feature_file(
         features_path: see `read_features`.
         rand_perm: rand_perm_cam.mat; None for the protocol `agw`.
         test_ids: .mat or text file with the identities to score; None: all in the file.
-        protocol: one of `protocols.PROTOCOLS`.
+        protocol: one of `sysu_mm01.PROTOCOLS`.
         json_out: where to write the scores as JSON; None: nowhere.
 
     Returns:
         The table to print.
 
     Raises:
-        OSError, ValueError: where a file cannot be read or does not fit the others.
+        UserError: where a file cannot be read or does not fit the others.
     """
     file = read_features(features_path)
-    scored = protocols.evaluate(
-        file.feature,
-        file.person_id,
-        file.camera,
-        file.index,
-        protocol=protocol,
-        test_ids=None if test_ids is None else sysu_lists.read_ids(test_ids),
-        permutations=None if rand_perm is None else sysu_lists.read_permutations(rand_perm),
+    records = file.records()
+    searches = sysu_mm01.drawn_searches(
+        records,
+        protocol,
+        None if rand_perm is None else sysu_lists.read_permutations(rand_perm),
+        None if test_ids is None else sysu_lists.read_ids(test_ids),
     )
+    scored = evaluate(file.feature, records, searches)
     if json_out is not None:
         Path(json_out).write_text(json.dumps({"protocol": protocol} | scored, indent=1) + "\n")
-    return scores.table(scored, protocol, f"SYSU-MM01, {Path(features_path).name}")
+    return scores.table(scored, protocol, f"{sysu_mm01.TITLE}, {Path(features_path).name}")
 
 
 def _named(present: dict[str, np.ndarray], spellings: tuple[str, ...], path: str | Path) -> np.ndarray:
     for spelling in spellings:
         if spelling in present:
             return present[spelling]
-    raise ValueError(f"{path} has no array {' or '.join(spellings)}; it has {', '.join(present) or 'none'}.")
+    raise UserError(f"{path} has no array {' or '.join(spellings)}; it has {', '.join(present) or 'none'}.")

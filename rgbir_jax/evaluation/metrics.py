@@ -7,13 +7,16 @@ read from the ranking of their union, so ten trials share the distances and the 
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from rgbir_jax.datasets.search import AP, Hidden
+from rgbir_jax.errors import UserError
 
 DISTANCES = 2**25  # number of distances in memory: 256 MiB, and about three times that at the peak
 MAX_ROWS = 64  # probes that a thread ranks at a time: more are not faster; this few fit in the cache
@@ -33,14 +36,6 @@ class Images:
 
     def __getitem__(self, rows: slice | np.ndarray) -> "Images":
         return Images(self.feature[rows], self.person_id[rows], self.camera[rows])
-
-
-# How AP is computed from a ranked list. "hits": the mean of the precision at each hit, the usual form.
-# "trapezoid": the area under the precision-recall curve by trapezoids, as in Market-1501's released program.
-AP = Literal["hits", "trapezoid"]
-
-# Which gallery images a probe does not see: (probe, gallery) -> bool [probes, gallery].
-Hidden = Callable[[Images, Images], Bool[np.ndarray, "p g"]]
 
 
 @dataclass(frozen=True)
@@ -125,10 +120,10 @@ def summarise(trials: Sequence[Ranks], ap: AP = "hits") -> dict:
             counted probes of the first trial.
 
     Raises:
-        ValueError: if no probe of a trial is counted.
+        UserError: if no probe of a trial is counted.
     """
     if not all(trial.counted.any() for trial in trials):
-        raise ValueError("No probe has a match among the gallery images it may see; check person_id and camera.")
+        raise UserError("No probe has a match among the gallery images it may see; check person_id and camera.")
     trials = [trial.select(trial.counted) for trial in trials]
     cmc = np.array([[np.mean(trial.first < k) for k in range(1, CMC_LENGTH + 1)] for trial in trials])
     form = "trapezoid" if ap == "trapezoid" else "average_precision"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 PAPER, ELSEWHERE, RUN = "the paper", "published elsewhere", "this code"  # where a row comes from
+TEST_SET = "SYSU-MM01"  # the dataset of all rows
+TEST_COUNTS = (3803, 301)  # its probes and gallery images, all-search, single-shot
 SHOTS = ("single", "multi")
 TERMS = ("L_simple", "L_dis", "L_cross", "L_triplet")  # in the order of Table 6
 RANK = {"r1": 1, "r10": 10, "r20": 20}

@@ -1,4 +1,4 @@
-"""How well a trained generator gives back the images of people it has never seen."""
+"""How well a trained generator reconstructs images of people it has never seen."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ class Reconstruction(NamedTuple):
     """L1 errors over the elements of normalised images.
 
     Attributes:
-        l1: of G(a, s) with both codes of the image itself.
-        mean_image: of the mean of the same images, which a generator beats only if it draws this person here.
+        l1: the error of G(a, s) with both codes of the image itself.
+        mean_image: the error of the mean of the same images; a generator has a lower one only if it draws the person.
     """
 
     l1: float
@@ -33,23 +33,22 @@ def reconstruction(
     """Compares images with their reconstructions and with their mean.
 
     Args:
-        stage: one that renders.
+        stage: a stage that renders.
         state: the State to measure.
         source: the dataset.
-        rows: the images, at least one.
-        batch_size: images at a time.
+        rows: the rows of the images, at least one.
+        batch_size: the number of images at a time.
     """
     batches = np.array_split(rows, -(-len(rows) // batch_size))
-    mean = sum(np.asarray(augment.normalise(source.images(batch))).sum(axis=0, dtype=np.float64) for batch in batches)
+    mean = sum(np.asarray(augment.normalise(source.read(batch))).sum(axis=0, dtype=np.float64) for batch in batches)
     mean = jnp.asarray(mean / len(rows), jnp.float32)
 
     @jax.jit
     def errors(x: Float[jax.Array, "n h w 3"]):
-        assert stage.render is not None
         return l1(x, stage.render(state, x, x)), l1(x, jnp.broadcast_to(mean, x.shape))
 
-    found = [
-        np.multiply(errors(augment.normalise(source.images(batch))), len(batch))
+    sums = [
+        np.multiply(errors(augment.normalise(source.read(batch))), len(batch))
         for batch in tqdm(batches, desc="reconstruction", unit="batch", leave=False)
     ]
-    return Reconstruction(*map(float, np.sum(found, axis=0) / len(rows)))
+    return Reconstruction(*map(float, np.sum(sums, axis=0) / len(rows)))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, SHOTS, TERMS, Figure, Row
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, SHOTS, TERMS, TEST_COUNTS, TEST_SET, Figure, Row
 
 # What tells the two presets of the image-space system apart, and both from ablations: choices, and terms with a weight.
 _CHOICES = (
@@ -41,7 +42,7 @@ class Run(NamedTuple):
 def read_runs(root: Path) -> list[Run]:
     """Every scored run one or two folders deep, by name."""
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; --runs names the one that the runs' folders are in.")
+        raise UserError(f"{root} is not a folder; --runs names the one that the runs' folders are in.")
     names = ("config.json", "scores.json")
     folders = {path.parent for name in names for depth in ("*", "*/*") for path in root.glob(f"{depth}/{name}")}
     found = []
@@ -55,7 +56,7 @@ def read_runs(root: Path) -> list[Run]:
         except (OSError, ValueError) as error:
             _leave_out(folder, f"its config.json or scores.json cannot be read ({error})")
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{root} has no scored run, one or two folders deep; eval.py --workdir {root}/NAME scores one, and "
             f"without --runs the paper's rows are printed alone."
         )
@@ -63,8 +64,9 @@ def read_runs(root: Path) -> list[Run]:
 
 
 def rows_of(run: Run, number: int) -> list[Row]:
-    """A run's rows, its controls behind it; none where it has none in this table, with a line on stderr unless it
-    belongs to another one.
+    """Returns a run's rows, followed by its controls.
+
+    There are none if the run belongs to another table, or if it cannot be read, which a line on stderr says.
     """
     layout = LAYOUTS[number]
     settings = [f"{layout.search}_{shot}" for shot in SHOTS]
@@ -76,13 +78,14 @@ def rows_of(run: Run, number: int) -> list[Row]:
             _leave_out(run.folder, f"it has no scores {' and '.join(absent)}, on {run.scores['dataset']}")
             return []
         method = _method(last) or run.folder.name
+        dataset = _test_set(run.scores)
         systems = {method: "trained"} | {f"{method}; control: by {name}": name for name in run.scores["controls"]}
         return [
             Row(
                 RUN,
                 shown,
                 *(_figures(run.scores[system][setting], layout.columns) for setting in settings),
-                dataset=run.scores["dataset"],
+                dataset=dataset,
                 run=run.name,
                 protocol=run.scores["protocol"],
                 steps=run.scores["steps"],
@@ -93,6 +96,19 @@ def rows_of(run: Run, number: int) -> list[Row]:
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         _leave_out(run.folder, f"its config.json or scores.json is of another layout ({error!r})")
         return []
+
+
+def _test_set(scores: dict) -> str:
+    """Names the test images of a run: those of the published rows are recognised by their numbers, not by their name.
+
+    Args:
+        scores: the content of scores.json.
+    """
+    single = scores["trained"].get("all_single")
+    counts = single and (single["probe_images"], single["gallery_images"])
+    if counts == TEST_COUNTS or scores["dataset"] != TEST_SET:
+        return scores["dataset"]
+    return f"{TEST_SET}, {counts[0]:,} probes and {counts[1]:,} gallery images" if counts else f"{TEST_SET}, incomplete"
 
 
 def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:

@@ -1,25 +1,18 @@
-"""What is in scores.json, and scores as text."""
+"""The content of scores.json, and scores as text."""
 
 from collections.abc import Mapping
 
-SETTING_NAMES = {
-    "all_single": "all-search, single-shot",
-    "all_multi": "all-search, multi-shot",
-    "indoor_single": "indoor-search, single-shot",
-    "indoor_multi": "indoor-search, multi-shot",
-    "single_query_trapezoid": "single query, AP by trapezoids (Market-1501's own)",
-    "single_query_hits": "single query, AP as mean precision at the hits (usual)",
-}
+import numpy as np
 
 _COLUMNS = ("rank-1", "rank-5", "rank-10", "rank-20", "AP by", "mAP", "mINP", "gallery", "probes")
 _WIDTHS = {"rank-1": 13, "mAP": 13, "AP by": 9}  # of the columns that are wider than 7
 
 
 def systems(scores: Mapping) -> dict[str, dict]:
-    """Picks the scored systems out of the content of scores.json, in its order.
+    """Returns the scored systems in the content of scores.json, in its order.
 
-    A system is an entry that maps settings to scores. Strings, lists and `reconstruction`, which maps names to
-    numbers, are not.
+    A system is an entry that maps settings to scores. Strings, lists and entries that map names to numbers or text
+    are none.
     """
     return {
         name: entry
@@ -34,21 +27,30 @@ def table(rows: Mapping[str, Mapping], protocol: str, title: str) -> str:
     The column `AP by` says which form of AP the mAP averages (`metrics.AP`).
 
     Args:
-        rows: a row's name -> what `protocols.evaluate` or `evaluate_market` gives for a setting.
+        rows: what `evaluate` gives for a setting, by the name of the row.
         protocol: the protocol's name, for the headline.
         title: dataset and system, for the headline.
     """
     trials = max(len(row["trials"]) for row in rows.values())
     over = f"mean ± standard deviation over {trials} trials" if trials > 1 else "one trial"
+    if any(_is_constant(row) for row in rows.values()):
+        over += ", which have the same gallery"
     width = max(map(len, rows))
     head = f"{'':{width}}" + "".join(f"  {name:>{_WIDTHS.get(name, 7)}}" for name in _COLUMNS)
     lines = [f"{title}; protocol {protocol}; in %, {over}", head]
     return "\n".join(lines + [f"{name:{width}}{_cells(row)}" for name, row in rows.items()])
 
 
+def _is_constant(row: Mapping) -> bool:
+    """Says whether the trials of a row cannot differ."""
+    return len(row["trials"]) > 1 and row.get("different_galleries") == 1
+
+
 def _cells(row: Mapping) -> str:
     def with_deviation(value: float, deviation: float) -> str:
-        return f"  {100 * value:6.2f} ± {100 * deviation:4.2f}" if len(row["trials"]) > 1 else f"  {100 * value:13.2f}"
+        if len(row["trials"]) == 1:
+            return f"  {100 * value:13.2f}"
+        return f"  {100 * value:6.2f} ± {'none' if _is_constant(row) else f'{100 * deviation:4.2f}'}"
 
     later_ranks = "".join(f"  {100 * row['cmc'][k - 1]:7.2f}" for k in (5, 10, 20))
     return (
@@ -58,3 +60,49 @@ def _cells(row: Mapping) -> str:
         + with_deviation(row["mAP"], row["std"]["mAP"])
         + f"  {100 * row['mINP']:7.2f}  {row['gallery_images']:7d}  {row['counted_probes']:7d}"
     )
+
+
+def tables(scores: Mapping) -> str:
+    """Formats all settings as text, one row per system, and how well images are reconstructed.
+
+    Args:
+        scores: the content of scores.json.
+    """
+    scored = systems(scores)
+    parts = [
+        table(
+            {name: by_setting[setting] for name, by_setting in scored.items()},
+            scores["protocol"],
+            f"{scores['dataset']}, {setting}",
+        )
+        for setting in scores["settings"]
+    ]
+    if sentence := comparison(scores):
+        parts.append(sentence)
+    if "reconstruction" in scores:
+        parts.append("Reconstruction of test images, L1: {l1:.3f}; of their mean image: {mean_image:.3f}".format(
+            **scores["reconstruction"]
+        ))  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def comparison(scores: Mapping) -> str:
+    """Says in one sentence whether the trained stage is ahead of its teacher and of the control, in the first setting.
+
+    Empty if the run has neither.
+    """
+    scored = systems(scores)
+    setting, title = next(iter(scores["settings"].items()))
+
+    def figures(system: str) -> np.ndarray:
+        return 100 * np.array([scored[system][setting]["cmc"][0], scored[system][setting]["mAP"]])
+
+    def versus(system: str) -> str:
+        rank1, mAP = gains = np.round(figures("trained") - figures(system), 2)
+        verdict = "ahead of" if all(gains > 0) else "behind" if all(gains < 0) else "neither ahead of nor behind"
+        return f"{verdict} the {system} (rank-1 {rank1:+.2f} points, mAP {mAP:+.2f})"
+
+    others = [versus(system) for system in ("teacher", "control") if system in scored]
+    if not others:
+        return ""
+    return f"In {title}, the trained stage is {' and '.join(others)}. One run decides little: seeds differ by points."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rgbir_jax.evaluation.published import LAYOUTS, SHOTS, Figure, Layout, Row
+from rgbir_jax.evaluation.published import LAYOUTS, SHOTS, TEST_SET, Figure, Layout, Row
 from rgbir_jax.evaluation.runs import read_runs, rows_of
 
 _UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset")  # come after the published rows, then all others
@@ -20,14 +20,18 @@ _DRAWN = (
     "The people in this block are drawn by a program: its rows cannot be compared with the paper's. "
     "± is the standard deviation over the trials."
 )
+_OTHER = (
+    "These images are not SYSU-MM01's test set of 3,803 probes and 301 gallery images (all-search, single-shot): the "
+    "rows cannot be compared with the paper's. ± is the standard deviation over the trials."
+)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that may be compared with each other, under what has to be said of them."""
+    """Rows of one set of test images, which may be compared with each other, and notes about them."""
 
     title: str
-    drawn: bool  # the people are drawn by a program
+    comparable: bool  # the test images are those of the published rows
     notes: list[str]
     rows: list[Row]
 
@@ -61,7 +65,7 @@ def table_with_runs(number: int, runs: str | None, json_out: str | None) -> str:
         Markdown to print.
 
     Raises:
-        OSError, ValueError: see `compare`.
+        UserError: see `compare`.
     """
     table = compare(number, runs)
     if json_out is not None:
@@ -81,22 +85,23 @@ def compare(number: int, runs: str | None) -> Table:
         The table; figures in percent, rounded to the two digits that the paper prints.
 
     Raises:
-        FileNotFoundError: where `runs` is not there.
-        ValueError: where no run under it has been scored.
+        UserError: where `runs` is not there.
+        UserError: where no run under it has been scored.
     """
     layout = LAYOUTS[number]
     found = [] if runs is None else read_runs(Path(runs))
     ours = sorted((row for run in found for row in rows_of(run, number)), key=lambda row: row.method)
-    real = [row for row in ours if not row.dataset.endswith("(drawn)")]
-    drawn = [row for row in ours if row.dataset.endswith("(drawn)")]
+    real = [row for row in ours if row.dataset == TEST_SET]
+    others = sorted({row.dataset for row in ours} - {TEST_SET})
 
     notes = [_COMPARABLE, *layout.notes]
     if runs is not None and not real:
         notes.append(f"No run on the real dataset under {runs} belongs here.")
     title = f"SYSU-MM01, {layout.search} search"
-    blocks = [Block("Real images", False, notes, _in_order([*layout.published, *real], layout))]
-    if drawn:
-        blocks.append(Block("Drawn people", True, [_DRAWN], _in_order(drawn, layout)))
+    blocks = [Block(TEST_SET, True, notes, _in_order([*layout.published, *real], layout))]
+    for dataset in others:
+        note = _DRAWN if dataset.endswith("(drawn)") else _OTHER
+        blocks.append(Block(dataset, False, [note], _in_order([row for row in ours if row.dataset == dataset], layout)))
     return Table(number, title, layout.columns, blocks)
 
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from rgbir_jax.lookup import choose
+
 Maps = Sequence[Float[Array, "n _height _width 1"]]  # one map per scale; sizes differ
 
 
@@ -19,13 +21,7 @@ def _least_squares(logits: Float[Array, "*shape"], real: bool) -> Float[Array, "
 
 
 # Loss of one map, and the factor of G's loss: DG-Net's released code doubles it.
-_GAMES = {"bce": (_bce, 1.0), "lsgan": (_least_squares, 2.0)}
-
-
-def _game(kind: str) -> tuple[Callable, float]:
-    if kind not in _GAMES:
-        raise ValueError(f'adversarial loss "{kind}" is unknown; choose one of {", ".join(_GAMES)}.')
-    return _GAMES[kind]
+GAMES = {"bce": (_bce, 1.0), "lsgan": (_least_squares, 2.0)}
 
 
 def discriminator_loss(real: Maps, fake: Maps, kind: str) -> Float[Array, ""]:
@@ -39,9 +35,9 @@ def discriminator_loss(real: Maps, fake: Maps, kind: str) -> Float[Array, ""]:
         kind: "bce" (the paper's equation) or "lsgan" (squared distance to 1 for real, to 0 for swapped).
 
     Raises:
-        ValueError: if the kind is unknown.
+        UserError: if the kind is unknown.
     """
-    loss, _ = _game(kind)
+    loss, _ = GAMES[choose(kind, GAMES, "adversarial loss")]
     return jnp.sum(jnp.stack([loss(r, True) + loss(f, False) for r, f in zip(real, fake, strict=True)]))
 
 
@@ -50,7 +46,7 @@ def generator_loss(fake: Maps, kind: str) -> Float[Array, ""]:
 
     Arguments and errors are those of `discriminator_loss`. The loss of "lsgan" is doubled.
     """
-    loss, factor = _game(kind)
+    loss, factor = GAMES[choose(kind, GAMES, "adversarial loss")]
     return factor * jnp.sum(jnp.stack([loss(f, True) for f in fake]))
 
 

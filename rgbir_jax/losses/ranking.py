@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rgbir_jax.errors import UserError
+
 
 class Triplets(NamedTuple):
     """X_2 and X_3 for every RGB anchor X_1, as indices into the IR images flattened to [identity · shot].
@@ -57,7 +59,7 @@ def bdtr(
         directions.
 
     Raises:
-        ValueError: if there is only one identity, and so no negative.
+        UserError: if there is only one identity, and so no negative.
     """
     v, t = _unit(v), _unit(t)
     terms = [top_ranking(v, t, m1, m2), top_ranking(t, v, m1, m2)]
@@ -104,7 +106,7 @@ def random_triplets(key: Array, identities: int, shots: int) -> Triplets:
         shots: number of images per identity and modality.
 
     Raises:
-        ValueError: if there is only one identity, and so no negative.
+        UserError: if there is only one identity, and so no negative.
     """
     same = jnp.broadcast_to(_same(identities), (identities, shots, identities, shots))
     keys = jax.random.split(key)
@@ -116,7 +118,7 @@ def hard_triplets(s_rgb: Float[Array, "identity shot dim"], s_ir: Float[Array, "
     """Finds for every anchor the farthest image of its identity and the nearest of all others, by ‖·‖₁ on codes s.
 
     Raises:
-        ValueError: if there is only one identity, and so no negative.
+        UserError: if there is only one identity, and so no negative.
     """
     distance = manhattan(s_rgb[:, :, None, None], s_ir)
     same = _same(len(s_rgb))
@@ -125,7 +127,7 @@ def hard_triplets(s_rgb: Float[Array, "identity shot dim"], s_ir: Float[Array, "
 
 def _same(identities: int) -> Bool[Array, "identity 1 identity 1"]:
     if identities < 2:
-        raise ValueError("a batch of one identity has no negatives; set config.batch.identities >= 2.")
+        raise UserError("a batch of one identity has no negatives; set config.batch.identities >= 2.")
     return jnp.eye(identities, dtype=bool)[:, None, :, None]
 
 

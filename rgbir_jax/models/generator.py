@@ -55,7 +55,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, s: Float[Array, "n h w width"], a: Float[Array, "n slices channels"]
+        self, a: Float[Array, "n slices channels"], s: Float[Array, "n h w width"]
     ) -> Float[Array, "n 4*h 4*w 3"]:
         """Returns normalised images x = G(a, s), float32."""
         width = self.width

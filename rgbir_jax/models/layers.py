@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from rgbir_jax.errors import UserError
+
 EPSILON = 1e-5
 
 kaiming = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -149,11 +151,11 @@ def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n par
     """Max-pools `parts` horizontal bands (adaptive max pooling): band i spans rows ⌊i·h/parts⌋ to ⌈(i+1)·h/parts⌉.
 
     Raises:
-        ValueError: if the map has fewer rows than parts.
+        UserError: if the map has fewer rows than parts.
     """
     height = x.shape[1]
     if height < parts:
-        raise ValueError(
+        raise UserError(
             f"a feature map of {height} rows cannot be pooled into {parts} body parts; "
             f"set config.image_size to a height of at least {16 * parts}."
         )

@@ -12,6 +12,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 
+from rgbir_jax.errors import UserError
+from rgbir_jax.models.shapes import first_difference
+
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _STORAGES = {
     "FloatStorage": "float32",
@@ -32,9 +35,9 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
         NumPy arrays, float32, in the structure of `like`.
 
     Raises:
-        FileNotFoundError: if the file does not exist.
-        ImportError: if safetensors is needed and not installed.
-        ValueError: if the file is not a plain state dict or has impossible values (see `read_state_dict`), or if file
+        UserError: if the file does not exist.
+        UserError: if safetensors is needed and not installed.
+        UserError: if the file is not a plain state dict or has impossible values (see `read_state_dict`), or if file
             and network differ. The message names the first tensor that differs, by torchvision's name.
     """
     tensors = {
@@ -46,12 +49,12 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
     names = {leaf: _torchvision_name(leaf) for leaf in leaves}
     saved = {name: tensor.shape for name, tensor in tensors.items()}
     wanted = {names[leaf]: _torch_shape(spec.shape) for leaf, spec in leaves.items()}
-    for name in sorted(saved.keys() | wanted.keys()):
-        if saved.get(name) != wanted.get(name):
-            raise ValueError(
-                f"{path} is for another network: it has {_describe(saved, name)}, this config's ResNet has "
-                f"{_describe(wanted, name)}; use torchvision's resnet50, which has width 64 and blocks (3, 4, 6, 3)."
-            )
+    if different := first_difference(saved, wanted):
+        there, here = different
+        raise UserError(
+            f"{path} is for another network: it has {there}, this config's ResNet has {here}; "
+            f"use torchvision's resnet50, which has width 64 and blocks (3, 4, 6, 3)."
+        )
     return unflatten_dict({leaf: _our_layout(tensors[name]) for leaf, name in names.items()})
 
 
@@ -59,11 +62,11 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a file by name, in PyTorch's layout and the file's precision.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: as in `load_resnet50`. Impossible values are NaN, infinities,
+        UserError: as in `load_resnet50`. Impossible values are NaN, infinities,
             numbers that overflow in float32, and negative running variances.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise UserError(
             f"{path} does not exist; set config.resnet50 to torchvision's file, or leave it empty for random weights."
         )
     tensors = _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_pth(path)
@@ -77,16 +80,16 @@ def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise ImportError(f"{path} needs the package safetensors; pip install 'rgbir-jax[pretrained]'.") from error
+        raise UserError(f"{path} needs the package safetensors; pip install 'rgbir-jax[pretrained]'.") from error
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}); download the file again.") from error
+        raise UserError(f"{path} cannot be read as safetensors ({error}); download the file again.") from error
 
 
 def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
-        raise ValueError(
+        raise UserError(
             f"{path} is not the zip file that torch.save writes since PyTorch 1.6; convert it on a machine with "
             f"PyTorch: import torch; torch.save(torch.load('{path}', weights_only=True), 'resnet50.pth')"
         )
@@ -98,7 +101,7 @@ def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
             if not isinstance(value, np.ndarray):
                 raise pickle.UnpicklingError(f"{name} is not a tensor")
     except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(
+        raise UserError(
             f"{path} is not a plain state dict: {error}; write one with torch.save(model.state_dict(), FILE)."
         ) from error
     return tensors
@@ -113,7 +116,7 @@ def _check_values(path: str | Path, name: str, tensor: np.ndarray) -> None:
     elif name.endswith("running_var") and np.any(values < 0):
         problem = f"{np.sum(values < 0)} of its {values.size} variances are negative"
     if problem:
-        raise ValueError(f"{path} is damaged: in {name}, {problem}; download the file again.")
+        raise UserError(f"{path} is damaged: in {name}, {problem}; download the file again.")
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -168,7 +171,3 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _our_layout(tensor: np.ndarray) -> np.ndarray:
     """Returns a float32 copy, transposed [out, in, height, width] -> [height, width, in, out] unless a vector."""
     return np.array(tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor, np.float32, order="C")
-
-
-def _describe(shapes: dict[str, tuple[int, ...]], name: str) -> str:
-    return f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"

@@ -1,120 +1,42 @@
-"""Stages `embedding_classifier` and `embedding`: the paper's embedding-space system (section 4.1).
+"""Stage `embedding`: the paper's embedding-space system (section 4.1).
 
 The paper's symbols: X_1 an RGB embedding, X_2 an IR embedding of the same identity, X_3 an IR embedding of another one;
 m identity-independent and s identity-specific component; X_1^3 = D_rgb(m_{X_1}, s_{X_3}), the embedding with the m of
 X_1 and the s of X_3.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict
 
+from rgbir_jax.datasets.records import MODALITIES
+from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import choose
 from rgbir_jax.losses import identity, ranking
 from rgbir_jax.losses.reconstruction import l1
 from rgbir_jax.models.embedding import EmbeddingClassifier, EmbeddingDecoder, EmbeddingEncoder
+from rgbir_jax.stages.embedding_classifier import embedding_spec, standardised
+from rgbir_jax.stages.pairing import check_both_modalities
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import descend
-from rgbir_jax.training.optimizers import Optimizers, Schedule
+from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
-from rgbir_jax.training.state import Network, State, call, initialise
+from rgbir_jax.training.state import Network, call
 
 Embeddings = Float[Array, "n dim"]
-STREAMS = ("rgb", "ir")  # the suffix of a modality's networks at its number
 TRIPLETS = ("random", "hard")
-COMPONENTS = ("m", "s")  # what E gives, in its order
-
-
-def standardised(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
-    """Embeddings as the networks see them: each divided by its root mean square.
-
-    Retrieval compares directions alone, so nothing is lost; on unit vectors of 512 dimensions, elements of which are
-    near 0.04, the l1 terms would be too small beside the others for anything to be reconstructed.
-    """
-    return x / jnp.maximum(jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True)), 1e-12)
-
-
-def build_classifier(config: ConfigDict, name: str, classes: int) -> Stage:
-    """The stage `embedding_classifier` that `config[name]` describes, for `classes` training identities."""
-    training = ClassifierTraining.build(config, config[name], classes)
-    return Stage(
-        init=training.init,
-        train_step=training.train_step,
-        features=training.features,
-        pictures=lambda state, embeddings: {},
-        networks=training.networks,
-        groups=training.optimizers.groups,
-        schedules=training.optimizers.schedules,
-        reads=config[name].reads,
-    )
-
-
-def build(config: ConfigDict, name: str, classes: int) -> Stage:
-    """The stage `embedding` that `config[name]` describes, for `classes` training identities."""
-    own = config[name]
-    system = EmbeddingSystem.build(config, own, classes)
-    return Stage(
-        init=system.init,
-        train_step=system.train_step,
-        features=partial(system.component, "s"),
-        pictures=lambda state, embeddings: {},
-        networks=system.networks,
-        groups=system.optimizers.groups,
-        schedules=system.optimizers.schedules | {f"weight/{term}": weight for term, weight in system.weights.items()},
-        controls={"m": partial(system.component, "m")},
-        needs=(own.classifier,) if own.classifier else (),
-        reads=own.reads,
-    )
-
-
-@dataclass(frozen=True)
-class ClassifierTraining:
-    """Classifies embeddings of both modalities with one network."""
-
-    classifier: EmbeddingClassifier
-    networks: dict[str, Network]
-    optimizers: Optimizers
-
-    @classmethod
-    def build(cls, config: ConfigDict, own: ConfigDict, classes: int) -> "ClassifierTraining":
-        """Module and optimiser from the config."""
-        classifier = EmbeddingClassifier(classes, **own.networks.classifier, dtype=jnp.dtype(config.dtype))
-        networks = {"classifier": Network(classifier, (_embedding(config, own),))}
-        return cls(classifier, networks, Optimizers(own.optimizers, own.decay, tuple(networks)))
-
-    def init(self, key, previous):
-        """Fresh parameters; no earlier stage's are needed."""
-        del previous
-        params, batch_stats = initialise(key, self.networks)
-        return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params))
-
-    def train_step(self, state, batch, key):
-        """Minimises E[−log p(y|X)] over all embeddings."""
-
-        def loss(params, batch_stats, batch, key):
-            del key
-            x = standardised(batch["embedding"])
-            label = jnp.broadcast_to(batch["label"][:, None, None], x.shape[:3]).reshape(-1)
-            _, logits = call(self.classifier, params["classifier"], x.reshape(-1, x.shape[-1]))
-            metrics = {"L_id": identity.cross_entropy(logits, label), "accuracy": identity.accuracy(logits, label)}
-            return metrics["L_id"], (metrics, batch_stats)
-
-        return descend(loss, state, self.optimizers, batch, key)
-
-    def features(self, state, embeddings, modality):
-        """The hidden layer, one network for both modalities."""
-        del modality
-        hidden, _ = call(self.classifier, state.params["classifier"], standardised(embeddings))
-        return hidden
+COMPONENTS = ("m", "s")  # the outputs of E, in order
 
 
 class Triplets(NamedTuple):
-    """[X_1, X_2, X_3] of one device with their components and whose they are, n triplets."""
+    """The n triplets [X_1, X_2, X_3] of one device, with their components and identities."""
 
     X_1: Embeddings
     X_2: Embeddings
@@ -129,66 +51,61 @@ class Triplets(NamedTuple):
     y_3: Int[Array, "n"]
 
 
-@dataclass(frozen=True)
-class EmbeddingSystem:
+@dataclass(frozen=True, eq=False)
+class EmbeddingSystem(Stage):
     """E_rgb, E_ir, D_rgb and D_ir with their losses.
 
-    Every RGB embedding of a batch is once the X_1 of a triplet; the triplets that `config.triplets` chooses serve all
-    terms. Where the paper is silent: embeddings are `standardised`; ‖·‖₁ of embeddings is averaged over the elements,
-    as in the image-space system, ‖·‖₁ of codes in L_triplet is a sum.
+    Every RGB embedding of a batch is the X_1 of one triplet. `config.triplets` chooses the triplets, and all terms use
+    them. The paper does not say, so: embeddings are `standardised`; ‖·‖₁ of embeddings is averaged over the elements,
+    as in the image-space system; ‖·‖₁ of codes in L_triplet is a sum.
+
+    Attributes:
+        E: the module of both encoders.
+        D: the module of both decoders.
+        classifier: the frozen classifier of L_dis; None without one.
+        component: the component that is the retrieval feature.
     """
 
-    config: ConfigDict
     E: EmbeddingEncoder
     D: EmbeddingDecoder
     classifier: EmbeddingClassifier | None
-    networks: dict[str, Network]
-    optimizers: Optimizers
-    weights: dict[str, Schedule]
+    component: Literal["m", "s"] = "s"
 
     @classmethod
-    def build(cls, config: ConfigDict, own: ConfigDict, classes: int) -> "EmbeddingSystem":
-        """Modules, optimisers and weights from the config.
+    def build(cls, recipe: ConfigDict, name: str, classes: int) -> "EmbeddingSystem":
+        """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            ValueError: for a recipe of one modality, unknown triplets, or L_dis without a classifier.
+            UserError: for a recipe of one modality, unknown triplets, or L_dis without a classifier.
         """
-        if tuple(config.modalities) != (0, 1):
-            raise ValueError(f"triplets need RGB and IR; set config.modalities = (0, 1), not {config.modalities}.")
-        if own.triplets not in TRIPLETS:
-            raise ValueError(f'triplets "{own.triplets}" are unknown; choose one of {", ".join(TRIPLETS)}.')
-        weights = weight_schedules(own.weights)
-        if "L_dis" in weights and not own.classifier:
-            raise ValueError(
+        config = recipe[name]
+        check_both_modalities(recipe, "triplets need")
+        choose(config.triplets, TRIPLETS, f"config.{name}.triplets")
+        weights = weight_schedules(config.weights)
+        if "L_dis" in weights and not config.classifier:
+            raise UserError(
                 "L_dis needs a classifier: name an embedding_classifier stage of the recipe, or set its weight to 0."
             )
-        dtype = jnp.dtype(config.dtype)
-        x = _embedding(config, own)
-        E = EmbeddingEncoder(**own.networks.E, dtype=dtype)
-        D = EmbeddingDecoder(dim=x.shape[-1], **own.networks.D, dtype=dtype)
-        networks = {f"E_{modality}": Network(E, (x,)) for modality in STREAMS}
+        dtype = jnp.dtype(recipe.dtype)
+        x = embedding_spec(recipe, config.reads)
+        E = EmbeddingEncoder(**config.networks.E, dtype=dtype)
+        D = EmbeddingDecoder(dim=x.shape[-1], **config.networks.D, dtype=dtype)
+        networks = {f"E_{modality}": Network(E, (x,)) for modality in MODALITIES}
         _, codes = networks["E_rgb"].shapes()
-        networks |= {f"D_{modality}": Network(D, codes) for modality in STREAMS}
+        networks |= {f"D_{modality}": Network(D, codes) for modality in MODALITIES}
         classifier = None
-        if own.classifier:
-            classifier = EmbeddingClassifier(classes, **config[own.classifier].networks.classifier, dtype=dtype)
-        return cls(
-            config=own,
-            E=E,
-            D=D,
-            classifier=classifier,
-            networks=networks,
-            optimizers=Optimizers(own.optimizers, own.decay, tuple(networks)),
-            weights=weights,
-        )
+        if config.classifier:
+            classifier = EmbeddingClassifier(classes, **recipe[config.classifier].networks.classifier, dtype=dtype)
+        optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
+        return cls(recipe, config, classes, networks, optimizers, weights, E, D, classifier)
 
     def init(self, key, previous):
-        """Fresh parameters; the classifier frozen beside them."""
-        params, batch_stats = initialise(key, self.networks)
-        frozen = {}
-        if self.classifier:
-            frozen["classifier"] = {"params": previous[self.config.classifier].params["classifier"]}
-        return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params), frozen)
+        """Makes fresh parameters, with the frozen classifier."""
+        state = super().init(key, previous)
+        if not self.classifier:
+            return state
+        params = {"params": previous[self.config.classifier].params["classifier"]}
+        return dataclasses.replace(state, frozen={"classifier": params})
 
     def encode(
         self,
@@ -197,7 +114,7 @@ class EmbeddingSystem:
         label: Int[Array, "identity"],
         key: Array,
     ) -> Triplets:
-        """Encodes the batch, chooses triplets from the global batch and keeps those of this device's anchors."""
+        """Encodes the batch, chooses triplets from the global batch, and keeps those of this device's anchors."""
         identities, _, shots, dim = embedding.shape
         rgb, ir = (standardised(embedding[:, modality]).reshape(-1, dim) for modality in (0, 1))
         y = jnp.repeat(label, shots)
@@ -210,21 +127,21 @@ class EmbeddingSystem:
             chosen = ranking.hard_triplets(*by_identity)
         else:
             chosen = ranking.random_triplets(key, len(everyone[0]) // shots, shots)
-        mine = parallel.positions(identities)
-        positive, negative = (place[mine].reshape(-1) for place in chosen)
+        anchors = parallel.positions(identities)
+        positive, negative = (place[anchors].reshape(-1) for place in chosen)
         X_2, m_2, s_2, _ = (x[positive] for x in everyone)
         X_3, m_3, s_3, y_3 = (x[negative] for x in everyone)
         return Triplets(rgb, X_2, X_3, m_rgb, s_rgb, m_2, s_2, m_3, s_3, y, y_3)
 
     def terms(self, params: PyTree, classifier: PyTree, x: Triplets) -> dict[str, Array]:
-        """Every term that has a weight, by the paper's symbol.
+        """Computes every term that has a weight, by the paper's symbol.
 
         Args:
-            params: of E_rgb, E_ir, D_rgb and D_ir.
+            params: the parameters of E_rgb, E_ir, D_rgb and D_ir.
             classifier: the frozen classifier's variables; None without one.
-            x: `encode` of the same params.
+            x: what `encode` gives for the same parameters.
         """
-        D_rgb, D_ir = (partial(call, self.D, params[f"D_{stream}"]) for stream in STREAMS)
+        D_rgb, D_ir = (partial(call, self.D, params[f"D_{stream}"]) for stream in MODALITIES)
         terms = {}
         if "L_simple" in self.weights:
             terms["L_simple"] = (
@@ -251,13 +168,13 @@ class EmbeddingSystem:
 
         return descend(loss, state, self.optimizers, batch, jax.random.fold_in(key, state.step))
 
-    def component(self, name, state, embeddings, modality):
-        """The s or the m of each embedding, from its own encoder."""
-        x = standardised(embeddings)
-        rgb, ir = (call(self.E, state.params[f"E_{stream}"], x)[COMPONENTS.index(name)] for stream in STREAMS)
+    def features(self, state, inputs, modality):
+        """Returns the component s (or m) of each embedding, from the encoder of its modality."""
+        x, place = standardised(inputs), COMPONENTS.index(self.component)
+        rgb, ir = (call(self.E, state.params[f"E_{stream}"], x)[place] for stream in MODALITIES)
         return jnp.where(modality[:, None] == 0, rgb, ir)
 
-
-def _embedding(config: ConfigDict, own: ConfigDict) -> jax.ShapeDtypeStruct:
-    """One embedding of the stage that `own.reads` names."""
-    return jax.ShapeDtypeStruct((1, config[own.reads].networks.head.bottleneck), jnp.float32)
+    @property
+    def controls(self):
+        """The identity-independent component m, which should not find anybody."""
+        return {"m": dataclasses.replace(self, component="m")}

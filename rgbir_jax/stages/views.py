@@ -1,4 +1,4 @@
-"""What a stage makes of a batch on the device: augmented views of each image, and labels beside them."""
+"""Augmented views of a batch on the device, with the label of each image."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ class Views(NamedTuple):
     """A batch [identity, modality, shot] of one device, normalised.
 
     Attributes:
-        clean: flipped and cropped; what is encoded and reconstructed.
-        erased: the same with random rectangles erased; what an identity loss sees. `clean` itself without erasing.
+        clean: flipped and cropped; they are encoded and reconstructed.
+        erased: the same with random rectangles erased, for an identity loss. `clean` itself if nothing is erased.
         label: the identity of each image.
     """
 
@@ -31,12 +31,12 @@ def views(
     label: Int[Array, "identity"],
     config: ConfigDict,
 ) -> Views:
-    """Augments each image by a key of its own place in the global batch.
+    """Augments each image with a key of its own, by its place in the global batch.
 
     Args:
-        key: of this iteration, the same on every device.
-        image: this device's identities.
-        label: theirs.
+        key: the key of this iteration, the same on every device.
+        image: the images of this device's identities.
+        label: their labels.
         config: `pad` (pixels), `erase` (`probability`, `area` and `aspect` ranges).
     """
     flat = image.reshape(-1, *image.shape[3:])
@@ -56,5 +56,5 @@ def views(
 
 
 def flatten(x: Array) -> Array:
-    """[identity, modality, shot, ...] -> [identity · modality · shot, ...]."""
+    """Joins the first three axes: [identity, modality, shot, ...] -> [identity · modality · shot, ...]."""
     return x.reshape(-1, *x.shape[3:])

@@ -5,24 +5,25 @@ import optax
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.training.optimizers import Schedule
 
 
 def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dict[str, Schedule]:
-    """Schedules of the terms whose weight is not zero, by the term's symbol.
+    """Makes schedules of the terms whose weight is not zero, by the term's symbol.
 
     Args:
         weights: the final weight of each term.
-        ramp: the terms that start late: `slope` has each by its symbol. Its weight is 0 until iteration `start` and
+        ramp: the terms that start late. `slope` has them by symbol; the weight of each is 0 until iteration `start` and
             then grows by its slope each iteration, up to the final weight (section 4.2: L_dis and L_code are added once
             generation is stable).
 
     Raises:
-        ValueError: if the ramp names a term that has no weight.
+        UserError: if the ramp names a term that has no weight.
     """
     start, slope = (ramp.start, dict(ramp.slope)) if ramp else (0, {})
     if unknown := slope.keys() - weights.keys():
-        raise ValueError(f"ramp.slope names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
+        raise UserError(f"ramp.slope names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
 
     def schedule(term: str, final: float) -> Schedule:
         if term not in slope:
@@ -33,5 +34,5 @@ def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dic
 
 
 def total(terms: dict[str, Array], weights: dict[str, Schedule], step: Array) -> Array:
-    """The weighted sum of the given terms at an iteration; over all terms it is L_total."""
+    """Returns the weighted sum of the given terms at an iteration; of all terms it is L_total."""
     return sum((weights[term](step) * value for term, value in terms.items()), start=jnp.zeros(()))

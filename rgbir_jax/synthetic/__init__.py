@@ -1,6 +1,6 @@
 """Synthetic people for surveillance cameras, and datasets of their pictures in the trees of real datasets.
 
-Identity, pose and camera are independent: `draw` combines any three. This package imports no other part of rgbir_jax.
+Identity, pose and camera are independent: `draw` combines any three.
 """
 
 from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera

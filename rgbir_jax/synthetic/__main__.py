@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import sys
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.synthetic.plan import Plan, exact_plan, market_plan, sysu_plan
 from rgbir_jax.synthetic.writing import write
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
         plan, arguments = _plan(options)
         size = tuple(options.size)
         write(plan, options.out, seed=options.seed, size=size, arguments=arguments, workers=options.workers)
-    except (OSError, ValueError) as error:
+    except UserError as error:
         sys.exit(f"synthetic: {error}")
     except KeyboardInterrupt:
         sys.exit("synthetic: stopped; run the same command again to resume.")

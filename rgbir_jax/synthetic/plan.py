@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
+from rgbir_jax.errors import UserError
 from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
 from rgbir_jax.synthetic.seeds import Stream, generator
 from rgbir_jax.synthetic.shot import JUNK, Shot
-from rgbir_jax.synthetic.sysu_files import PERMUTATIONS_FILE, random_permutations, read_counts, read_ids
+from rgbir_jax.synthetic.sysu_files import PERMUTATIONS_FILE, random_permutations
 
 _SPLITS = ("train", "val", "test")
 _MARKET_OFFSET = 100_000  # added to person numbers in Market-1501's tree, so that nobody is in both datasets
@@ -64,10 +66,9 @@ def exact_plan(rand_perm: str, lists: str) -> Plan:
             identities are those in neither list that both an RGB and an infrared camera see: SYSU-MM01's own 99.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or the files do not belong together.
+        UserError: if a file is missing or damaged, or if the files do not belong together.
     """
-    counts = read_counts(rand_perm)
+    counts = {key: rows.shape[1] for key, rows in read_permutations(rand_perm).items()}
     modalities = defaultdict(set)
     for camera, person in counts:
         modalities[person].add(SYSU_CAMERAS[camera - 1].infrared)
@@ -75,16 +76,16 @@ def exact_plan(rand_perm: str, lists: str) -> Plan:
     for split in ("train", "test", "val"):
         paths = [path for suffix in (".mat", ".txt") if (path := Path(lists) / f"{split}_id{suffix}").is_file()]
         if paths:
-            ids[split] = read_ids(paths[0])
+            ids[split] = read_ids(paths[0]).tolist()
         elif split == "val":
             others = modalities.keys() - _union(ids)
             ids[split] = sorted(person for person in others if len(modalities[person]) == 2)
         else:
-            raise FileNotFoundError(f"{lists} has neither {split}_id.mat nor {split}_id.txt; copy one of them there.")
+            raise UserError(f"{lists} has neither {split}_id.mat nor {split}_id.txt; copy one of them there.")
     listed = _union(ids)
     unknown = sorted(listed - modalities.keys())
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{lists} lists identity {unknown[0]}, which {rand_perm} does not contain; use files of the same dataset."
         )
     counts = {key: count for key, count in counts.items() if key[1] in listed}

@@ -13,12 +13,14 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from rgbir_jax.datasets.records import DRAWN
+from rgbir_jax.errors import UserError
 from rgbir_jax.synthetic.factors import factors_table
 from rgbir_jax.synthetic.picture import draw
 from rgbir_jax.synthetic.plan import Plan
 from rgbir_jax.synthetic.shot import Shot, identity_of, pose_of
 
-_VERSION = 1  # of the drawing; increase it when the same arguments give other pictures
+_VERSION = 2  # of the drawing; increase it when the same arguments give other pictures
 _MANIFEST = "drawn.json"  # the arguments that a dataset was drawn with
 _UNFINISHED = ".unfinished"  # folder in the dataset's root during a run
 _JPEG_QUALITY = 92
@@ -36,7 +38,7 @@ def write(plan: Plan, root: str | Path, *, seed: int, size: tuple[int, int], arg
         workers: the number of processes; 0 means one per core.
 
     Raises:
-        FileExistsError: `root` holds another dataset or other files.
+        UserError: if `root` holds another dataset or other files.
     """
     root = Path(root)
     _claim(root, {"version": _VERSION, "seed": seed, "size": list(size)} | arguments)
@@ -68,7 +70,7 @@ def _write_picture(shot: Shot, root: Path, seed: int, size: tuple[int, int]) -> 
     if shot.is_junk:
         picture = picture.crop((0, 0, picture.width, 2 * picture.height // 3)).resize(picture.size)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY)
+    picture.save(file, "JPEG", quality=_JPEG_QUALITY, comment=DRAWN)
     _write_file(root, shot.path, file.getvalue())
 
 
@@ -76,19 +78,19 @@ def _claim(root: Path, arguments: dict) -> None:
     """Records the arguments in the folder.
 
     Raises:
-        FileExistsError: the folder was drawn with other arguments, or holds files that this program did not write.
+        UserError: if the folder was drawn with other arguments, or holds files that this program did not write.
     """
     manifest = root / _MANIFEST
     if manifest.is_file():
         previous = json.loads(manifest.read_text())
         names = sorted(name for name in previous.keys() | arguments if previous.get(name) != arguments.get(name))
         if names:
-            raise FileExistsError(
+            raise UserError(
                 f"{root} holds a dataset drawn with other arguments ({', '.join(names)}); "
                 f"choose another --out or remove the folder."
             )
     elif root.is_dir() and set(os.listdir(root)) - {_UNFINISHED}:
-        raise FileExistsError(f"{root} is not empty and was not drawn by this program; choose another --out.")
+        raise UserError(f"{root} is not empty and was not drawn by this program; choose another --out.")
     (root / _UNFINISHED).mkdir(parents=True, exist_ok=True)
     _write_file(root, _MANIFEST, (json.dumps(arguments, indent=1) + "\n").encode())
 

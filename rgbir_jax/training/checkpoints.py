@@ -11,6 +11,8 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from rgbir_jax.errors import NotFiniteError, UserError
+from rgbir_jax.models.shapes import first_difference
 from rgbir_jax.training.state import State, first_not_finite, path_name
 
 
@@ -21,7 +23,7 @@ class Checkpoints:
         directory: the checkpoints' folder, created if it is missing.
 
     Raises:
-        ValueError: if a file with a validation score cannot be read; the message names the file.
+        UserError: if a file with a validation score cannot be read; the message names the file.
     """
 
     def __init__(self, directory: Path):
@@ -54,11 +56,11 @@ class Checkpoints:
             state: a State, replicated as by `parallel.replicate`.
 
         Raises:
-            FloatingPointError: if a leaf is not finite; the message names the first one and says what to do.
+            NotFiniteError: if a leaf is not finite; the message names the first one and says what to do.
         """
         leaf = first_not_finite(state)
         if leaf:
-            raise FloatingPointError(f"{leaf} is not finite after iteration {step}; {self.way_out()}")
+            raise NotFiniteError(f"{leaf} is not finite after iteration {step}; {self.way_out()}")
 
     def way_out(self) -> str:
         """Returns the end of an error message: what the user can do after training has failed."""
@@ -80,7 +82,7 @@ class Checkpoints:
             score: the validation score that decides which checkpoint is the best.
 
         Raises:
-            FloatingPointError: as in `check`; nothing is written.
+            NotFiniteError: as in `check`; nothing is written.
         """
         if step == self.latest():
             return
@@ -95,13 +97,14 @@ class Checkpoints:
             metrics={"score": -math.inf if score is None else score},
         )
 
-    def meta(self, step: int) -> dict:
-        """Returns the metadata saved with the state.
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of all leaves of the state after `step` iterations, by path.
 
         Raises:
-            ValueError: if the metadata cannot be read.
+            UserError: if they cannot be read.
         """
-        return self._read(step, "meta", ocp.args.JsonRestore())
+        shapes = self._read(step, "meta", ocp.args.JsonRestore())["shapes"]
+        return {name: tuple(shape) for name, shape in shapes.items()}
 
     def restore(self, step: int, like: State) -> State:
         """Restores the state after `step` iterations.
@@ -111,16 +114,15 @@ class Checkpoints:
             like: a State of arrays or `jax.ShapeDtypeStruct`s, such as `jax.eval_shape` of a stage's init.
 
         Raises:
-            ValueError: if the checkpoint cannot be read; if names or shapes of its leaves differ from those of `like`;
+            UserError: if the checkpoint cannot be read; if names or shapes of its leaves differ from those of `like`;
                 if a leaf has a NaN or an infinity. The message names the first such leaf.
         """
-        saved, wanted = self.meta(step)["shapes"], _shapes(like)
-        for name in sorted(saved.keys() | wanted.keys()):
-            if saved.get(name) != wanted.get(name):
-                raise ValueError(
-                    f"the checkpoint {self.directory} is for another model: it has {_describe(saved, name)}, this "
-                    f"config makes {_describe(wanted, name)}; use the config it was trained with, or another workdir."
-                )
+        if different := first_difference(self.shapes(step), _shapes(like)):
+            saved, wanted = different
+            raise UserError(
+                f"the checkpoint {self.directory} is for another model: it has {saved}, this config makes {wanted}; "
+                f"use the config it was trained with, or another workdir."
+            )
         local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
         return self._finite(step, self._read(step, "state", ocp.args.StandardRestore(like)))
@@ -133,7 +135,7 @@ class Checkpoints:
             like: nested dicts with the State's field names and only the wanted leaves.
 
         Raises:
-            ValueError: if the checkpoint cannot be read, or if a leaf has a NaN or an infinity; the message names the
+            UserError: if the checkpoint cannot be read, or if a leaf has a NaN or an infinity; the message names the
                 first such leaf.
         """
         args = ocp.args.PyTreeRestore(
@@ -148,7 +150,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
         except Exception as error:  # Orbax raises no narrower class for some damaged files
             reason = f"{type(error).__name__}: {error}".split(". See full TensorStore details")[0].splitlines()[0]
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint {self.directory / str(step)} cannot be read ({reason[:200]}). If it is damaged, "
                 f"{self._without(step)}."
             ) from error
@@ -156,7 +158,7 @@ class Checkpoints:
     def _finite(self, step: int, restored: PyTree) -> PyTree:
         leaf = first_not_finite(restored)
         if leaf:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint {self.directory / str(step)} is damaged: {leaf} is not finite; {self._without(step)}."
             )
         return restored
@@ -177,10 +179,10 @@ class Checkpoints:
         self._manager.close()
 
 
-def _shapes(state: PyTree) -> dict[str, list[int]]:
+def _shapes(state: PyTree) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of all leaves by path."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {path_name(path): list(np.shape(leaf)) for path, leaf in leaves}
+    return {path_name(path): np.shape(leaf) for path, leaf in leaves}
 
 
 def _check_scores(directory: Path) -> None:
@@ -188,10 +190,6 @@ def _check_scores(directory: Path) -> None:
         try:
             json.loads(file.read_text())
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"{file} is damaged ({error}); delete the file. Its checkpoint then has no validation score."
             ) from error
-
-
-def _describe(shapes: dict[str, list[int]], name: str) -> str:
-    return f"{name} of shape {tuple(shapes[name])}" if name in shapes else f"no {name}"

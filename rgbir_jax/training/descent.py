@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.training import parallel
 from rgbir_jax.training.optimizers import Optimizers, gradient_norms
 from rgbir_jax.training.state import State
@@ -67,14 +68,14 @@ def accumulate(
         The mean and the last carry.
 
     Raises:
-        ValueError: if the number of identities is not a multiple of `parts`.
+        UserError: if the number of identities is not a multiple of `parts`.
     """
     if parts == 1:
         return function(carry, batch, key)
 
     def split(x):
         if len(x) % parts:
-            raise ValueError(
+            raise UserError(
                 f"the {len(x)} identities of a device cannot be split into {parts} parts; "
                 f"set config.batch.parts to a divisor of {len(x)}."
             )

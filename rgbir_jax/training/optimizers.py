@@ -7,6 +7,10 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
+from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import choose
+
+KINDS = ("adam", "sgd")
 Schedule = Callable[[Any], Any]  # iteration -> value
 
 
@@ -40,15 +44,12 @@ def optimizer(config: ConfigDict, schedule: Schedule) -> optax.GradientTransform
         schedule: the learning-rate schedule.
 
     Raises:
-        ValueError: if the kind is unknown.
+        UserError: if the kind is unknown.
     """
-    match config.kind:
-        case "adam":
-            rule = optax.scale_by_adam(b1=config.b1, b2=config.b2)
-        case "sgd":
-            rule = optax.trace(decay=config.momentum, nesterov=True)
-        case kind:
-            raise ValueError(f'optimizer kind "{kind}" is unknown; choose "adam" or "sgd".')
+    if choose(config.kind, KINDS, "optimizer kind") == "adam":
+        rule = optax.scale_by_adam(b1=config.b1, b2=config.b2)
+    else:
+        rule = optax.trace(decay=config.momentum, nesterov=True)
     limit = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     decay = [optax.add_decayed_weights(config.l2)] if config.l2 else []
     return optax.chain(*limit, *decay, rule, optax.scale_by_learning_rate(schedule))
@@ -77,7 +78,7 @@ class Optimizers:
         networks: names of all trained networks.
 
     Raises:
-        ValueError: if a network is in no group or in several, or does not exist; the message names the first one.
+        UserError: if a network is in no group or in several, or does not exist; the message names the first one.
     """
 
     def __init__(self, groups: ConfigDict, decay: ConfigDict, networks: tuple[str, ...]):
@@ -88,9 +89,9 @@ class Optimizers:
         assigned = [network for group in self.groups.values() for network in group.networks]
         for network in sorted({*networks, *assigned}):
             if network not in networks:
-                raise ValueError(f"optimizer groups name a network {network}; the stage trains {', '.join(networks)}.")
+                raise UserError(f"optimizer groups name a network {network}; the stage trains {', '.join(networks)}.")
             if assigned.count(network) != 1:
-                raise ValueError(
+                raise UserError(
                     f"the parameters of {network} belong to {assigned.count(network)} optimizer groups; "
                     f"list it in exactly one of {', '.join(self.groups)}."
                 )

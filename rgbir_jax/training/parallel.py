@@ -13,6 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
+from rgbir_jax.errors import UserError
+
 AXIS = "batch"
 
 
@@ -51,13 +53,13 @@ def shard(batch: PyTree) -> PyTree:
     """Splits the leading axis over the local devices: [n, ...] becomes [devices, n / devices, ...].
 
     Raises:
-        ValueError: if n is not a multiple of the number of devices.
+        UserError: if n is not a multiple of the number of devices.
     """
     devices = jax.local_device_count()
 
     def split(leaf):
         if len(leaf) % devices:
-            raise ValueError(
+            raise UserError(
                 f"{len(leaf)} identities per process cannot be divided among {devices} devices; "
                 f"set config.batch.identities to a multiple of the number of all devices."
             )

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import Shaped
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.training.interrupt import Interrupted
 
 T = TypeVar("T")
@@ -36,12 +37,12 @@ def joined(coordinator: str | None = None, count: int | None = None, index: int 
         index: index of this process, from 0.
 
     Raises:
-        ValueError: if an argument is neither given nor detected, or if the other processes cannot be reached.
+        UserError: if an argument is neither given nor detected, or if the other processes cannot be reached.
     """
     try:
         jax.distributed.initialize(coordinator, count, index)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"the processes of this run cannot find each other: {error} "
             f"Pass --coordinator=HOST:PORT, --process_count and --process_index."
         ) from error

@@ -1,47 +1,150 @@
 """What the loop, the checkpoints and the evaluation know of anything that is trained."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+from ml_collections import ConfigDict
+
+from rgbir_jax.data.source import batch_spec
 from rgbir_jax.models.layers import unit
-from rgbir_jax.training.optimizers import Group, Schedule
-from rgbir_jax.training.state import Network
+from rgbir_jax.training.optimizers import Group, Optimizers, Schedule
+from rgbir_jax.training.state import Network, State, initialise
+
+DeviceBatch = dict[str, Array]  # as `data.source.Batch`, with the identities of one device
+Metrics = dict[str, Float[Array, ""]]
+Images = Float[Array, "n height width 3"]  # normalised
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage is a value with four pure functions, and what is needed to describe it.
+    """Something to train: a frozen value with pure functions.
+
+    A subclass adds modules as fields, makes itself from a config in `build`, and overrides `train_step` and `features`;
+    `init`, `pictures` and the rest if it needs more than is here.
 
     Attributes:
-        init: (key, previous) -> State; `previous` has the final States of earlier stages of the recipe, by name.
-        train_step: (State, batch, key) -> (State, metrics); runs on every device, inside the axis `parallel.AXIS`, on
-            that device's identities. `key` is the run's; the step folds its number in. Metrics are scalars by symbol.
-        features: (State, images [n, h, w, 3] normalised float32, modality int32 [n]) -> retrieval features [n, dim]
-            float32, to be added up over an image and its mirror image and then normalised. A stage that `reads` another
-            gets that one's features [n, dim] for images.
-        pictures: (State, images [n, h, w, 3] normalised, n even: RGB first, then as many IR) -> grids of normalised
-            images [rows, columns, h, w, 3] by name; empty where the stage draws nothing.
+        recipe: the whole config.
+        config: the stage's own section of it.
+        classes: the number of training identities.
         networks: the trained networks by name.
-        groups: the optimiser groups by name.
-        schedules: what is logged by the step alone: learning rates and weights.
-        needs: names of the earlier stages that `init` takes something from.
-        reads: name of the earlier stage whose features this one learns from, in `batch["embedding"]` float32
-            [identity, modality, shot, dim], where other stages have images; empty for none.
-        controls: other features by name, called as `features`, that are scored beside it.
-        render: (State, structure images [n, h, w, 3], appearance images [n, h, w, 3]) -> generated images [n, h, w, 3],
-            all normalised float32: G(a, s) with s of the former and a of the latter. None where nothing is generated.
-        normalise: features [n, dim] -> unit vectors [n, dim], which Euclidean distance compares.
+        optimizers: the optimisers of all of them.
+        weights: the weight of each loss term by its symbol, a function of the iteration.
     """
 
-    init: Callable
-    train_step: Callable
-    features: Callable
-    pictures: Callable
+    recipe: ConfigDict
+    config: ConfigDict
+    classes: int
     networks: dict[str, Network]
-    groups: dict[str, Group]
-    schedules: dict[str, Schedule]
-    needs: tuple[str, ...] = ()
-    reads: str = ""
-    controls: dict[str, Callable] = field(default_factory=dict)
-    render: Callable | None = None
-    normalise: Callable = unit
+    optimizers: Optimizers
+    weights: dict[str, Schedule]
+
+    @classmethod
+    def build(cls, recipe: ConfigDict, name: str, classes: int) -> "Stage":
+        """Makes the stage that the section `name` of a config describes.
+
+        Args:
+            recipe: the whole config.
+            name: the name of the section.
+            classes: the number of training identities.
+
+        Raises:
+            UserError: for a value that the stage cannot use.
+        """
+        raise NotImplementedError
+
+    def init(self, key: Key[Array, ""], previous: dict[str, State]) -> State:
+        """Makes the State to start from: fresh parameters.
+
+        Args:
+            key: a random key.
+            previous: the final States of earlier stages of the recipe, by name.
+        """
+        del previous
+        params, batch_stats = initialise(key, self.networks)
+        return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params))
+
+    def train_step(self, state: State, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        """Does one iteration. It runs on every device, inside the axis `parallel.AXIS`, on that device's identities.
+
+        Args:
+            state: the state before the iteration.
+            batch: `image` uint8, or `embedding` float32 if the stage reads another one; `label` and `camera`.
+            key: the run's key; the step folds the iteration's number in.
+
+        Returns:
+            The state after the iteration, and metrics by symbol. Both are equal on all devices.
+        """
+        raise NotImplementedError
+
+    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
+        """Computes retrieval features, before `normalise`.
+
+        Args:
+            state: a State of this stage.
+            inputs: normalised images float32 [n, height, width, 3]. A stage that reads another one gets that one's
+                normalised features [n, dim].
+            modality: 0 RGB, 1 IR.
+        """
+        raise NotImplementedError
+
+    def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+        """Scales features to the unit vectors that Euclidean distance compares."""
+        return unit(features)
+
+    def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
+        """Draws grids of images by name.
+
+        Args:
+            state: a State of this stage.
+            images: normalised, an even number: RGB first, then as many IR.
+        """
+        del state, images
+        return {}
+
+    def render(self, state: State, structure: Images, appearance: Images) -> Images:
+        """Generates images G(a, s) from the structure s of some images and the appearance a of others."""
+        raise NotImplementedError
+
+    @property
+    def renders(self) -> bool:
+        """Whether the stage generates images."""
+        return type(self).render is not Stage.render
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the earlier stages whose States `init` uses."""
+        names = (self.config.get(key, "") for key in ("teacher", "classifier", "start_from"))
+        return tuple(dict.fromkeys(filter(None, names)))
+
+    @property
+    def reads(self) -> str:
+        """The name of the earlier stage whose features are this one's inputs; empty for a stage that sees images."""
+        return self.config.get("reads", "")
+
+    @property
+    def controls(self) -> dict[str, "Stage"]:
+        """Other features of the same State to score for comparison, each as a stage that computes them, by name."""
+        return {}
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """The optimiser groups by name."""
+        return self.optimizers.groups
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """What is logged as a function of the iteration only: learning rates and weights."""
+        return self.optimizers.schedules | {f"weight/{term}": weight for term, weight in self.weights.items()}
+
+    def batch_spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Returns the shape and dtype of each array of a global batch."""
+        dim = self.recipe[self.reads].networks.head.bottleneck if self.reads else None
+        return batch_spec(self.recipe, dim)
+
+
+def image_spec(recipe: ConfigDict) -> jax.ShapeDtypeStruct:
+    """Returns the shape of one normalised image, as a network is called on it."""
+    return jax.ShapeDtypeStruct((1, *recipe.image_size, 3), jnp.float32)

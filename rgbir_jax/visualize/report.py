@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing beside it."""
+"""A run as one HTML page that needs no other file."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from rgbir_jax.evaluation.scores import SETTING_NAMES, systems
+from rgbir_jax.evaluation.scores import systems
 from rgbir_jax.visualize import style
 
 SYSTEM_NAMES = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
@@ -20,10 +20,10 @@ class Shown:
     """A figure of the report.
 
     Attributes:
-        name: of its PNG file, without ending.
-        title: heading.
-        caption: what is to be seen, in a sentence or two.
-        figure: itself.
+        name: the name of its PNG file, without ending.
+        title: the heading.
+        caption: a sentence or two about what the figure shows.
+        figure: the figure itself.
     """
 
     name: str
@@ -44,15 +44,15 @@ def write(
     """Writes `report.html` and a PNG of every figure into a run's folder.
 
     Args:
-        workdir: of the run.
-        title: headline.
+        workdir: the run's folder.
+        title: the headline.
         facts: what was run, by name.
-        scores: as in scores.json: protocol, dataset, and for each system scores by setting.
+        scores: the content of scores.json.
         notes: sentences that a reader must not miss.
-        figures: in their order.
+        figures: the figures, in order.
 
     Returns:
-        The page's path.
+        The path of the page.
     """
     pictures = []
     for shown in figures:
@@ -75,10 +75,9 @@ def write(
 
 
 def _tables(scores: Mapping[str, Any]) -> dict[str, list[tuple[str, dict]]]:
-    """Rows (system, scores) by the name of the setting."""
-    scored = systems(scores)
-    settings = next(iter(scored.values()))
+    """Returns rows (system, scores) by the title of the setting."""
+    scored = systems(scores).items()
     return {
-        SETTING_NAMES[setting]: [(SYSTEM_NAMES.get(system, system), found[setting]) for system, found in scored.items()]
-        for setting in settings
+        title: [(SYSTEM_NAMES.get(system, system), by_setting[setting]) for system, by_setting in scored]
+        for setting, title in scores["settings"].items()
     }

@@ -1,4 +1,4 @@
-"""How every figure looks: colours that differ without colour vision too, and sizes that print well."""
+"""The look of every figure: colours that differ even without colour vision, and sizes that print well."""
 
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ _RC: dict[Any, Any] = {
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, list]:
-    """(figure, axes row by row) of a size in inches."""
+    """Makes a figure of a size in inches; returns it and its axes, row by row."""
     with rc_context(_RC):
-        made = Figure((width, height), layout="constrained")
-        axes = made.subplots(rows, columns, squeeze=False, **options)
-    return made, list(axes.ravel())
+        drawing = Figure((width, height), layout="constrained")
+        axes = drawing.subplots(rows, columns, squeeze=False, **options)
+    return drawing, list(axes.ravel())
 
 
 def picture(axes, image) -> None:
@@ -34,7 +34,7 @@ def picture(axes, image) -> None:
     axes.spines[:].set_visible(False)
 
 
-def save(made: Figure, path: Path) -> None:
-    """Writes a PNG fit for print."""
+def save(drawing: Figure, path: Path) -> None:
+    """Writes a PNG that is sharp enough to print."""
     with rc_context(_RC):
-        made.savefig(path, dpi=200, facecolor="white")
+        drawing.savefig(path, dpi=200, facecolor="white")

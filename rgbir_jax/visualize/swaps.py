@@ -1,4 +1,4 @@
-"""Figure 3: what the generator makes of one image's structure and another's appearance."""
+"""Figure 3: images generated from one image's structure and another's appearance."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,9 +10,10 @@ _INCHES = 0.7
 
 
 def swapped_grid(sources: UInt8[np.ndarray, "n h w 3"], swapped: UInt8[np.ndarray, "n n h w 3"]) -> Figure:
-    """Rows share a structure, columns an appearance; their source images, framed, are in the first column and row.
+    """Draws images whose rows share a structure and whose columns share an appearance.
 
-    The diagonal, framed with dots, is reconstruction: there the target is the source image itself.
+    The source images, framed, are in the first column and row. The diagonal, framed with dots, is reconstruction:
+    there the target is the source image itself.
 
     Args:
         sources: the images.
@@ -36,7 +37,7 @@ def swapped_grid(sources: UInt8[np.ndarray, "n h w 3"], swapped: UInt8[np.ndarra
 
 
 def strips(sources: UInt8[np.ndarray, "n h w 3"], images: UInt8[np.ndarray, "n steps h w 3"], varied: str) -> Figure:
-    """Interpolations, one per row, between the source images that are framed on the left and right.
+    """Draws interpolations, one per row, between the source images that are framed on the left and right.
 
     Args:
         sources: row i starts from sources[i] and ends at the next one, the last row at the first.

@@ -13,16 +13,16 @@ MARKERS = {0: ("s", "RGB"), 1: ("o", "IR")}
 def embedding_plot(
     features: Float[np.ndarray, "n d"], person_id: Int[np.ndarray, "n"], modality: Int[np.ndarray, "n"]
 ) -> Figure:
-    """t-SNE of features; squares are RGB, circles IR, and a person has one colour.
+    """Draws t-SNE of features; squares are RGB, circles IR, and each person has a colour.
 
     Args:
-        features: of at least four images.
-        person_id: at most ten persons, who are told apart by colour.
+        features: features of at least four images.
+        person_id: the person on each image; at most ten persons, one colour each.
         modality: 0 RGB, 1 IR.
     """
     perplexity = min(20.0, (len(features) - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features.astype(np.float32))
-    made, (axes,) = style.figure(5.2, 4.6)
+    drawing, (axes,) = style.figure(5.2, 4.6)
     for person, colour in zip(np.unique(person_id), style.COLOURS, strict=False):
         for kind, (marker, _) in MARKERS.items():
             chosen = (person_id == person) & (modality == kind)
@@ -34,4 +34,4 @@ def embedding_plot(
     axes.legend(frameon=False, loc="best")
     axes.set_xticks([])
     axes.set_yticks([])
-    return made
+    return drawing

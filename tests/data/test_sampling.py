@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from rgbir_jax.data.layouts import Records
-from rgbir_jax.data.sampling import IdentitySampler, process_share
+from rgbir_jax.data.sampling import IdentitySampler
+from rgbir_jax.datasets.records import Records
 
 
 def make_records(counts: dict[int, tuple[int, int]]) -> Records:
@@ -97,7 +97,7 @@ def test_too_few_images_repeat_only_after_all_were_shown(records):
 def test_label_is_the_rank_among_training_identities(records):
     trained = np.flatnonzero(np.isin(records.person_id, [88, 7, 30]))
     sampler = IdentitySampler(records, trained, identities=2, shots=1)
-    assert sampler.classes == 3
+    assert sampler.people.tolist() == [7, 30, 88]
     expected = {7: 0, 30: 1, 88: 2}
     assert sampler.label.dtype == np.int32
     assert sampler.label.tolist() == [expected.get(person, -1) for person in records.person_id]
@@ -107,11 +107,11 @@ def test_label_is_the_rank_among_training_identities(records):
 
 def test_processes_share_the_global_batch(records):
     rows = make_sampler(records, identities=6)(4)
-    shares = [process_share(rows, index, 3) for index in range(3)]
+    shares = [make_sampler(records, identities=6, process_index=index, process_count=3)(4) for index in range(3)]
     np.testing.assert_array_equal(np.concatenate(shares), rows)
     assert shares[0].shape == (2, 2, 2)
     with pytest.raises(ValueError, match="6 identities cannot be divided among 4 processes"):
-        process_share(rows, 0, 4)
+        make_sampler(records, identities=6, process_index=0, process_count=4)
 
 
 def test_impossible_batches_are_named(records):

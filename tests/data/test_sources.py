@@ -9,9 +9,12 @@ from PIL import Image
 
 from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.data.sampling import IdentitySampler
-from rgbir_jax.data.source import open_source
+from rgbir_jax.data.source import batch_spec, batches
+from rgbir_jax.data.sources import open_source
+from rgbir_jax.errors import UserError
 
 SIZE = (24, 12)
+SPEC = ConfigDict({"batch": {"identities": 4, "shots": 2}, "modalities": (0, 1), "image_size": SIZE})
 
 
 def make_config(root, prepared, **changes) -> ConfigDict:
@@ -29,7 +32,7 @@ def make_sampler(source, **changes) -> IdentitySampler:
     return IdentitySampler(source.records, rows, **({"identities": 4, "shots": 2} | changes))
 
 
-@pytest.fixture(scope="module", params=["memory", "tfds"])
+@pytest.fixture(scope="module", params=["memory", "tf_data"])
 def source(request, sysu_root, tmp_path_factory):
     return open_source(make_config(sysu_root, tmp_path_factory.mktemp("prepared"), source=request.param))
 
@@ -41,24 +44,25 @@ def by_hand(path) -> np.ndarray:
 
 def test_images_are_the_files_resized(source, sysu_root):
     rows = np.array([7, 0, 150, 7])
-    images = source.images(rows)
+    images = source.read(rows)
     assert images.dtype == np.uint8
     for row, image in zip(rows, images, strict=True):
         np.testing.assert_array_equal(image, by_hand(sysu_root / source.records.path[row]))
 
 
 def test_infrared_images_have_three_equal_channels(source):
-    images = source.images(np.flatnonzero(source.records.modality == 1))
+    images = source.read(np.flatnonzero(source.records.modality == 1))
     assert (images == images[..., :1]).all()
 
 
 def test_batches_are_what_the_sampler_says(source, sysu_root):
     sampler = make_sampler(source)
-    for step, batch in zip(range(3, 9), source.batches(sampler, start=3), strict=False):
+    for step, batch in zip(range(3, 9), batches(source, sampler, start=3), strict=False):
         rows = sampler(step)
         assert batch["image"].shape == (4, 2, 2, *SIZE, 3)
         assert batch["image"].dtype == np.uint8
         assert (batch["label"].dtype, batch["camera"].dtype) == (np.int32, np.int32)
+        assert {name: (array.shape, array.dtype) for name, array in batch.items()} == batch_spec(SPEC)
         for place in np.ndindex(rows.shape):
             path = sysu_root / source.records.path[rows[place]]
             np.testing.assert_array_equal(batch["image"][place], by_hand(path))
@@ -68,34 +72,34 @@ def test_batches_are_what_the_sampler_says(source, sysu_root):
 
 
 def test_processes_fetch_their_share_of_the_same_batch(source):
-    sampler = make_sampler(source)
-    whole = next(source.batches(sampler, 5))
-    shares = [next(source.batches(sampler, 5, process_index=index, process_count=2)) for index in range(2)]
+    whole = next(batches(source, make_sampler(source), 5))
+    samplers = [make_sampler(source, process_index=index, process_count=2) for index in range(2)]
+    shares = [next(batches(source, sampler, 5)) for sampler in samplers]
     for name, value in whole.items():
         np.testing.assert_array_equal(np.concatenate([share[name] for share in shares]), value)
     with pytest.raises(ValueError, match="4 identities cannot be divided among 3 processes"):
-        next(source.batches(sampler, 5, process_index=0, process_count=3))
+        make_sampler(source, process_index=0, process_count=3)
 
 
 def test_both_sources_are_equal_bit_for_bit(sysu_root, tmp_path):
-    memory, tfds = (open_source(make_config(sysu_root, tmp_path, source=name)) for name in ("memory", "tfds"))
+    memory, tfds = (open_source(make_config(sysu_root, tmp_path, source=name)) for name in ("memory", "tf_data"))
     everything = np.arange(len(memory.records))
-    np.testing.assert_array_equal(memory.images(everything), tfds.images(everything))
+    np.testing.assert_array_equal(memory.read(everything), tfds.read(everything))
     sampler = make_sampler(memory)
-    for one, other in islice(zip(memory.batches(sampler), tfds.batches(sampler), strict=False), 10):
+    for one, other in islice(zip(batches(memory, sampler), batches(tfds, sampler), strict=False), 10):
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_market_trains_on_one_modality(market_root, tmp_path):
-    batches = []
-    for name in ("memory", "tfds"):
+    first = []
+    for name in ("memory", "tf_data"):
         source = open_source(make_config(market_root, tmp_path, dataset="market1501", source=name))
         sampler = make_sampler(source, identities=2, modalities=(0,))
-        batches.append(next(source.batches(sampler)))
-        assert batches[-1]["image"].shape == (2, 1, 2, *SIZE, 3)
-    np.testing.assert_array_equal(batches[0]["image"], batches[1]["image"])
+        first.append(next(batches(source, sampler)))
+        assert first[-1]["image"].shape == (2, 1, 2, *SIZE, 3)
+    np.testing.assert_array_equal(first[0]["image"], first[1]["image"])
 
 
 def test_the_prepared_set_is_used_again_and_made_anew_when_the_tree_changes(make_sysu, tmp_path):
@@ -111,11 +115,11 @@ def test_the_prepared_set_is_used_again_and_made_anew_when_the_tree_changes(make
     Image.new("RGB", (30, 50), "red").save(image)
     os.utime(image, ns=(written, written))
     after = open_source(config)
-    assert not np.array_equal(after.images(np.array([0])), before.images(np.array([0])))
-    np.testing.assert_array_equal(after.images(np.array([0]))[0], by_hand(image))
+    assert not np.array_equal(after.read(np.array([0])), before.read(np.array([0])))
+    np.testing.assert_array_equal(after.read(np.array([0]))[0], by_hand(image))
 
 
-@pytest.mark.parametrize("name", ["memory", "tfds"])
+@pytest.mark.parametrize("name", ["memory", "tf_data"])
 def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_path):
     root = make_sysu(train=[1, 2])
     victim = root / "cam3/0002/0001.jpg"
@@ -132,30 +136,30 @@ def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_pat
 
     victim.write_bytes(whole)
     np.testing.assert_array_equal(
-        open_source(config).images(np.array([8]))[0], by_hand(root / open_source(config).records.path[8])
+        open_source(config).read(np.array([8]))[0], by_hand(root / open_source(config).records.path[8])
     )
 
 
 def test_wrong_values_are_named(sysu_root, tmp_path):
     for changes, message in (
         ({"dataset": "cifar10"}, r'config.dataset "cifar10" is unknown; choose "sysu_mm01" or "market1501"'),
-        ({"source": "disk"}, r'config.source "disk" is unknown; choose "tfds" or "memory"'),
+        ({"source": "disk"}, r'config.source "disk" is unknown; choose "tf_data" or "memory"'),
         ({"image_size": (256,)}, r"config.image_size \(256,\) is not \(height, width\)"),
     ):
         with pytest.raises(ValueError, match=message):
             open_source(make_config(sysu_root, tmp_path, **changes))
-    with pytest.raises(FileNotFoundError, match="absent does not exist"):
+    with pytest.raises(UserError, match="absent does not exist"):
         open_source(make_config(tmp_path / "absent", tmp_path))
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot be made.*--config.prepared_dir"):
+    with pytest.raises(UserError, match=r"cannot be made.*--config.prepared_dir"):
         open_source(make_config(sysu_root, tmp_path / "file"))
 
 
 def test_without_tensorflow_the_way_out_is_named(sysu_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.delitem(sys.modules, "rgbir_jax.data.pipeline", raising=False)
-    with pytest.raises(ImportError, match=r"pip install 'rgbir-jax\[data\]'.*config.source = \"memory\""):
-        open_source(make_config(sysu_root, tmp_path, source="tfds"))
+    monkeypatch.delitem(sys.modules, "rgbir_jax.data.tf_data", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'rgbir-jax\[data\]'.*config.source = \"memory\""):
+        open_source(make_config(sysu_root, tmp_path, source="tf_data"))
 
 
 def test_in_threads_keeps_order_and_passes_errors_on():

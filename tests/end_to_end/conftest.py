@@ -1,25 +1,12 @@
-"""A drawn dataset, and the project's programs as a user starts them."""
+"""The project's programs as a user starts them."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from rgbir_jax import synthetic
-
 ROOT = Path(__file__).parents[2]
 RECIPE = "tests/end_to_end/recipe.py"
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
-    """Six training, four validation and five test identities in SYSU-MM01's tree, two images a camera."""
-    root = tmp_path_factory.mktemp("drawn") / "tree"
-    plan = synthetic.sysu_plan(6, 4, 5, 2, 0)
-    synthetic.write(plan, root, seed=0, size=(64, 32), arguments={}, workers=1)
-    return root
 
 
 def start(program: str, *arguments, **environment) -> subprocess.Popen:

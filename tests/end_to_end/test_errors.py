@@ -20,7 +20,7 @@ def _train(*arguments):
     [
         (["--config.data_dir=nowhere"], "the dataset's folder nowhere does not exist; set --config.data_dir"),
         (["--config.teacher.step=3"], "the config has no key step; did you mean steps?"),
-        (["--config.dataset=sysu"], 'config.dataset "sysu" is unknown; choose "sysu_mm01" or "market1501".'),
+        (["--config.dataset=sysu"], 'config.dataset "sysu" is unknown; choose "sysu_mm01" or "market1501", or the'),
         (["extra"], "extra is not understood"),
         (["--workdri=x"], "Unknown command line flag 'workdri'"),
     ],
@@ -32,11 +32,11 @@ def test_wrong_arguments_of_training(tmp_path, arguments, sentence):
 
 
 def test_a_preset_that_is_not_there():
-    (said,) = _train("--config=configs/quickstart.py:papre", "--workdir=x")
+    (said,) = _train("--config=quickstart:papre", "--workdir=x")
     assert 'preset "papre" is unknown; choose one of paper' in said
 
 
-@pytest.mark.parametrize("source", ["memory", "tfds"])
+@pytest.mark.parametrize("source", ["memory", "tf_data"])
 def test_a_truncated_image_is_named_before_training(drawn, tmp_path, source):
     tree = tmp_path / "tree"
     shutil.copytree(drawn, tree)

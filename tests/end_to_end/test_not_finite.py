@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from rgbir_jax import recipe, scoring, stages
+from rgbir_jax import stages
+from rgbir_jax.commands import recipe, scoring
 from rgbir_jax.models import pretrained
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.state import first_not_finite

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rgbir_jax import describe, recipe, run_report, scoring
-from rgbir_jax.data.layouts import read_sysu_mm01
-from rgbir_jax.evaluation.scores import systems
+from rgbir_jax.commands import describe, recipe, report, scoring
+from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
+from rgbir_jax.evaluation.scores import comparison, systems, tables
 from tests.end_to_end.recipe import get_config
 
 SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "control", "trained"}
@@ -32,7 +32,7 @@ def test_scores_of_every_system_and_setting(run, drawn):
     assert set(systems(scores)) == SYSTEMS
     assert 0 < scores["reconstruction"]["l1"] < 3
     assert 0 < scores["reconstruction"]["mean_image"] < 3
-    assert scores["dataset"] == "sysu_mm01 (drawn)"
+    assert scores["dataset"] == "SYSU-MM01 (drawn)"
     records = read_sysu_mm01(drawn)
     test = records.split == "test"
     for system in SYSTEMS:
@@ -42,7 +42,7 @@ def test_scores_of_every_system_and_setting(run, drawn):
         assert single["gallery_images"] == np.sum(test & (records.modality == 0) & (records.index == 1))
         assert len(single["trials"]) == 10
         assert 0 <= single["cmc"][0] <= single["cmc"][19] <= 1
-    table = scoring.tables(scores)
+    table = tables(scores)
     assert table.count("protocol official") == len(SETTINGS)
     assert "the teacher (rank-1 " in table
     assert "the control (rank-1 " in table
@@ -52,24 +52,29 @@ def test_which_is_ahead_is_a_sentence():
     def system(rank1, mAP):
         return {"all_single": {"cmc": [rank1], "mAP": mAP}}
 
-    scores = {"teacher": system(0.2, 0.3), "control": system(0.3, 0.25), "trained": system(0.25, 0.31)}
-    assert scoring.comparison(scores).startswith(
+    scores = {
+        "settings": {"all_single": "all-search, single-shot"},
+        "teacher": system(0.2, 0.3),
+        "control": system(0.3, 0.25),
+        "trained": system(0.25, 0.31),
+    }
+    assert comparison(scores).startswith(
         "In all-search, single-shot, the trained stage is ahead of the teacher (rank-1 +5.00 points, mAP +1.00) and "
         "neither ahead of nor behind the control (rank-1 -5.00 points, mAP +6.00)."
     )
-    assert "behind the teacher" in scoring.comparison(scores | {"trained": system(0.1, 0.1)})
-    assert scoring.comparison({"trained": system(0.1, 0.1)}) == ""
+    assert "behind the teacher" in comparison(scores | {"trained": system(0.1, 0.1)})
+    assert comparison({"settings": scores["settings"], "trained": system(0.1, 0.1)}) == ""
 
 
 def test_the_report_stands_alone(run):
-    workdir, scored = run
-    page = run_report.write(workdir, scored).read_text()
+    _, scored = run
+    page = Path(report.write(scored)).read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
     for heading in ("Scores", "CMC curves", "Ranked lists", "Features in the plane", "Swapped images"):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("data:image/png;base64,") == page.count("<img ") >= 8
     assert "drawn by a program" in page
-    assert f"Drawn after {scored.scores['steps']} iterations, where the paper trains 150,000." in page
+    assert f"Drawn after {scored.scores['steps']} iterations; the paper trains 150,000." in page
 
 
 def test_what_training_leaves(run):
@@ -93,7 +98,7 @@ def test_a_changed_protocol_needs_no_training(run):
 def test_description_before_anything_runs(drawn):
     config = get_config()
     config.data_dir = str(drawn)
-    said = json.loads(describe.describe(config, as_json=True))
+    said = json.loads(describe.describe(config, as_json=True, flops=True))
     assert said["recipe"] == ["teacher", "image"]
     assert said["identities"] == 6
     image = said["stages"]["image"]
@@ -101,6 +106,6 @@ def test_description_before_anything_runs(drawn):
     assert image["networks"]["G"]["outputs"] == [[64, 32, 3]]
     assert image["weights"]["L_dis"]["weight"] == 1
     assert image["flops_per_step"] > said["stages"]["teacher"]["flops_per_step"] > 0
-    text = describe.describe(config)
-    for word in ("L_code_s", "grows from iteration", "FLOPs a step", "E_s"):
+    text = describe.describe(config, flops=True)
+    for word in ("L_code_s", "grows from iteration", "FLOPs per step", "E_s"):
         assert word in text

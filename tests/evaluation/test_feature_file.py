@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from rgbir_jax.evaluation import feature_file, protocols
+from rgbir_jax.datasets import sysu_mm01
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation import feature_file
+from rgbir_jax.evaluation.evaluate import evaluate
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -58,7 +61,7 @@ def test_other_files_are_refused(tmp_path):
     for name in ("f.npz", "f.npy"):
         with pytest.raises(ValueError, match=r"not an \.npz file of plain numbers"):
             feature_file.read_features(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="--features"):
+    with pytest.raises(UserError, match="--features"):
         feature_file.read_features(tmp_path / "absent.npz")
 
 
@@ -69,10 +72,12 @@ def test_scores_are_printed_and_written(tmp_path):
     table = feature_file.score_feature_file(str(tmp_path / "f.npz"), None, str(tmp_path / "ids.txt"), "agw", str(out))
     written = json.loads(out.read_text())
     assert written.pop("protocol") == "agw"
-    assert written == protocols.evaluate(*arrays().values(), protocol="agw", test_ids=[1, 2, 4])
+    file = feature_file.read_features(tmp_path / "f.npz")
+    searches = sysu_mm01.drawn_searches(file.records(), "agw", test_ids=[1, 2, 4])
+    assert written == evaluate(file.feature, file.records(), searches)
     headline, _, *rows = table.splitlines()
     assert "f.npz; protocol agw" in headline
-    assert [row.split()[0] for row in rows] == list(protocols.SETTINGS)
+    assert [row.split()[0] for row in rows] == list(sysu_mm01.SETTINGS)
     single = written["all_single"]
     assert rows[0].split()[1:4] == [
         f"{100 * single['cmc'][0]:.2f}",

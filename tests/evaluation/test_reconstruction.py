@@ -3,9 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from rgbir_jax.data.layouts import Records
+from rgbir_jax.datasets.records import Records
 from rgbir_jax.evaluation.reconstruction import reconstruction
+from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -18,18 +20,21 @@ class Source:
     image_size = (6, 4)
     records: Records | None = None
 
-    def images(self, rows):
+    field = "image"
+
+    def read(self, rows):
         return IMAGES[rows]
 
-    def batches(self, sampler, start=0, process_index=0, process_count=1):
+    def stream(self, rows, start):
         raise AssertionError("not asked for")
 
 
 def measured(render):
-    def unused(*arguments):
-        raise AssertionError("not asked for")
+    class Renderer(Stage):
+        def render(self, state, structure, appearance):
+            return render(state, structure, appearance)
 
-    stage = Stage(unused, unused, unused, unused, {}, {}, {}, render=render)
+    stage = Renderer(ConfigDict(), ConfigDict(), 0, {}, Optimizers(ConfigDict(), ConfigDict(), ()), {})
     return reconstruction(stage, State(jnp.int32(0), {}, {}, {}), Source(), ROWS, batch_size=2)
 
 

@@ -1,10 +1,13 @@
 """What scores.json holds, and scores as text."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from rgbir_jax.evaluation import protocols, scores
-from rgbir_jax.evaluation.benchmark import Benchmark
+from rgbir_jax.datasets import market1501
+from rgbir_jax.evaluation import evaluate, scores
+from tests.evaluation.test_evaluate import market_scores, table
 
 
 def setting(**changes) -> dict:
@@ -57,9 +60,17 @@ def test_the_table_says_which_ap_it_shows():
     assert len({len(line) for line in text.splitlines()[1:]}) == 1
 
 
+def test_trials_that_cannot_differ_have_no_deviation():
+    text = scores.table({"trained": setting(different_galleries=1), "other": setting()}, "official", "SYSU-MM01")
+    headline, (_, same, other) = cells(text)
+    assert headline.endswith("over 10 trials, which have the same gallery")
+    assert (same[1], same[6]) == ("25.00±none", "12.50±none")
+    assert (other[1], other[6]) == ("25.00±2.00", "12.50±1.00")
+
+
 def test_the_table_of_market_1501():
     person_id, split = np.array([1, 1, 2]), np.array(["query", "gallery", "gallery"])
-    scored = protocols.evaluate_market(np.eye(3), person_id, np.array([1, 2, 2]), split)
+    scored = market_scores(np.eye(3), person_id, np.array([1, 2, 2]), split)
     text = scores.table(scored, "single_query", "market1501")
     headline, (_, trapezoid, hits) = cells(text)
     assert headline.endswith("in %, one trial")
@@ -67,15 +78,16 @@ def test_the_table_of_market_1501():
     assert (hits[0], hits[5]) == ("single_query_hits", "hits")
 
 
-def test_chance_keeps_the_name_of_the_ap_and_averages_the_figures():
-    class Fixed(Benchmark):
-        def __init__(self):
-            self.rows, self.given = np.arange(3), iter([0.1, 0.2, 0.3, 0.4, 0.5])
+def test_chance_keeps_the_name_of_the_ap_and_averages_the_figures(monkeypatch):
+    given = iter([0.1, 0.2, 0.3, 0.4, 0.5])
 
-        def score(self, features, **chosen):
-            return {"single_query_trapezoid": setting(mAP=next(self.given), AP="trapezoid")}
+    def score(features, records, searches):
+        return {"single_query_trapezoid": setting(mAP=next(given), AP="trapezoid")}
 
-    (chance,) = Fixed().chance().values()
+    monkeypatch.setattr(evaluate, "evaluate", score)
+    records = table([1, 1, 2], [1, 2, 2], split=["query", "gallery", "gallery"])
+    search = market1501.searches(records, "single_query", Path())[0]
+    (chance,) = evaluate.chance(records, [search]).values()
     assert chance["AP"] == "trapezoid"
     assert chance["mAP"] == pytest.approx(0.3)
     assert chance["counted_probes"] == 7

@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import quickstart, sysu_embedding, sysu_image, sysu_two_stream
+from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import tables
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +32,12 @@ def setting(rank1: float, trials: int = 10) -> dict:
         "std": {"rank1": 0.0123, "mAP": 0.0045},
         "trials": [{"rank1": rank1, "mAP": rank1 / 2}] * trials,
         "counted_probes": 7,
-        "gallery_images": 5,
-        "probe_images": 8,
+        "gallery_images": 301,
+        "probe_images": 3803,
     }
 
 
-def scores(rank1: float, dataset: str = "sysu_mm01", settings: Sequence[str] = SETTINGS, trials: int = 10) -> dict:
+def scores(rank1: float, dataset: str = "SYSU-MM01", settings: Sequence[str] = SETTINGS, trials: int = 10) -> dict:
     """What scores.json holds; the i-th setting's rank-1 is rank1 + i hundredths, and the untrained network has 0."""
     trained = {name: setting(rank1 + i / 100, trials) for i, name in enumerate(settings)}
     untrained = {name: setting(0.0) for name in settings}
@@ -124,7 +125,7 @@ def test_a_run_stands_under_the_paper_s_row(tmp_path):
     ]  # fmt: skip
     assert lines(block)[9] == (run, "Method2", "three")
     row = block.rows[7]
-    assert (row.protocol, row.dataset, row.steps, row.seed) == ("official", "sysu_mm01", 20_000, 0)
+    assert (row.protocol, row.dataset, row.steps, row.seed) == ("official", "SYSU-MM01", 20_000, 0)
     # rank k of setting() is rank1 + (k - 1) / 1000, and all_multi is a hundredth above all_single.
     assert row.single == {
         "r1": tables.Figure(41.12, 1.23),
@@ -193,15 +194,15 @@ def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
 
 
 def test_drawn_people_never_stand_among_the_paper_s_rows(tmp_path):
-    write_run(tmp_path / "drawn", quickstart.get_config(), scores(0.9, "sysu_mm01 (drawn)"))
-    write_run(tmp_path / "two", sysu_two_stream.get_config(), scores(0.8, "sysu_mm01 (drawn)"))
-    write_run(tmp_path / "A", image_config(adversarial="lsgan"), scores(0.7, "sysu_mm01 (drawn)"))
+    write_run(tmp_path / "drawn", quickstart.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
+    write_run(tmp_path / "two", sysu_two_stream.get_config(), scores(0.8, "SYSU-MM01 (drawn)"))
+    write_run(tmp_path / "A", image_config(adversarial="lsgan"), scores(0.7, "SYSU-MM01 (drawn)"))
     real, drawn = tables.compare(7, str(tmp_path)).blocks
     assert {row.source for row in real.rows} == {"the paper", "published elsewhere"}
     assert f"No run on the real dataset under {tmp_path} belongs here." in real.notes
     run = "this code"
     assert lines(drawn) == [(run, "BDTR", "two"), (run, "Method1", "drawn"), (run, "A", "A")]
-    assert (real.drawn, drawn.drawn) == (False, True)
+    assert (real.comparable, drawn.comparable) == (True, False)
 
     write_run(tmp_path / "real", image_config())
     real, drawn = tables.compare(7, str(tmp_path)).blocks
@@ -210,11 +211,29 @@ def test_drawn_people_never_stand_among_the_paper_s_rows(tmp_path):
     assert [row.run for row in drawn.rows] == ["two", "drawn", "A"]
 
     printed = tables.table_with_runs(7, str(tmp_path), None)
-    above, below = printed.split("## Drawn people")
+    above, below = printed.split("## SYSU-MM01 (drawn)")
     assert "(drawn)" not in above
     assert below.strip().startswith("The people in this block are drawn by a program: its rows cannot be compared with")
     assert "45.44" in above
     assert "45.44" not in below
+
+
+def test_other_images_than_the_published_ones_have_a_block_of_their_own(tmp_path):
+    """They are recognised by their numbers, whatever the folder holds besides."""
+    other = scores(0.9)
+    other["trained"]["all_single"]["probe_images"] = 288
+    write_run(tmp_path / "subset", image_config(), other)
+    write_run(tmp_path / "market", image_config(), scores(0.9, "Market-1501"))
+    write_run(tmp_path / "real", image_config())
+    blocks = tables.compare(7, str(tmp_path)).blocks
+    assert [(block.title, block.comparable) for block in blocks] == [
+        ("SYSU-MM01", True),
+        ("Market-1501", False),
+        ("SYSU-MM01, 288 probes and 301 gallery images", False),
+    ]
+    assert [[row.run for row in block.rows if row.run] for block in blocks] == [["real"], ["market"], ["subset"]]
+    for block in blocks[1:]:
+        assert "cannot be compared" in block.notes[0]
 
 
 def test_markdown_is_a_table(tmp_path):
@@ -234,7 +253,7 @@ def test_markdown_is_a_table(tmp_path):
     assert hi_cmd == ["the paper", "Hi-CMD", "-", "34.94", "77.58", "-", "35.94", *"-----", "SYSU-MM01", "-", "-"]
     assert run == [
         "this code", "Method1", "run\\|1", "41.12 ± 1.23", "42.02", "43.02", "20.56 ± 0.45",
-        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "sysu_mm01", "20,000", "0",
+        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "SYSU-MM01", "20,000", "0",
     ]  # fmt: skip
     assert one_trial[3:7] == ["5.00", "5.90", "6.90", "2.50"]
 
@@ -242,12 +261,12 @@ def test_markdown_is_a_table(tmp_path):
 @pytest.mark.parametrize("number", [6, 7, 8])
 def test_json_says_the_same(tmp_path, number):
     write_run(tmp_path / "runs" / "real", sysu_two_stream.get_config())
-    write_run(tmp_path / "runs" / "drawn", sysu_two_stream.get_config(), scores(0.9, "sysu_mm01 (drawn)"))
+    write_run(tmp_path / "runs" / "drawn", sysu_two_stream.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
     out = tmp_path / "table.json"
     printed = tables.table_with_runs(number, str(tmp_path / "runs"), str(out))
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["number"] == number
-    assert [block["drawn"] for block in written["blocks"]] == [False, True]
+    assert [block["comparable"] for block in written["blocks"]] == [True, False]
     grids = [line for line in printed.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in grids]
     shown = [line for line in cells if line[0] in ("the paper", "published elsewhere", "this code")]
@@ -290,7 +309,7 @@ def test_runs_that_cannot_be_tabled_are_named(tmp_path, capsys):
 
 
 def test_no_runs_is_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"absent is not a folder; --runs names"):
+    with pytest.raises(UserError, match=r"absent is not a folder; --runs names"):
         tables.compare(7, str(tmp_path / "absent"))
     with pytest.raises(ValueError, match="has no scored run, one or two folders deep"):
         tables.compare(7, str(tmp_path))

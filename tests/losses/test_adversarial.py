@@ -31,7 +31,7 @@ def test_lsgan_targets_and_the_doubled_generator():
 
 
 def test_an_unknown_loss_is_named():
-    with pytest.raises(ValueError, match='"wgan" is unknown; choose one of bce, lsgan'):
+    with pytest.raises(ValueError, match='"wgan" is unknown; choose "bce" or "lsgan"'):
         adversarial.generator_loss(FAKE, "wgan")
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.models.pretrained import load_resnet50, read_state_dict
 from rgbir_jax.models.resnet import ResNet50
 from tests.models.drawn import drawn, drawn_like
@@ -167,7 +168,7 @@ def test_the_error_for_the_old_format_says_how_to_convert(tmp_path):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.pth does not exist; set config.resnet50"):
+    with pytest.raises(UserError, match=r"none.pth does not exist; set config.resnet50"):
         read_state_dict(tmp_path / "none.pth")
 
 
@@ -183,7 +184,7 @@ def test_safetensors_is_an_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     path = tmp_path / "resnet.safetensors"
     path.write_bytes(b"")
-    with pytest.raises(ImportError, match=r"pip install 'rgbir-jax\[pretrained\]'"):
+    with pytest.raises(UserError, match=r"pip install 'rgbir-jax\[pretrained\]'"):
         read_state_dict(path)
 
 

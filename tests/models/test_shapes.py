@@ -15,7 +15,7 @@ CLASSES = 395
 
 def system(preset: str) -> dict[str, Network]:
     config = sysu_image.get_config(preset)
-    return ImageSystem.build(config, config.image, CLASSES).networks
+    return ImageSystem.build(config, "image", CLASSES).networks
 
 
 def count(tree) -> int:

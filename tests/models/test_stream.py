@@ -16,7 +16,7 @@ def test_full_width_has_the_parameters_counted_by_hand():
     """Two ResNet-50 trunks; a 2048-512 layer with its BatchNorm; a 512-395 classifier."""
     x = jax.ShapeDtypeStruct((2, 256, 128, 3), jnp.float32)
     pooled, variables = jax.eval_shape(
-        lambda key, x: Stream().init_with_output(key, x, train=False), jax.random.key(0), x
+        lambda key, x: Stream(ResNet50()).init_with_output(key, x, train=False), jax.random.key(0), x
     )
     assert (pooled.shape, pooled.dtype) == ((2, 2048), jnp.float32)
     (embedding, logits), head = jax.eval_shape(
@@ -32,7 +32,7 @@ def test_full_width_has_the_parameters_counted_by_hand():
 def test_a_stream_is_the_resnet_averaged_over_the_map(dtype):
     narrow = {"width": 4, "blocks": (1, 1, 1, 1), "dtype": dtype}
     x = jax.random.normal(jax.random.key(1), (2, 64, 32, 3))
-    stream = Stream(**narrow)
+    stream = Stream(ResNet50(**narrow))
     variables = jax.jit(stream.init, static_argnames="train")(jax.random.key(0), x, train=False)
     trunk = {collection: tree["trunk"] for collection, tree in variables.items()}
     maps = np.asarray(ResNet50(**narrow).apply(trunk, x, train=False), np.float64)

@@ -46,7 +46,7 @@ def system(row: str = "hard_triplet"):
     config = tiny_config(row)
     config.embedding.weights.update({term: 0.7 for term in ("L_simple", "L_dis")})
     classifier = stages.build(config, "embedding_classifier", CLASSES).init(jax.random.key(1), {})
-    built = EmbeddingSystem.build(config, config.embedding, CLASSES)
+    built = EmbeddingSystem.build(config, "embedding", CLASSES)
     return config, built, built.init(jax.random.key(2), {"embedding_classifier": classifier})
 
 
@@ -231,7 +231,7 @@ def test_one_device_and_four_agree(row):
     config = tiny_config(row)
     # Adam turns a rounding error of a gradient near zero into a whole step; plain SGD shows the gradients.
     config.embedding.optimizers.autoencoders.update({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.0})
-    built = EmbeddingSystem.build(config, config.embedding, CLASSES)
+    built = EmbeddingSystem.build(config, "embedding", CLASSES)
     state = system(row)[2].replace(opt_state=built.optimizers.init(system(row)[2].params))
     step = on_devices(built.train_step)
     one, four = (step(state, split(drawn_batch(), devices), KEY) for devices in (1, 4))
@@ -243,7 +243,7 @@ def test_one_device_and_four_agree(row):
 @pytest.mark.parametrize("component", ["s", "m"])
 def test_features_are_a_component_from_each_embedding_s_own_encoder(component):
     stage, state = stages.build(tiny_config(), "embedding", CLASSES), system()[2]
-    features = {"s": stage.features, **stage.controls}[component]
+    features = {"s": stage, **stage.controls}[component].features
     x = jnp.asarray(np.random.default_rng(5).normal(size=(6, DIM)), jnp.float32)
     modality = jnp.array([0, 1, 1, 0, 0, 1], jnp.int32)
     found = features(state, x, modality)
@@ -332,7 +332,7 @@ def test_the_full_size_recipe_fits_together():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"triplets": "semi-hard"}, '"semi-hard" are unknown; choose one of random, hard'),
+        ({"triplets": "semi-hard"}, '"semi-hard" is unknown; choose "random" or "hard"'),
         ({"classifier": ""}, "L_dis needs a classifier"),
     ],
 )

@@ -26,7 +26,7 @@ def system(preset: str = "paper"):
     config.image.ramp.slope = {}  # every weight at its final value from the first iteration
     config.image.decay.warmup = 0
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
-    built = ImageSystem.build(config, config.image, CLASSES)
+    built = ImageSystem.build(config, "image", CLASSES)
     return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})
 
 
@@ -46,10 +46,10 @@ def one_device(function, *arguments):
 
 
 def all_terms(built, params, state, batch, key):
-    view = views(key, batch["image"], batch["label"], built.augment)
-    made = built.generate(params, state.batch_stats, view, key)
-    terms = built.generator_terms(params, params["D"], state.frozen["teacher"], made, key)
-    return built.discriminator_terms(params, made.x_1, made.x_swap), terms
+    view = views(key, batch["image"], batch["label"], built.recipe.augment)
+    x, targets = built.generate(params, state.batch_stats, view, key)
+    terms = built.generator_terms(params, params["D"], state.frozen["teacher"], x, targets, key)
+    return built.discriminator_terms(params["D"], targets.x_1, x.x_swap), terms
 
 
 EVERYWHERE = {"E_s", "E_a", "G"}
@@ -148,7 +148,7 @@ def with_dropout(recogniser):
 def test_a_frozen_judge_of_swaps_has_no_dropout():
     """L_id_recon and L_code_a do not depend on the head's dropout; L_dis, by which E_a learns, does."""
     config, built, state = system()
-    lossy = replace(built, E_a=with_dropout(built.E_a))
+    lossy = replace(built, recogniser=with_dropout(built.recogniser))
     batch = drawn_batch(config)
     plain, dropped = (one_device(partial(generator_terms_of, system_), state, batch) for system_ in (built, lossy))
     for term in ("L_id_recon", "L_code_a"):
@@ -165,11 +165,11 @@ def test_the_fine_head_sees_anchors_and_names_swaps_by_their_structure():
     config, built, state = system("dgnet")
 
     def both(state, batch):
-        view = views(KEY, batch["image"], batch["label"], built.augment)
-        made = built.generate(state.params, state.batch_stats, view, KEY)
-        terms = built.generator_terms(state.params, state.params["D"], state.frozen["teacher"], made, KEY)
-        real, _ = built.E_a.train(state.params, state.batch_stats, flatten(view.clean), None)
-        swap, _ = built.E_a.train(state.params, state.batch_stats, made.x_swap, None)
+        view = views(KEY, batch["image"], batch["label"], built.recipe.augment)
+        x, targets = built.generate(state.params, state.batch_stats, view, KEY)
+        terms = built.generator_terms(state.params, state.params["D"], state.frozen["teacher"], x, targets, KEY)
+        real, _ = built.recogniser.train(state.params, state.batch_stats, flatten(view.clean), None)
+        swap, _ = built.recogniser.train(state.params, state.batch_stats, x.x_swap, None)
         return terms, real.logits["head_fine"], swap.logits["head_fine"], view.label
 
     terms, real, swap, label = one_device(both, state, drawn_batch(config))
@@ -185,11 +185,11 @@ def test_both_heads_make_the_retrieval_feature_the_second_at_half_weight():
     config, built, state = system("dgnet")
     images = jnp.asarray(np.random.default_rng(2).normal(size=(3, *config.image_size, 3)), jnp.float32)
     features = jax.jit(built.features)(state, images, jnp.zeros(3, jnp.int32))
-    by_head = jax.jit(lambda: built.E_a(state.params, state.batch_stats, images).features)()
+    by_head = jax.jit(lambda: built.recogniser(state.params, state.batch_stats, images).features)()
     first, second = (np.asarray(by_head[name]) for name in ("head", "head_fine"))
     np.testing.assert_allclose(features, np.hstack([first, second]), rtol=1e-4, atol=1e-6)
     expected = [np.hstack([f / np.sqrt(f @ f), s / np.sqrt(s @ s) / 2]) for f, s in zip(first, second, strict=True)]
-    np.testing.assert_allclose(built.E_a.normalise(features), expected / np.sqrt(1.25), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(built.recogniser.normalise(features), expected / np.sqrt(1.25), rtol=1e-4, atol=1e-6)
 
 
 def test_an_encoder_starts_only_from_one_that_pools_alike():
@@ -205,9 +205,9 @@ def test_the_coin_of_l_code_s_falls_both_ways():
     def g_learns(state, batch, key):
         def l_code_s(params_G):
             params = state.params | {"G": params_G}
-            view = views(KEY, batch["image"], batch["label"], built.augment)
-            made = built.generate(params, state.batch_stats, view, KEY)
-            return built.generator_terms(params, params["D"], state.frozen["teacher"], made, key)["L_code_s"]
+            view = views(KEY, batch["image"], batch["label"], built.recipe.augment)
+            x, targets = built.generate(params, state.batch_stats, view, KEY)
+            return built.generator_terms(params, params["D"], state.frozen["teacher"], x, targets, key)["L_code_s"]
 
         return jax.grad(l_code_s)(state.params["G"])
 
@@ -242,9 +242,9 @@ def test_the_generator_plays_against_the_new_discriminator():
 
     def adversarial(state, batch, params_D):
         augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
-        view = views(augment_key, batch["image"], batch["label"], built.augment)
-        made = built.generate(state.params, state.batch_stats, view, generate_key)
-        return built.generator_terms(state.params, params_D, state.frozen["teacher"], made, loss_key)["L_adv_G"]
+        view = views(augment_key, batch["image"], batch["label"], built.recipe.augment)
+        x, targets = built.generate(state.params, state.batch_stats, view, generate_key)
+        return built.generator_terms(state.params, params_D, state.frozen["teacher"], x, targets, loss_key)["L_adv_G"]
 
     batch = drawn_batch(config)
     assert metrics["L_adv_G"] == pytest.approx(
@@ -264,7 +264,7 @@ def test_a_player_moves_its_own_parameters_alone(still, moved):
     for group in config.image.optimizers:
         if group in still:
             config.image.optimizers[group].update({"learning_rate": 0.0})
-    built = ImageSystem.build(config, config.image, CLASSES)
+    built = ImageSystem.build(config, "image", CLASSES)
     after, _ = one_device(built.train_step, state, drawn_batch(config), KEY)
     changed = {
         network
@@ -285,8 +285,8 @@ def test_running_statistics_come_from_real_images_alone():
 
     def real_pass(state, batch):
         augment_key, generate_key, _ = jax.random.split(jax.random.fold_in(KEY, 0), 3)
-        view = views(augment_key, batch["image"], batch["label"], built.augment)
-        return built.generate(state.params, state.batch_stats, view, generate_key).batch_stats
+        view = views(augment_key, batch["image"], batch["label"], built.recipe.augment)
+        return built.generate(state.params, state.batch_stats, view, generate_key)[1].batch_stats
 
     expected = one_device(real_pass, state, drawn_batch(config))
     for new, real, old in zip(*map(jax.tree.leaves, (after.batch_stats, expected, state.batch_stats)), strict=True):
@@ -305,7 +305,7 @@ def test_one_generator_forward_an_iteration():
         return jax.jit(jax.vmap(function, axis_name=parallel.AXIS)).lower(*lead).compile().cost_analysis()["flops"]
 
     def generation(state, batch):
-        view = views(KEY, batch["image"], batch["label"], built.augment)
+        view = views(KEY, batch["image"], batch["label"], built.recipe.augment)
         return built.generate(state.params, state.batch_stats, view, KEY)
 
     def generator_side(state, batch):
@@ -315,7 +315,7 @@ def test_one_generator_forward_an_iteration():
         return jax.grad(loss)({name: tree for name, tree in state.params.items()})
 
     def discriminator_side(state, x):
-        return jax.grad(lambda p: built.total(built.discriminator_terms(p, x, x), state.step))({"D": state.params["D"]})
+        return jax.grad(lambda p: built.total(built.discriminator_terms(p, x, x), state.step))(state.params["D"])
 
     x = jnp.zeros((8, *config.image_size, 3))
     whole = flops(built.train_step, state, batch, KEY)
@@ -357,7 +357,7 @@ def test_a_tiny_batch_can_be_overfitted():
         config.image.weights[weight] = 0.0
     config.image.teacher = ""
     config.image.start_from = ""
-    built = ImageSystem.build(config, config.image, CLASSES)
+    built = ImageSystem.build(config, "image", CLASSES)
     state = jax.jit(built.init)(KEY, {})
     batch = drawn_batch(config) | {"image": _smooth_people(config)}
     step = parallel.pmap(built.train_step)

@@ -23,7 +23,7 @@ def system(preset: str = "bdtr"):
     """(config, TwoStream, state, batch)."""
     config = tiny_two_stream_config(preset)
     config.two_stream.weights.L_id = 0.7
-    built = TwoStream.build(config, config.two_stream, CLASSES)
+    built = TwoStream.build(config, "two_stream", CLASSES)
     return config, built, jax.jit(built.init)(KEY, {}), drawn_batch(config)
 
 

@@ -17,8 +17,9 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from rgbir_jax import synthetic
-from rgbir_jax.data.layouts import read_market1501, read_sysu_mm01
-from rgbir_jax.data.sysu_lists import read_ids, read_permutations
+from rgbir_jax.datasets.market1501 import read as read_market1501
+from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
+from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.synthetic import draw
 from rgbir_jax.synthetic.__main__ import main
 from rgbir_jax.synthetic.shot import identity_of, pose_of
@@ -263,7 +264,7 @@ def test_exact_errors(lists, tmp_path):
     (folder / "test_id.txt").unlink()
     with pytest.raises(SystemExit, match=r"has neither test_id.mat nor test_id.txt; copy one of them there"):
         draw_tree(out, "--exact", str(rand_perm), "--ids", str(folder))
-    with pytest.raises(SystemExit, match=r"nowhere.mat does not exist"):
+    with pytest.raises(SystemExit, match=r"nowhere.mat is not there; it comes with"):
         draw_tree(out, "--exact", str(tmp_path / "nowhere.mat"), "--ids", str(folder))
     assert not out.exists()
 

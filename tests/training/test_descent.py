@@ -45,7 +45,7 @@ def test_parts_come_in_order_and_each_has_a_key_of_its_own():
 
 
 def test_parts_that_do_not_divide_the_identities_are_named():
-    with pytest.raises(ValueError, match=r"the 4 identities of a device cannot be split into 3 parts; set config.batch"):
+    with pytest.raises(ValueError, match="the 4 identities of a device cannot be split into 3 parts; set config"):
         accumulate(lambda carry, part, key: (part, carry), 0, jnp.zeros(4), KEY, 3)
 
 
@@ -83,21 +83,21 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
     for group in config.image.optimizers.values():
         group.update({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0})
     teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
-    built = ImageSystem.build(config, config.image, CLASSES)
+    built = ImageSystem.build(config, "image", CLASSES)
     state = jax.jit(built.init)(KEY, {"teacher": teacher})
     batch = drawn_batch(config)
 
     def by_hand(state, batch, key):
         augment_key, key = jax.random.split(jax.random.fold_in(key, state.step))
-        view = views(augment_key, batch["image"], batch["label"], built.augment)
+        view = views(augment_key, batch["image"], batch["label"], built.recipe.augment)
         parts = [jax.tree.map(lambda x, rows=rows: x[rows], view) for rows in (slice(0, 2), slice(2, 4))]
         keys = [jax.random.split(part_key) for part_key in jax.random.split(key, 2)]
 
         def gradient_D(params_D):
             value = 0.0
             for part, (generate_key, _) in zip(parts, keys, strict=True):
-                made = built.generate(state.params, state.batch_stats, part, generate_key)
-                terms = built.discriminator_terms({"D": params_D}, made.x_1, made.x_swap)
+                x, targets = built.generate(state.params, state.batch_stats, part, generate_key)
+                terms = built.discriminator_terms(params_D, targets.x_1, x.x_swap)
                 value += built.total(terms, state.step) / 2
             return value
 
@@ -108,9 +108,9 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
         def loss_EG(params_EG):
             value, batch_stats = 0.0, state.batch_stats
             for part, (generate_key, loss_key) in zip(parts, keys, strict=True):
-                made = built.generate(params_EG, batch_stats, part, generate_key)
-                batch_stats = made.batch_stats
-                terms = built.generator_terms(params_EG, params["D"], state.frozen["teacher"], made, loss_key)
+                x, targets = built.generate(params_EG, batch_stats, part, generate_key)
+                batch_stats = targets.batch_stats
+                terms = built.generator_terms(params_EG, params["D"], state.frozen["teacher"], x, targets, loss_key)
                 value += built.total(terms, state.step) / 2
             return value, batch_stats
 

@@ -17,6 +17,7 @@ from rgbir_jax.training import parallel
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.interrupt import Interrupted
 from rgbir_jax.training.loop import fit
+from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -26,23 +27,23 @@ def _init(key, previous):
     return State(jnp.int32(0), {"w": jnp.zeros(())}, {}, {})
 
 
-def _train_step(state, batch, key):
-    noise = jax.random.normal(jax.random.fold_in(key, state.step))
-    w = state.params["w"]
-    gradient = parallel.mean(w - jnp.mean(batch["image"].astype(jnp.float32))) + 0.01 * noise
-    metrics = {"L_total": gradient**2}
-    return state.replace(step=state.step + 1, params={"w": w - 0.1 * gradient}), metrics
+@dataclasses.dataclass(frozen=True, eq=False)
+class Line(Stage):
+    """A stage of one number."""
+
+    def train_step(self, state, batch, key):
+        noise = jax.random.normal(jax.random.fold_in(key, state.step))
+        w = state.params["w"]
+        gradient = parallel.mean(w - jnp.mean(batch["image"].astype(jnp.float32))) + 0.01 * noise
+        metrics = {"L_total": gradient**2}
+        return state.replace(step=state.step + 1, params={"w": w - 0.1 * gradient}), metrics
+
+    def pictures(self, state, images):
+        return {"twice": jnp.zeros((2, len(images), 4, 4, 3), jnp.uint8)}
 
 
-STAGE = Stage(
-    init=_init,
-    train_step=_train_step,
-    features=lambda state, images, modality: images.mean((1, 2)),
-    pictures=lambda state, images: {"twice": jnp.stack([images, images])},
-    networks={},
-    groups={},
-    schedules={"weight/L_simple": lambda step: step / 10},
-)
+NONE = Optimizers(ConfigDict(), ConfigDict(), ())
+STAGE = Line(ConfigDict(), ConfigDict(), 0, {}, NONE, {"L_simple": lambda step: step / 10})
 CONFIG = ConfigDict({"steps": 10, "log_every": 2, "checkpoint_every": 4, "evaluate_every": 0, "pictures_every": 0})
 
 
@@ -76,8 +77,8 @@ def test_runs_to_the_last_iteration_and_logs(tmp_path):
     _fit(tmp_path)
     assert _saved(tmp_path, 10) != 0
     lines = _lines(tmp_path)
-    assert [line["step"] for line in lines] == [1, 3, 5, 7, 9]
-    assert lines[1]["weight/L_simple"] == pytest.approx(0.2)  # the weight that iteration 3, the third, was made with
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10]
+    assert lines[1]["weight/L_simple"] == pytest.approx(0.3)  # the weight of the fourth iteration
     assert lines[2].keys() >= {"L_total", "images_per_second", "waiting_for_input"}
     assert all(0 <= line["waiting_for_input"] <= 1 for line in lines)
     assert list(tmp_path.glob("events.*"))
@@ -166,15 +167,16 @@ def test_pictures_are_logged(tmp_path):
 def _breaks_at(step: int, leaf: str):
     """A stage whose metrics stay finite while its state becomes NaN in one iteration."""
 
-    def train_step(state, batch, key):
-        state, _ = _train_step(state, batch, key)
-        broken = jnp.where(state.step == step, jnp.nan, 1.0)
-        changed = (
-            {"w": state.params["w"] * broken} if leaf == "params" else {"mean": state.batch_stats["mean"] * broken}
-        )
-        return state.replace(**{leaf: changed}), {"L_total": jnp.float32(1)}
+    class Breaking(Line):
+        def train_step(self, state, batch, key):
+            state, _ = super().train_step(state, batch, key)
+            broken = jnp.where(state.step == step, jnp.nan, 1.0)
+            changed = (
+                {"w": state.params["w"] * broken} if leaf == "params" else {"mean": state.batch_stats["mean"] * broken}
+            )
+            return state.replace(**{leaf: changed}), {"L_total": jnp.float32(1)}
 
-    return dataclasses.replace(STAGE, train_step=train_step)
+    return Breaking(ConfigDict(), ConfigDict(), 0, {}, NONE, {})
 
 
 @pytest.mark.parametrize(("leaf", "name"), [("params", "params/w"), ("batch_stats", "batch_stats/mean")])

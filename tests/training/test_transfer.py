@@ -1,15 +1,18 @@
 """What a fresh stage takes over, and what it refuses. States are drawn, so that nothing is compiled."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
 from configs import sysu_two_stream
-from rgbir_jax import recipe, stages
-from rgbir_jax.data.layouts import Records
+from rgbir_jax import stages
+from rgbir_jax.commands import recipe
+from rgbir_jax.datasets.records import Records
 from rgbir_jax.models import pretrained
-from rgbir_jax.stages import image
+from rgbir_jax.training import stage as stage_module
 from rgbir_jax.training import transfer
 from rgbir_jax.training.checkpoints import Checkpoints
 from tests.models.drawn import KEY, draw_leaves
@@ -46,9 +49,15 @@ def finished(tmp_path_factory):
     config = market_config()
     workdir = tmp_path_factory.mktemp("runs") / "market"
     _, state = drawn_state(config, classes=5)
-    recipe._keep_config(config, workdir)
+    note_config(config, workdir)
     save_stage(workdir / "image", state)
     return str(workdir), state
+
+
+def note_config(config, workdir):
+    """Leaves what a run leaves of its config."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(json.dumps(config.to_dict()))
 
 
 def save_stage(folder, state):
@@ -87,7 +96,7 @@ def test_method2_takes_all_networks_but_the_heads(finished, tmp_path, capsys):
     same((started.step, started.opt_state, started.frozen), (fresh.step, fresh.opt_state, fresh.frozen))
 
     said = capsys.readouterr().out
-    assert f"from {run}/image, iteration 3; anew: head ({count(fresh.params['head']):,} parameters)" in said
+    assert f"from {run}/image, iteration 3; random: head ({count(fresh.params['head']):,} parameters)" in said
     for network in TAKEN:
         assert f"{network} ({count(fresh.params[network]):,} parameters)" in said
 
@@ -115,7 +124,7 @@ def test_networks_that_do_not_fit_are_named(finished, tmp_path, network, changes
 
 def test_a_run_that_is_not_there(tmp_path):
     config = method2(str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match=r"nowhere/image is not there: config.image.transfer_from names no run"):
+    with pytest.raises(ValueError, match=r"nowhere/image does not exist: config.image.transfer_from names no run"):
         transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
     (tmp_path / "nowhere" / "image" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ValueError, match="has no checkpoint yet"):
@@ -129,7 +138,7 @@ def broken_run(tmp_path, monkeypatch):
 
     def save_run(network):
         config, run = market_config(), tmp_path / "broken"
-        recipe._keep_config(config, run)
+        note_config(config, run)
         _, state = drawn_state(config, classes=5)
         broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), state.params[network])
         save_stage(run / "image", state.replace(params=state.params | {network: broken}))
@@ -240,10 +249,12 @@ class Drawn:
     )
     image_size = (64, 32)
 
-    def images(self, rows):
+    field = "image"
+
+    def read(self, rows):
         return np.zeros((len(rows), *self.image_size, 3), np.uint8)
 
-    def batches(self, sampler, start=0, process_index=0, process_count=1):
+    def stream(self, rows, start):
         raise AssertionError("nothing is trained here")
 
 
@@ -266,9 +277,10 @@ def fitted(monkeypatch):
         save_stage(directory, state)
 
     monkeypatch.setattr(recipe, "open_source", lambda config: Drawn())
+    monkeypatch.setattr(recipe, "_note_run", lambda config, folder, sampler, records: note_config(config, folder))
     monkeypatch.setattr(recipe, "fit", fit)
     monkeypatch.setattr(recipe.compilation, "prepare", lambda: None)
-    monkeypatch.setattr(image, "initialise", drawn_weights)
+    monkeypatch.setattr(stage_module, "initialise", drawn_weights)
     return states
 
 

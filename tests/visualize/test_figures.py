@@ -20,21 +20,26 @@ def shown(figure) -> list[np.ndarray]:
 def test_nearest_agrees_with_a_loop_and_leaves_hidden_images_out():
     probe, gallery = RNG.normal(size=(5, 3)), RNG.normal(size=(20, 3))
     hidden = RNG.random((5, 20)) < 0.3
-    found = rankings.nearest(probe, gallery, hidden, 4)
-    for i, row in enumerate(found):
-        seen = [j for j in range(20) if not hidden[i, j]]
-        assert row.tolist() == sorted(seen, key=lambda j: np.linalg.norm(probe[i] - gallery[j]))[:4]
+    order, distance = rankings.nearest(probe, gallery, hidden)
+    for i, row in enumerate(order):
+        visible = [j for j in range(20) if not hidden[i, j]]
+        nearest = sorted(visible, key=lambda j: np.linalg.norm(probe[i] - gallery[j]))
+        assert row[: len(visible)].tolist() == nearest
+        expected = [np.linalg.norm(probe[i] - gallery[j]) for j in nearest]
+        np.testing.assert_allclose(distance[i, : len(visible)], expected)
+        assert np.isinf(distance[i, len(visible) :]).all()
 
 
 def test_ranked_lists_frame_right_and_wrong_differently():
     probes, ranked = images(2), images(2, 3)
     right = np.array([[True, False, False], [False, True, True]])
-    figure = rankings.ranked_lists(probes, ranked, right)
+    labels = [["a", "b", "c"], ["d", "e", "f"]]
+    figure = rankings.ranked_lists(probes, ranked, right, ["first", "second"], labels)
     expected = [picture for row in range(2) for picture in (probes[row], *ranked[row])]
     for found, picture in zip(shown(figure), expected, strict=True):
         np.testing.assert_array_equal(found, picture)
     marks = [axes.get_xlabel() for axes in figure.axes]
-    assert marks == ["", "✓", "✗", "✗", "", "✗", "✓", "✓"]
+    assert marks == ["first", "✓ a", "✗ b", "✗ c", "second", "✗ d", "✓ e", "✓ f"]
     frames = [axes.spines["left"] for axes in figure.axes]
     assert len({(frame.get_edgecolor(), frame.get_linestyle()) for frame in frames}) == 3
 

@@ -1,0 +1,93 @@
+"""The paper's recipe with its widths turned down, on drawn people: the first thing to run.
+
+    make quickstart
+
+or, on the dataset that it draws:
+
+    python train.py --config quickstart --workdir runs/quickstart
+    python eval.py --workdir runs/quickstart
+
+Presets, as `quickstart:NAME`: paper (the default) and dgnet.
+
+Hardware: two CPU cores are enough. 2,400 steps of the teacher, then 1,500 each of the control and of the image system.
+Score: docs/results.md, over three seeds; the paper has none on drawn people.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sysu_image
+from configs.common import check_preset
+
+PRESETS = ("paper", "dgnet")
+
+
+def get_config(preset: str = "paper") -> ConfigDict:
+    """The small recipe, with the control between the teacher and the image stage."""
+    config = small(preset)
+    add_control(config)
+    return config
+
+
+def small(preset: str = "paper") -> ConfigDict:
+    """`configs/sysu_image.py` at a quarter of its widths, on small images, with rates for a random start."""
+    check_preset(preset, PRESETS)
+    config = sysu_image.get_config(preset)
+    config.dtype = "float32"
+    config.data_dir = "data/drawn"
+    config.image_size = (64, 32)
+    config.train_split = "train"
+    config.batch.identities = 4  # 16 images: more iterations teach more here than larger batches
+    config.augment.pad = 3
+    config.augment.erase.probability = 0.0  # hides too much from a network that sees each image a few times
+
+    # One residual block per stage: on small maps a deeper trunk takes four times as long and learns no faster.
+    for name in config.recipe:
+        config[name].networks.E_a.update({"width": 16, "blocks": (1, 1, 1, 1), "pool": "max"})
+        for head in config[name].networks.heads:
+            config[name].networks[head].bottleneck = 128
+    _teacher(config.teacher)
+    _image(config.image)
+    return config
+
+
+# From random weights Adam is faster; coupled L2 would outweigh its gradients while the classifier is small.
+_ADAM = {"kind": "adam", "b1": 0.9, "b2": 0.999, "l2": 0.0}
+
+
+def _teacher(teacher: ConfigDict) -> None:
+    teacher.update({"steps": 2400, "log_every": 50, "evaluate_every": 2400, "checkpoint_every": 400})
+    teacher.decay.update({"at": (1800,), "warmup": 20})
+    teacher.optimizers.trunk.update(_ADAM | {"learning_rate": 1e-3})
+    teacher.optimizers.head.update(_ADAM | {"learning_rate": 5e-3})
+
+
+def _image(image: ConfigDict) -> None:
+    image.update({"steps": 1500, "log_every": 25, "evaluate_every": 1500, "checkpoint_every": 250})
+    image.pictures_every = 250
+    image.start_from = "teacher"
+    image.networks.E_s.update({"width": 8, "code": 32})
+    image.networks.G.mlp = 128
+    image.networks.D.update({"width": 16, "init_std": 0.04})
+    image.decay.update({"at": (1200,), "warmup": 50})
+    # L_id_recon waits too: on the first images, which show nobody yet, it would undo what E_a has from the teacher. It
+    # grows slowly, or G writes identities into the images as stripes before it draws garments.
+    image.ramp.update({"start": 400, "slope": {term: 0.0025 for term in image.ramp.slope} | {"L_id_recon": 0.00075}})
+    image.optimizers.trunk.update(_ADAM | {"learning_rate": 5e-4})
+    image.optimizers.head.update(_ADAM | {"learning_rate": 1e-3})
+    image.optimizers.generation.update(_ADAM | {"b1": 0.5, "learning_rate": 1e-3})
+    image.optimizers.discrimination.update(_ADAM | {"b1": 0.5, "learning_rate": 2e-4})
+
+
+def add_control(config: ConfigDict) -> None:
+    """Adds the stage `control`: the teacher trained on for as many iterations as the image stage, by L_id only.
+
+    Batches, augmentation, scale of the loss, E_a's optimisers and their schedule are those of the image stage.
+    """
+    image = config.image
+    control = config.teacher.to_dict() | {
+        key: image[key] for key in ("steps", "total_scale", "decay", "log_every", "evaluate_every", "checkpoint_every")
+    }
+    control |= {"start_from": "teacher", "optimizers": {group: image.optimizers[group] for group in ("trunk", "head")}}
+    config.control = ConfigDict(control).copy_and_resolve_references()
+    config.control.optimizers.head.networks = config.teacher.networks.heads
+    config.recipe = ("teacher", "control", "image")

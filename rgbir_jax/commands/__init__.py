@@ -1,0 +1,1 @@
+"""What the command lines call: train, evaluate and draw."""

@@ -1,0 +1,109 @@
+"""What the command lines share: flags in, and one sentence out if something is wrong."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import CONFIG_FOLDER, choose, make_importable
+from rgbir_jax.training.interrupt import Interrupted
+
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose, not only its sentence.")
+
+# The shipped recipes: `configs/` of a checkout, which an installed package has inside.
+SHIPPED = next(
+    folder
+    for folder in (Path(__file__).parents[1] / "recipes" / "configs", Path(__file__).parents[2] / "configs")
+    if folder.is_dir()
+)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and calls `main`; a `UserError` becomes one sentence and a non-zero exit."""
+    app.run(lambda argv: _one_sentence(main), flags_parser=_parse)
+
+
+def config_file(name: str) -> Path:
+    """Finds the file of a config.
+
+    Args:
+        name: the value of --config without its preset: a file, or the name of a shipped recipe.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    recipes = {_recipe_name(path): path for path in sorted(SHIPPED.rglob("*.py")) if _is_recipe(path)}
+    if ("/" in name and name not in recipes) or name.endswith(".py"):
+        raise UserError(f"there is no config file {name}; the shipped recipes are {', '.join(recipes)}.")
+    return recipes[choose(name, recipes, "--config")]
+
+
+def _recipe_name(path: Path) -> str:
+    return path.relative_to(SHIPPED).with_suffix("").as_posix().removesuffix("/__init__")
+
+
+def _is_recipe(path: Path) -> bool:
+    return "def get_config" in path.read_text()
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        sys.argv = argv = _with_config_file(argv)
+        rest = flags.FLAGS(argv)
+    except UserError as error:
+        sys.exit(f"{_program()}: {error}")
+    except flags.Error as error:
+        # A config file that fails leaves its whole traceback in the message; the last line says what is wrong.
+        sentence = re.sub(r"^[\w.]*Error: ", "", str(error).strip("; \n").splitlines()[-1])
+        sys.exit(f"{_program()}: {sentence} --help lists the flags.")
+    except (AttributeError, KeyError) as error:
+        # ml_collections names the key in quotes, and quotes that, and guesses if it can.
+        unknown, *guess = re.findall(r"^\W*(\w+)|Did you mean \W*(\w+)", str(error))
+        hint = f"; did you mean {guess[0][1]}?" if guess else "; its file lists the keys."
+        sys.exit(f"{_program()}: the config has no key {unknown[0]}{hint}")
+    except (TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
+        sys.exit(f"{_program()}: {error}")
+    if len(rest) > 1:
+        sys.exit(f"{_program()}: {rest[1]} is not understood; flags are written --name=value.")
+    return rest
+
+
+def _with_config_file(argv: list[str]) -> list[str]:
+    """Replaces the name of a shipped recipe by its file, and makes the config's folder importable."""
+    argv = list(argv)
+    for i, argument in enumerate(argv):
+        match = re.fullmatch(r"--?config(?:=(.*))?", argument)
+        if not match or (match[1] is None and i + 1 == len(argv)):
+            continue
+        name, colon, preset = (argv[i + 1] if match[1] is None else match[1]).partition(":")
+        path = config_file(name)
+        make_importable(str(SHIPPED.parent))  # shipped recipes import each other as configs.NAME
+        make_importable(str(path.parent.resolve()))
+        os.environ[CONFIG_FOLDER] = str(path.parent.resolve())
+        value = f"{path}{colon}{preset}"
+        argv[i : i + 1] = [argument, value] if match[1] is None else [f"--config={value}"]
+        if match[1] is None:
+            del argv[i + 2]
+    return argv
+
+
+def _one_sentence(main: Callable[[], None]) -> None:
+    logging.set_verbosity(logging.WARNING)  # Orbax reports every file
+    try:
+        main()
+    except (Interrupted, UserError) as error:
+        if _TRACEBACK.value:
+            raise
+        sys.exit(f"{_program()}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{_program()}: stopped; the same command resumes from the last checkpoint.")
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name

@@ -1,0 +1,159 @@
+"""Trains a recipe: stages in order, each from the data and from the states of earlier ones."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from rgbir_jax import stages
+from rgbir_jax.data import augment
+from rgbir_jax.data.sampling import IdentitySampler
+from rgbir_jax.data.source import Source, batches
+from rgbir_jax.data.sources import ImageSource, fingerprint, open_source
+from rgbir_jax.datasets import find_dataset
+from rgbir_jax.datasets.records import Records
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.benchmark import validator
+from rgbir_jax.inference.embeddings import embed
+from rgbir_jax.lookup import choose
+from rgbir_jax.run import Facts, read_config, restore, stage_folder, tuples
+from rgbir_jax.training import compilation, processes, transfer
+from rgbir_jax.training.loop import fit
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
+
+# Keys that may change between two runs of the same command: where things are and how long it takes, not what is
+# computed.
+_FREE = {"data_dir", "prepared_dir", "source", "steps", "log_every", "pictures_every", "evaluate_every"}
+_FREE |= {"checkpoint_every", "rand_perm", "protocol"}
+
+
+def train(config: ConfigDict, workdir: str) -> None:
+    """Trains every unfinished stage of the recipe, resuming from checkpoints. Every process must call it.
+
+    Args:
+        config: a config of `configs/`.
+        workdir: the run's folder, with a folder per stage. All processes see the same one.
+
+    Raises:
+        UserError: for a config that contradicts itself, the data or the run in `workdir`, or for data that cannot be
+            read.
+        NotFiniteError: for a loss, a gradient or a parameter that is not finite; the last good checkpoint stays.
+    """
+    compilation.prepare()
+    folder = Path(workdir)
+    _check_same_run(config, folder)
+    source = processes.first_then_others(lambda: open_source(config))
+    sampler = training_sampler(config, source.records)
+    built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
+    transfer.check_resnet50(config.resnet50, built)
+    # Read before anything is trained, so that what does not fit is refused at once.
+    weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
+    _note_run(config, folder, sampler, source.records)
+
+    key = jax.random.key(config.seed)
+    states: dict[str, State] = {}
+    for position, (name, stage) in enumerate(built.items()):
+        _check_order(stage, name, states)
+        # Drawing thousands of weights compiles twice as fast with this kind of key. The draws of a step keep the
+        # default.
+        init_key = jax.random.key(config.seed + position, impl="rbg")
+        if not config[name].from_run:
+            inputs = inputs_of(stage, built, states, source, config, folder)
+            fit(
+                stage,
+                transfer.start(stage.init(init_key, states), weights[name]),
+                functools.partial(batches, inputs, sampler),
+                jax.random.fold_in(key, position),
+                config[name],
+                folder / name,
+                evaluate=validator(config, inputs, stage),
+                sample=augment.normalise(source.read(sample_rows(config, source.records))),
+            )
+        like = jax.eval_shape(stage.init, init_key, dict(states))
+        states[name] = restore(stage_folder(config, folder, name), like)
+
+
+def inputs_of(
+    stage: Stage,
+    stages: dict[str, Stage],
+    states: dict[str, State],
+    source: ImageSource,
+    config: ConfigDict,
+    folder: Path,
+) -> Source:
+    """Returns what a stage learns from and is scored on: the images, or the features of the stage that it reads."""
+    if not stage.reads:
+        return source
+    path = stage_folder(config, folder, stage.reads) / "embeddings.npz"
+    data = fingerprint(config.data_dir, source.records)
+    return embed(stages[stage.reads], states[stage.reads], source, data, path)
+
+
+def training_sampler(config: ConfigDict, records: Records) -> IdentitySampler:
+    """Makes the sampler of every stage of the recipe, for this process."""
+    modalities = tuple(config.modalities)
+    choose(modalities, ((0, 1), (0,), (1,), (1, 0)), "config.modalities")
+    return IdentitySampler(
+        records,
+        find_dataset(config.dataset).training_rows(records, config.train_split),
+        identities=config.batch.identities,
+        shots=config.batch.shots,
+        modalities=modalities,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def sample_rows(config: ConfigDict, records: Records, identities: int = 4) -> np.ndarray:
+    """Chooses the images that pictures are made of: the first of the first test identities, by modality."""
+    test = find_dataset(config.dataset).rows(records, "test")
+    test = test[records.person_id[test] > 0]
+    people = np.unique(records.person_id[test])[:identities]
+    return np.array(
+        [
+            test[(records.person_id[test] == person) & (records.modality[test] == modality)][0]
+            for modality in config.modalities
+            for person in people
+        ]
+    )
+
+
+def _check_order(stage: Stage, name: str, done: dict) -> None:
+    for needed in stage.needs:
+        if needed not in done:
+            raise UserError(f'stage "{name}" needs "{needed}"; name it before "{name}" in config.recipe.')
+
+
+def _note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, records: Records) -> None:
+    """Writes config.json, and run.json if the run is new."""
+    if not processes.is_first():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+    if not (folder / "run.json").is_file():
+        dataset = find_dataset(config.dataset).title_of(Path(config.data_dir), records)
+        Facts.now(sampler.people, config, dataset, fingerprint(config.data_dir, records)).write(folder)
+
+
+def _check_same_run(config: ConfigDict, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        return
+    before, now = (_flat(read.to_dict()) for read in (read_config(folder), config))
+    for key in sorted(before.keys() | now.keys()):
+        if key.split(".")[-1] not in _FREE and before.get(key) != now.get(key):
+            raise UserError(
+                f"{folder} was started with config.{key} = {before.get(key)}, now it is {now.get(key)}; "
+                f"set it back or choose another --workdir."
+            )
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: tuples(value)}
+    return flat

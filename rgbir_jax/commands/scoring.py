@@ -1,0 +1,127 @@
+"""Scores a finished run: every stage of its recipe, and what it is compared with."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from rgbir_jax.commands.recipe import inputs_of
+from rgbir_jax.data.source import Source
+from rgbir_jax.data.sources import ImageSource, open_source
+from rgbir_jax.datasets import find_dataset
+from rgbir_jax.evaluation.benchmark import Benchmark
+from rgbir_jax.evaluation.evaluate import chance
+from rgbir_jax.evaluation.reconstruction import reconstruction
+from rgbir_jax.inference.features import extractor, of_rows
+from rgbir_jax.run import Run, load
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State, initialise
+
+RAW_PIXELS = (32, 16)  # height and width that images are shrunk to for the comparison with bare pixels
+
+
+class Scored(NamedTuple):
+    """A run with its scores and what they were computed from.
+
+    Attributes:
+        run: the run.
+        source: its dataset.
+        benchmark: the rows that were scored, and the searches.
+        features: features of the last stage, for the benchmark's rows.
+        scores: the content of scores.json.
+    """
+
+    run: Run
+    source: ImageSource
+    benchmark: Benchmark
+    features: Float[np.ndarray, "n d"]
+    scores: dict
+
+
+def score(workdir: str, changes: dict | None = None) -> Scored:
+    """Scores a run on its dataset's test identities and writes `scores.json` into its folder.
+
+    Args:
+        workdir: the run's folder.
+        changes: values of the config to replace: `data_dir`, `protocol`, `rand_perm`, ...
+
+    Raises:
+        UserError: if the run or its data is missing or incomplete.
+        NotFiniteError: for features that are not finite.
+    """
+    run = load(workdir)
+    config = run.config
+    config.update(changes or {})
+    source = open_source(config)
+    benchmark = Benchmark.of(config, source.records)
+    inputs: dict[str, Source] = {
+        name: inputs_of(stage, run.stages, run.states, source, config, run.folder) for name, stage in run.stages.items()
+    }
+
+    def extract(name: str, stage: Stage, state: State, progress: str = "") -> np.ndarray:
+        return extractor((stage,))((state,), *of_rows(inputs[name], benchmark.rows), progress=progress)
+
+    stage, state = run.stages[run.last], run.states[run.last]
+    features = {"raw_pixels": raw_pixels(source, benchmark.rows)}
+    features["untrained"] = extract(run.last, stage, _untrained(stage, state), "untrained")
+    for name, earlier in run.stages.items():
+        shown = "trained" if name == run.last else name
+        features[shown] = extract(name, earlier, run.states[name], name)
+    for control, other in stage.controls.items():
+        features[control] = extract(run.last, other, state)
+
+    scores = {
+        "protocol": config.protocol,
+        "dataset": find_dataset(config.dataset).title_of(Path(config.data_dir), source.records),
+        "steps": int(state.step),
+        "controls": list(stage.controls),
+        "settings": {search.name: search.title for search in benchmark.searches},
+        "chance": chance(benchmark.records, benchmark.searches),
+    }
+    scores |= {system: benchmark.score(found) for system, found in features.items()}
+    if stage.renders:
+        scores["reconstruction"] = reconstruction(stage, state, source, benchmark.rows)._asdict()
+    (run.folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    return Scored(run, source, benchmark, features["trained"], scores)
+
+
+def write_features(scored: Scored, path: str) -> None:
+    """Writes the features of the test images, and what each image shows, as an .npz file.
+
+    Args:
+        scored: a scored run.
+        path: the file; `eval.py --features` can read it.
+    """
+    records = scored.benchmark.records
+    with Path(path).open("wb") as file:
+        np.savez(
+            file,
+            feature=scored.features,
+            person_id=records.person_id,
+            camera=records.camera,
+            index=records.index,
+            path=records.path,
+        )
+
+
+def raw_pixels(source: Source, rows: np.ndarray) -> Float[np.ndarray, "n d"]:
+    """Returns the images themselves as features, shrunk to `RAW_PIXELS`, in 0..1."""
+    height, width = RAW_PIXELS
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+            for image in source.read(rows)
+        ]
+    ).reshape(len(rows), -1) / np.float32(255)
+
+
+def _untrained(stage: Stage, state: State) -> State:
+    """Returns the same networks with fresh parameters."""
+    params, batch_stats = initialise(jax.random.key(0, impl="rbg"), stage.networks)
+    return dataclasses.replace(state, step=jnp.int32(0), params=params, batch_stats=batch_stats)

@@ -1,0 +1,49 @@
+"""Trains a recipe: `python train.py --config quickstart --workdir runs/quickstart`.
+
+The same command resumes what was interrupted and leaves alone what is finished. `--config` takes a file or the name of
+a shipped recipe, followed by :PRESET if it has presets; `--config.KEY=VALUE` changes a value. `--describe` prints the
+recipe and trains nothing. With `--distributed`, several processes that were given the same command train one run.
+"""
+
+import contextlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from rgbir_jax.commands.flags import run
+from rgbir_jax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a file, or the name of a shipped one.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: checkpoints, logs and results.")
+DESCRIBE = flags.DEFINE_bool("describe", False, "Print the recipe instead of training.")
+FLOPS = flags.DEFINE_bool("flops", False, "With --describe: compile each step and count its operations.")
+JSON = flags.DEFINE_bool("json", False, "With --describe: print it as JSON.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several processes that train this run.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process, if it cannot be detected.")
+PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "The number of processes, if it cannot be detected.")
+PROCESS_INDEX = flags.DEFINE_integer("process_index", None, "This process's number, from 0.")
+
+
+def train() -> None:
+    """Trains or describes, as the flags say."""
+    if CONFIG.value is None:
+        raise UserError("--config is missing: name a recipe, such as quickstart, or a config file.")
+    if DESCRIBE.value:
+        from rgbir_jax.commands import describe
+
+        print(describe.describe(CONFIG.value, as_json=JSON.value, flops=FLOPS.value))
+        return
+    if not WORKDIR.value:
+        raise UserError("--workdir is missing: name the run's folder.")
+    from rgbir_jax.commands import recipe
+    from rgbir_jax.training import processes
+
+    given = COORDINATOR.value, PROCESS_COUNT.value, PROCESS_INDEX.value
+    several = DISTRIBUTED.value or any(value is not None for value in given)
+    with processes.joined(*given) if several else contextlib.nullcontext():
+        recipe.train(CONFIG.value, WORKDIR.value)
+
+
+def main() -> None:
+    """Runs the command line."""
+    run(train)

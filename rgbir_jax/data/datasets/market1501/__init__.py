@@ -1,1 +1,0 @@
-"""Market-1501 for TFDS."""

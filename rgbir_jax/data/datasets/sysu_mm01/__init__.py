@@ -1,1 +1,0 @@
-"""SYSU-MM01 for TFDS."""

@@ -1,0 +1,93 @@
+"""The choice between sources by config. All of them give the same images, bit for bit."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ml_collections import ConfigDict
+
+from rgbir_jax.data.source import Source
+from rgbir_jax.datasets import find_dataset
+from rgbir_jax.datasets.dataset import Dataset
+from rgbir_jax.datasets.records import Records
+from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import choose
+
+
+@runtime_checkable
+class ImageSource(Source, Protocol):
+    """A source of images.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+    """
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The size of all images."""
+        ...
+
+
+def open_source(config: ConfigDict) -> ImageSource:
+    """Opens the source that a config names. The first opening of a dataset prepares it, which can take minutes.
+
+    Args:
+        config: `dataset` (its name), `data_dir` (its tree), `prepared_dir` (where decoded images are kept; empty: next
+            to `data_dir`), `image_size` (height, width) and `source` ("tf_data" or "memory").
+
+    Raises:
+        UserError: for an unknown name, a broken tree, an image that cannot be decoded, a folder that cannot be written,
+            or "tf_data" without TensorFlow.
+    """
+    dataset = find_dataset(config.dataset)
+    choose(config.source, SOURCES, "config.source")
+    image_size = tuple(config.image_size)
+    if len(image_size) != 2 or min(image_size) < 1:
+        raise UserError(f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual.")
+    root = Path(config.data_dir)
+    records = dataset.read(root)
+    return SOURCES[config.source](dataset, root, records, image_size, _prepared(config.prepared_dir, root, records))
+
+
+def fingerprint(root: str | os.PathLike, records: Records) -> str:
+    """Returns twelve hexadecimal digits that change if an image of the tree is added, removed or rewritten."""
+    digest = hashlib.sha256()
+    for path in records.path:
+        status = os.stat(Path(root) / path)
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
+    """Makes the folder for the decoded images of this tree as it is now; trees do not share a folder."""
+    folder = Path(prepared_dir) if prepared_dir else Path(f"{root.resolve()}.prepared")
+    prepared = folder / fingerprint(root, records)
+    try:
+        prepared.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{prepared} cannot be made ({error.strerror}); "
+            f"set --config.prepared_dir to a folder that you may write to."
+        ) from error
+    return prepared
+
+
+def _tf_data(dataset: Dataset, root: Path, records: Records, image_size: tuple[int, int], prepared: Path):
+    try:
+        from rgbir_jax.data.tf_data import TfDataSource
+    except ImportError as error:
+        raise UserError(
+            f"config.source \"tf_data\" needs TensorFlow ({error}); pip install 'rgbir-jax[data]', "
+            f'or set config.source = "memory".'
+        ) from error
+    return TfDataSource(dataset, root, records, image_size, prepared)
+
+
+def _memory(dataset: Dataset, root: Path, records: Records, image_size: tuple[int, int], prepared: Path):
+    from rgbir_jax.data.memory import MemorySource
+
+    return MemorySource(dataset, root, records, image_size, prepared)
+
+
+SOURCES = {"tf_data": _tf_data, "memory": _memory}

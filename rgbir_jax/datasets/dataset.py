@@ -1,0 +1,64 @@
+"""What is known of a dataset, as one value."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from rgbir_jax.datasets.records import Records, is_drawn
+from rgbir_jax.datasets.search import Search
+from rgbir_jax.lookup import choose
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset: its tree, its identities and its protocols.
+
+    Attributes:
+        name: the name in configs and files.
+        title: the name in tables and text.
+        description: one sentence about its people and cameras.
+        homepage: the page that describes it.
+        citation: BibTeX of the paper that published it.
+        instructions: where its tree comes from and what the tree looks like.
+        read: (folder) -> `Records` of the tree; raises UserError for a broken tree.
+        splits: the splits of the records that belong to each part: "train", "trainval", "val" and "test".
+        identities: published numbers of training identities, by the part that trains.
+        protocols: names of its protocols; the first is the default.
+        searches: (records of the test images, protocol, folder of the dataset or file that draws its galleries)
+            -> the searches of the protocol, in the order of the tables. Rows are those of the given records.
+    """
+
+    name: str
+    title: str
+    description: str
+    read: Callable[[Path], Records]
+    splits: Mapping[str, tuple[str, ...]]
+    protocols: tuple[str, ...]
+    searches: Callable[[Records, str, Path], list[Search]]
+    homepage: str = ""
+    citation: str = ""
+    instructions: str = ""
+    identities: Mapping[str, int] = field(default_factory=dict)
+
+    def title_of(self, root: Path, records: Records) -> str:
+        """Returns the name of a tree in tables: drawn people are never presented as the real dataset."""
+        return f"{self.title} (drawn)" if is_drawn(root / records.path[0]) else self.title
+
+    def rows(self, records: Records, part: str) -> Int[np.ndarray, "n"]:
+        """Returns the rows of the images of a part of the dataset, such as "test"."""
+        return np.flatnonzero(np.isin(records.split, self.splits[part]))
+
+    def training_rows(self, records: Records, train_split: str) -> Int[np.ndarray, "n"]:
+        """Returns the rows of the training images.
+
+        Args:
+            records: the dataset's table.
+            train_split: `config.train_split`, "train" or "trainval".
+
+        Raises:
+            UserError: for another value.
+        """
+        return self.rows(records, choose(train_split, ("trainval", "train"), "config.train_split"))

@@ -1,0 +1,98 @@
+"""A dataset's table, and what the readers of all trees share."""
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, Shaped
+from PIL import Image
+
+from rgbir_jax.errors import UserError
+
+RGB, IR = 0, 1
+MODALITIES = ("rgb", "ir")  # names by number
+DRAWN = b"drawn by rgbir_jax.synthetic"  # the comment in every drawn image file
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """A dataset's table: one row per image, sorted by path.
+
+    Attributes:
+        path: the file, relative to the dataset's folder, with "/" between folders.
+        person_id: the dataset's own number of the person; 0 for Market's distractors, who match nobody.
+        camera: the camera's number, from 1.
+        index: the number of the image within its split, identity and camera, from 1, by file name.
+        modality: 0 RGB, 1 IR.
+        split: "train", "val" or "test" (SYSU-MM01); "train", "query" or "gallery" (Market-1501).
+    """
+
+    path: Shaped[np.ndarray, "images"]
+    person_id: Int32[np.ndarray, "images"]
+    camera: Int32[np.ndarray, "images"]
+    index: Int32[np.ndarray, "images"]
+    modality: Int32[np.ndarray, "images"]
+    split: Shaped[np.ndarray, "images"]
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def select(self, rows: Int[np.ndarray, "chosen"] | Bool[np.ndarray, "images"]) -> "Records":
+        """Returns the table of some rows, given by number or by mask."""
+        return Records(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def tabulate(images: Iterable[tuple[str, int, int, int, str]]) -> Records:
+    """Makes the table of images (path, person_id, camera, modality, split): sorts them and numbers them."""
+    path, person_id, camera, modality, split = zip(*sorted(images), strict=True)
+    number = defaultdict(lambda: itertools.count(1))
+    index = [next(number[group]) for group in zip(split, person_id, camera, strict=True)]
+    return Records(
+        path=np.array(path),
+        person_id=np.array(person_id, np.int32),
+        camera=np.array(camera, np.int32),
+        index=np.array(index, np.int32),
+        modality=np.array(modality, np.int32),
+        split=np.array(split),
+    )
+
+
+def existing(root: str | os.PathLike) -> Path:
+    """Returns the dataset's folder.
+
+    Raises:
+        UserError: if there is none.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(
+            f"the dataset's folder {root} does not exist; set --config.data_dir to its place, "
+            f"or draw a dataset: python -m rgbir_jax.synthetic --out {root}"
+        )
+    return root
+
+
+def subfolder(root: Path, name: str, title: str) -> Path:
+    """Returns a folder that every copy of the dataset `title` has.
+
+    Raises:
+        UserError: if it is missing.
+    """
+    if not (root / name).is_dir():
+        raise UserError(f"{root} has no folder {name}; it is not a whole copy of {title}.")
+    return root / name
+
+
+def is_drawn(image: Path) -> bool:
+    """Says whether an image file shows a drawn person. The drawing program marks each file that it writes."""
+    with Image.open(image) as opened:
+        return opened.info.get("comment") == DRAWN
+
+
+def jpegs(folder: str | os.PathLike) -> list[str]:
+    """Returns the names of a folder's JPEG files, sorted."""
+    return sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))

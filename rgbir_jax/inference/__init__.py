@@ -1,0 +1,1 @@
+"""Images to features: one pure function, in batches on every device, and kept on disk."""

@@ -1,0 +1,94 @@
+"""Retrieval features: a pure function of images, and the same in batches on every device of every process."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+from tqdm import tqdm
+
+from rgbir_jax.data import augment
+from rgbir_jax.data.source import Source
+from rgbir_jax.errors import NotFiniteError
+from rgbir_jax.training import parallel, processes
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
+
+Chain = tuple[Stage, ...]  # each stage but the first reads the features of the one before
+States = tuple[State, ...]  # one per stage
+
+
+def features(
+    chain: Chain, states: States, inputs: Shaped[Array, "n *input"], modality: Int[Array, "n"]
+) -> Float[Array, "n dim"]:
+    """Computes the retrieval features that Euclidean distance compares.
+
+    An image and its mirror image show the same person, so the features of both are added before they are normalised.
+
+    Args:
+        chain: the stages, from the one that sees `inputs` to the one whose features are wanted.
+        states: their States.
+        inputs: images uint8 [n, height, width, 3]; float32 vectors [n, dim] if the first stage reads another one.
+        modality: 0 RGB, 1 IR.
+
+    Returns:
+        Unit vectors, float32.
+    """
+    for stage, state in zip(chain, states, strict=True):
+        if stage.reads:
+            vectors = stage.features(state, inputs, modality)
+        else:
+            x = augment.normalise(inputs)
+            both = stage.features(state, jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality]))
+            vectors = both[: len(x)] + both[len(x) :]
+        inputs = stage.normalise(vectors)
+    return inputs
+
+
+def extractor(chain: Chain, batch_size: int = 128) -> Callable:
+    """Compiles `features` once, for any number of inputs.
+
+    Args:
+        chain: the stages.
+        batch_size: inputs at a time over all devices of a process; the last batch is padded to it.
+
+    Returns:
+        (states, read, modality, progress="") -> float32 [n, dim]. `read` gives the inputs at some of the places
+        0..n-1, and `modality` is int32 [n]; `of_rows` has both for rows of a source. Several processes share the work,
+        and all of them get all features. `progress` names the work in the progress bar and in the error; empty for no
+        bar. The function raises NotFiniteError, in all processes, if a feature is not finite.
+    """
+    compiled = parallel.pmap_forward(lambda states, *inputs: features(chain, states, *inputs), arguments=3)
+
+    def extract(
+        states: States, read: Callable[[np.ndarray], np.ndarray], modality: Int[np.ndarray, "n"], progress: str = ""
+    ) -> Float[np.ndarray, "n dim"]:
+        share = processes.share(np.arange(len(modality)))
+        states = parallel.replicate(states)
+        size = parallel.round_up(min(batch_size, len(share)))
+        parts = []
+        shown = bool(progress) and processes.is_first()
+        for start in tqdm(range(0, len(share), size), desc=progress, disable=not shown, unit="batch", leave=False):
+            chosen = share[start : start + size]
+            padded = np.resize(chosen, size)  # repeats places
+            inputs = parallel.shard(read(padded)), parallel.shard(modality[padded])
+            parts.append(np.asarray(compiled(states, *inputs)).reshape(size, -1)[: len(chosen)])
+        vectors = processes.united(np.concatenate(parts), len(modality))
+        _check_finite(vectors, progress or f"the stage with the networks {', '.join(chain[-1].networks)}")
+        return vectors
+
+    return extract
+
+
+def of_rows(source: Source, rows: Int[np.ndarray, "n"]) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+    """Returns the arguments `read` and `modality` of an `extractor` for some rows of a source."""
+    return (lambda places: source.read(rows[places])), source.records.modality[rows]
+
+
+def _check_finite(vectors: Float[np.ndarray, "n dim"], name: str) -> None:
+    broken = np.sum(~np.isfinite(vectors).all(axis=1))
+    if broken:
+        raise NotFiniteError(
+            f"the features of {broken} of {len(vectors)} images, computed by {name}, are not finite; nothing is "
+            f"scored. Use an earlier checkpoint, or train the stage again with a lower learning rate."
+        )

@@ -1,0 +1,235 @@
+"""A trained run, opened from its folder only: config, classes, stages and their states."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+from ml_collections import ConfigDict
+
+from rgbir_jax import stages as known_stages
+from rgbir_jax.data.augment import MEAN, STD
+from rgbir_jax.errors import UserError
+from rgbir_jax.inference.features import extractor
+from rgbir_jax.lookup import CONFIG_FOLDER, make_importable
+from rgbir_jax.training import compilation
+from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.stage import Stage
+from rgbir_jax.training.state import State
+
+PACKAGES = ("rgbir-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is needed to use a run without its dataset, and where it came from: the content of run.json.
+
+    Attributes:
+        people: person_id of each training identity; the place of one is its label.
+        image_size: (height, width) of the images in pixels.
+        mean: the mean that normalised images have subtracted, by channel, in 0..1.
+        std: the standard deviation that they are divided by.
+        dataset: the dataset's name in tables; drawn people are named as such.
+        fingerprint: the dataset's fingerprint, `data.sources.fingerprint`.
+        config_folder: the folder of the config file, from which values that the config names can be imported.
+        command: the command line.
+        commit: the Git commit of the code; empty if it was not run from a checkout.
+        started: the time at which training began.
+        versions: versions of the packages.
+    """
+
+    people: list[int]
+    image_size: list[int]
+    mean: list[float]
+    std: list[float]
+    dataset: str
+    fingerprint: str
+    config_folder: str
+    command: str
+    commit: str
+    started: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def now(cls, people: Int[np.ndarray, "n"], config: ConfigDict, dataset: str, fingerprint: str) -> "Facts":
+        """Collects the facts of a run that begins now."""
+        return cls(
+            people=people.tolist(),
+            image_size=list(config.image_size),
+            mean=MEAN.tolist(),
+            std=STD.tolist(),
+            dataset=dataset,
+            fingerprint=fingerprint,
+            config_folder=os.environ.get(CONFIG_FOLDER, ""),
+            command=" ".join(sys.argv),
+            commit=_commit(),
+            started=time.strftime("%Y-%m-%d %H:%M"),
+            versions={package: _version(package) for package in PACKAGES},
+        )
+
+    def write(self, folder: Path) -> None:
+        """Writes run.json into a run's folder."""
+        (folder / "run.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Facts":
+        """Reads run.json from a run's folder.
+
+        Raises:
+            UserError: if it is missing or damaged.
+        """
+        path = folder / "run.json"
+        try:
+            return cls(**json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing; train the run again, in another folder.") from error
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained run.
+
+    Attributes:
+        folder: the run's folder.
+        config: the config that it was trained with.
+        facts: what run.json holds.
+        stages: the stages by name, in the recipe's order.
+        states: the State that each stage is scored by: the best on validation, otherwise the last.
+    """
+
+    folder: Path
+    config: ConfigDict
+    facts: Facts
+    stages: dict[str, Stage]
+    states: dict[str, State]
+
+    @property
+    def last(self) -> str:
+        """The name of the last stage, whose features the run gives."""
+        return self.config.recipe[-1]
+
+    def chain(self, name: str) -> list[str]:
+        """Returns the names of the stages from the one that sees images to `name`."""
+        reads = self.stages[name].reads
+        return [*self.chain(reads), name] if reads else [name]
+
+    def features(
+        self, images: UInt8[np.ndarray, "n height width 3"], modality: Int[np.ndarray, "modalities"]
+    ) -> Float32[np.ndarray, "n dim"]:
+        """Computes the features by which images are compared.
+
+        Args:
+            images: RGB images of the size `facts.image_size`; IR images have three equal channels.
+            modality: 0 RGB, 1 IR; one per image.
+
+        Returns:
+            Unit vectors. The smaller their Euclidean distance, the more likely two images show the same person.
+
+        Raises:
+            UserError: for images of another size, or another number of modalities than of images.
+            NotFiniteError: if a feature is not finite.
+        """
+        if list(images.shape[1:3]) != self.facts.image_size:
+            raise UserError(
+                f"the images are {'x'.join(map(str, images.shape[1:3]))}, and {self.folder} was trained on "
+                f"{'x'.join(map(str, self.facts.image_size))} (height x width); resize them."
+            )
+        if len(images) != len(modality):
+            raise UserError(f"there are {len(images)} images and {len(modality)} modalities; give one per image.")
+        states = tuple(self.states[name] for name in self.chain(self.last))
+        return self._extract(states, images.__getitem__, np.asarray(modality, np.int32))
+
+    @functools.cached_property
+    def _extract(self):
+        return extractor(tuple(self.stages[name] for name in self.chain(self.last)))
+
+
+def load(folder: str | os.PathLike) -> Run:
+    """Opens a trained run; nothing but its folder is needed.
+
+        run = rgbir_jax.load("runs/quickstart")
+        features = run.features(images, modality)  # uint8 [n, 64, 32, 3], int [n] -> unit vectors [n, 128]
+
+    Args:
+        folder: the run's folder, the --workdir of its training.
+
+    Raises:
+        UserError: if the folder holds no finished run, or one that this version cannot open.
+    """
+    compilation.prepare()
+    folder = Path(folder)
+    config = read_config(folder)
+    facts = Facts.read(folder)
+    make_importable(facts.config_folder)
+    stages: dict[str, Stage] = {}
+    states: dict[str, State] = {}
+    for name in config.recipe:
+        stages[name] = known_stages.build(config, name, len(facts.people))
+        shapes = jax.eval_shape(stages[name].init, jax.random.key(0), dict(states))
+        states[name] = restore(stage_folder(config, folder, name), shapes)
+    return Run(folder, config, facts, stages, states)
+
+
+def read_config(folder: Path) -> ConfigDict:
+    """Reads the config that a run was started with.
+
+    Raises:
+        UserError: if nothing was trained in the folder.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: {folder} holds no run; train one with train.py --workdir {folder}.")
+    return ConfigDict(tuples(json.loads(path.read_text())))
+
+
+def stage_folder(config: ConfigDict, folder: Path, name: str) -> Path:
+    """Returns where a stage's checkpoints are: in this run's folder, or in that of the run it is taken from."""
+    return Path(config[name].from_run or folder) / name
+
+
+def restore(folder: Path, like: State) -> State:
+    """Restores the State that a stage is scored by and later stages start from.
+
+    Raises:
+        UserError: if there is none, or one of another model.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints")
+    step = checkpoints.best()
+    if step is None:
+        raise UserError(f"{folder} has no checkpoint; run train.py with this workdir first.")
+    state = checkpoints.restore(step, like)
+    checkpoints.close()
+    return state
+
+
+def tuples(value):
+    """Turns the lists of JSON into the tuples that a config has."""
+    if isinstance(value, dict):
+        return {name: tuples(inner) for name, inner in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from rgbir_jax.data.decoding import decode
+from rgbir_jax.datasets import DATASETS
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+from rgbir_jax.data import tfds_builders  # noqa: E402
+
+
+@pytest.mark.parametrize("name", ["sysu_mm01", "market1501"])
+def test_a_stranger_loads_it_through_tfds(name, sysu_root, market_root, tmp_path):
+    root = {"sysu_mm01": sysu_root, "market1501": market_root}[name]
+    records = DATASETS[name].read(root)
+    loaded, info = tfds.load(
+        f"{name}/256x128",
+        data_dir=tmp_path,
+        with_info=True,
+        download_and_prepare_kwargs={"download_config": tfds.download.DownloadConfig(manual_dir=root)},
+    )
+    assert info.features["image"].shape == (256, 128, 3)
+    assert set(loaded) == set(records.split)
+    seen = 0
+    for split, examples in loaded.items():
+        for example in examples.as_numpy_iterator():
+            [row] = np.flatnonzero(records.path == example["path"].decode())
+            seen += 1
+            assert records.split[row] == split
+            for field in ("person_id", "camera", "index", "modality"):
+                assert example[field] == getattr(records, field)[row]
+            np.testing.assert_array_equal(example["image"], decode(root / records.path[row], (256, 128)))
+    assert seen == len(records)
+
+
+def test_other_sizes_are_configs_of_their_own(market_root, tmp_path):
+    builder = tfds.builder("market1501/16x8", data_dir=tmp_path)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=market_root))
+    assert builder.info.config_name == "16x8"
+    assert next(iter(tfds.as_numpy(builder.as_dataset(split="query"))))["image"].shape == (16, 8, 3)
+
+
+@pytest.fixture(scope="class")
+def sysu_as_example(request, sysu_root):
+    request.cls.EXAMPLE_DIR = str(sysu_root)
+
+
+@pytest.fixture(scope="class")
+def market_as_example(request, market_root):
+    request.cls.EXAMPLE_DIR = str(market_root)
+
+
+@pytest.mark.usefixtures("sysu_as_example")
+class Sysu(tfds.testing.DatasetBuilderTestCase):
+    """What TFDS itself asks of a builder."""
+
+    DATASET_CLASS = tfds_builders.REGISTERED["sysu_mm01"]
+    SPLITS = {"train": 108, "val": 36, "test": 36}  # noqa: RUF012
+
+
+@pytest.mark.usefixtures("market_as_example")
+class Market(tfds.testing.DatasetBuilderTestCase):
+    """What TFDS itself asks of a builder."""
+
+    DATASET_CLASS = tfds_builders.REGISTERED["market1501"]
+    SPLITS = {"train": 5, "query": 2, "gallery": 3}  # noqa: RUF012

@@ -1,0 +1,86 @@
+"""A run opens from its folder only, and its features are those that eval.py scores."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import rgbir_jax
+from rgbir_jax.commands import recipe, scoring
+from rgbir_jax.data.sources import open_source
+from rgbir_jax.errors import UserError
+from rgbir_jax.run import Facts
+from tests.end_to_end.recipe import get_config
+from tests.stages.test_embedding import tiny_config as tiny_embedding_config
+
+
+def image_recipe():
+    return get_config("teacher")
+
+
+def embedding_recipe():
+    """Two-stream features, then a classifier and the component s."""
+    config, small = tiny_embedding_config(), get_config("teacher")
+    for key in ("source", "image_size", "augment", "train_split", "batch"):
+        config[key] = small[key]
+    config.two_stream.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    for name in config.recipe:
+        config[name].update({"steps": 2, "log_every": 1, "evaluate_every": 0, "checkpoint_every": 2})
+    return config
+
+
+@pytest.fixture(scope="module", params=[image_recipe, embedding_recipe])
+def trained(request, drawn, tmp_path_factory):
+    """(folder of a run whose dataset is gone, its test images, their modality, the features that were scored)."""
+    folder = tmp_path_factory.mktemp("run")
+    data = folder / "data"
+    shutil.copytree(drawn, data)
+    config = request.param()
+    config.data_dir = str(data)
+    recipe.train(config, str(folder / "run"))
+    scored = scoring.score(str(folder / "run"))
+    scoring.write_features(scored, str(folder / "features.npz"))
+    images = open_source(config).read(scored.benchmark.rows)
+    shutil.rmtree(data)
+    return folder / "run", images, scored.benchmark.records.modality, folder / "features.npz"
+
+
+def test_features_are_those_of_eval(trained):
+    folder, images, modality, file = trained
+    run = rgbir_jax.load(folder)
+    features = run.features(images, modality)
+    with np.load(file) as written:
+        np.testing.assert_allclose(features, written["feature"], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+
+
+def test_what_a_run_knows_of_itself(trained):
+    folder, images, _, _ = trained
+    run = rgbir_jax.load(folder)
+    assert len(run.facts.people) == 6
+    assert run.facts.dataset == "SYSU-MM01 (drawn)"
+    assert tuple(run.facts.image_size) == images.shape[1:3]
+    assert run.facts.versions["jax"] == jax.__version__
+    assert list(run.stages) == list(run.config.recipe)
+
+
+def test_other_images_are_refused(trained):
+    run = rgbir_jax.load(trained[0])
+    with pytest.raises(UserError, match=r"the images are 8x8, and .*run was trained on 64x32.*resize them"):
+        run.features(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
+    with pytest.raises(UserError, match="there are 2 images and 3 modalities"):
+        run.features(np.zeros((2, 64, 32, 3), np.uint8), np.array([0, 1, 0]))
+
+
+def test_what_is_no_run_is_refused(trained, tmp_path):
+    with pytest.raises(UserError, match=r"config.json is missing: .* holds no run"):
+        rgbir_jax.load(tmp_path)
+    shutil.copy(Path(trained[0]) / "config.json", tmp_path)
+    with pytest.raises(UserError, match=r"run.json is missing"):
+        rgbir_jax.load(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"people": [1]}))
+    with pytest.raises(UserError, match=r"run.json is damaged"):
+        Facts.read(tmp_path)
