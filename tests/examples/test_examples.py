@@ -1,0 +1,68 @@
+"""The examples train, score, report and open from their folder, without a change to the package."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import ROOT, run
+
+FILES = sorted((ROOT / "examples").glob("*.py"))
+# (config overrides, the folder of each stage)
+SHORT = {
+    "triplet": ("recipe=('teacher','image')", "teacher.steps=2", "image.steps=2"),
+    "resnet18": ("recipe=('teacher',)", "teacher.steps=2"),
+    "own_dataset": ("recipe=('teacher',)", "teacher.steps=2", "batch.identities=2"),
+    "own_stage": ("centres.steps=2",),
+}
+
+
+@pytest.fixture(scope="module")
+def photos(drawn, tmp_path_factory) -> Path:
+    """The drawn people in the tree of examples/own_dataset.py."""
+    root = tmp_path_factory.mktemp("photos") / "tree"
+    for camera, folder in ((1, "rgb"), (2, "rgb"), (4, "rgb"), (5, "rgb"), (3, "ir"), (6, "ir")):
+        for image in drawn.glob(f"cam{camera}/*/*.jpg"):
+            target = root / folder / image.parent.name / f"c{camera}_{image.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, target)
+    return root
+
+
+def test_every_example_is_short_and_tested():
+    assert {file.stem for file in FILES} == set(SHORT)
+    for file in FILES:
+        assert len(file.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_example_trains_and_is_scored(name, drawn, photos, tmp_path):
+    folder, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(photos if name == "own_dataset" else drawn, data)
+    arguments = [f"--config=examples/{name}.py", f"--workdir={folder}", f"--config.data_dir={data}"]
+    options = [f"--config.{option}" for option in (*SHORT[name], "source=memory")]
+    code, _, err = run("train.py", *arguments, *options)
+    assert code == 0, err
+    code, _, err = run("eval.py", f"--workdir={folder}")
+    assert code == 0, err
+    assert (folder / "report.html").stat().st_size > 10_000
+    scores = json.loads((folder / "scores.json").read_text())
+    assert 0 <= next(iter(scores["trained"].values()))["mAP"] <= 1
+    if name == "triplet":
+        lines = (folder / "image" / "metrics.jsonl").read_text().splitlines()
+        assert all("L_triplet" in json.loads(line) for line in lines if "L_simple" in line)
+    if name == "own_dataset":
+        assert scores["dataset"] == "Photos (drawn)"
+
+    shutil.rmtree(data)
+    code = f"import numpy as np, rgbir_jax; run = rgbir_jax.load({str(folder)!r}); " + (
+        "x = np.zeros((2, *run.facts.image_size, 3), np.uint8); "
+        "print(np.linalg.norm(run.features(x, np.array([0, 1])), axis=1).tolist())"
+    )
+    opened = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert opened.returncode == 0, opened.stderr
+    np.testing.assert_allclose(json.loads(opened.stdout), 1, rtol=1e-5)
