@@ -220,6 +220,14 @@ def tuples(value):
     return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
 
+def flat(tree: dict, prefix: str = "") -> dict:
+    """Returns the values of a nested config by their full key, such as "teacher.steps"."""
+    values = {}
+    for name, value in tree.items():
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: tuples(value)}
+    return values
+
+
 def _commit() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:

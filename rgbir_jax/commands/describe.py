@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax import stages
 from rgbir_jax.datasets import find_dataset
+from rgbir_jax.run import flat
 from rgbir_jax.training import compilation, parallel
 from rgbir_jax.training.stage import Stage
 
@@ -143,4 +144,5 @@ def _text(description: dict, config: ConfigDict) -> str:
             lines.append(f"  {term:<16}{weight['weight']:g}{ramp}")
         if "flops_per_step" in stage:
             lines.append(f"  {'FLOPs per step':<16}{stage['flops_per_step']:.3e}")
-    return "\n".join([*lines, "", "config", str(config)])
+    values = [f"  config.{key} = {value!r}" for key, value in sorted(flat(config.to_dict()).items())]
+    return "\n".join([*lines, "", "config", *values])

@@ -19,7 +19,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.inference.embeddings import embed
 from rgbir_jax.lookup import choose
-from rgbir_jax.run import Facts, read_config, restore, stage_folder, tuples
+from rgbir_jax.run import Facts, flat, read_config, restore, stage_folder
 from rgbir_jax.training import compilation, processes, transfer
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.stage import Stage
@@ -143,17 +143,10 @@ def _note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, record
 def _check_same_run(config: ConfigDict, folder: Path) -> None:
     if not (folder / "config.json").is_file():
         return
-    before, now = (_flat(read.to_dict()) for read in (read_config(folder), config))
+    before, now = (flat(some.to_dict()) for some in (read_config(folder), config))
     for key in sorted(before.keys() | now.keys()):
         if key.split(".")[-1] not in _FREE and before.get(key) != now.get(key):
             raise UserError(
                 f"{folder} was started with config.{key} = {before.get(key)}, now it is {now.get(key)}; "
                 f"set it back or choose another --workdir."
             )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: tuples(value)}
-    return flat

@@ -32,7 +32,7 @@ class Log:
             directory.mkdir(parents=True, exist_ok=True)
         self._lines = (directory / "metrics.jsonl" if writes else Path(os.devnull)).open("a")
         self._board = SummaryWriter(str(directory), write_to_disk=writes)
-        self._board.add_text("config", f"```\n{config}\n```")
+        self._board.add_text("config", f"```\n{config.to_json(indent=1)}\n```")
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes named numbers; those that are not finite are left out, because JSON cannot express them."""

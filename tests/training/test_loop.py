@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from rgbir_jax.training import parallel
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.interrupt import Interrupted
+from rgbir_jax.training.logging import picture_grid
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
@@ -228,3 +229,39 @@ def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"checkpoints/5 is damaged: params/w is not finite; delete .* and train this"):
         _fit(tmp_path, batches=lambda start: pytest.fail("training went on"))
     assert _lines(tmp_path) == before
+
+
+def test_a_line_has_the_averages_since_the_line_before(tmp_path):
+    _fit(tmp_path / "every", log_every=1)
+    _fit(tmp_path / "fourth", log_every=4)
+    single = [line["L_total"] for line in _lines(tmp_path / "every")]
+    lines = _lines(tmp_path / "fourth")
+    assert [line["step"] for line in lines] == [4, 8, 10]
+    for line, part in zip(lines, (single[:4], single[4:8], single[8:]), strict=True):
+        assert line["L_total"] == pytest.approx(np.mean(part), rel=1e-5)
+
+
+def test_parameter_norms_are_those_after_the_iteration(tmp_path):
+    _fit(tmp_path, log_every=10)
+    (line,) = _lines(tmp_path)
+    assert line["parameter_norm/w"] == pytest.approx(abs(_saved(tmp_path, 10)), rel=1e-6)
+
+
+def test_tensorboard_has_the_config_as_text(tmp_path):
+    _fit(tmp_path)
+    recorded = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
+    assert b'"checkpoint_every": 4' in recorded
+
+
+def test_picture_grids_show_their_sources():
+    """All combinations have the sources above and on the left; a way from one to the next has them at its ends."""
+    sources = np.stack([np.full((4, 3, 3), shade, np.uint8) for shade in (10, 20)])
+    grid = np.full((2, 2, 4, 3, 3), 99, np.uint8)
+    page = picture_grid(grid, sources, "swapped")
+    assert page.shape == (12 + 3 * 6, 3 * 5, 3)
+    cells = [[page[12 + 6 * row, 5 * column, 0] for column in range(3)] for row in range(3)]
+    assert cells == [[255, 10, 20], [10, 99, 99], [20, 99, 99]]
+    page = picture_grid(np.full((2, 3, 4, 3, 3), 99, np.uint8), sources, "between")
+    cells = [[page[12 + 6 * row, 5 * column, 0] for column in range(5)] for row in range(2)]
+    assert cells == [[10, 99, 99, 99, 20], [20, 99, 99, 99, 10]]
+    assert np.any(page[:12] != 255)
