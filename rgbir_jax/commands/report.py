@@ -75,7 +75,7 @@ def _duration(scored: Scored) -> str:
     logs = [stage_folder(run.config, run.folder, name) / "metrics.jsonl" for name in run.stages]
     began = time.mktime(time.strptime(run.facts.started, "%Y-%m-%d %H:%M"))
     minutes = max((log.stat().st_mtime - began) / 60 for log in logs)
-    return f"the last line was logged {minutes:,.0f} minutes later"
+    return f"the log ends {minutes:,.0f} min later"
 
 
 def _cmc(scored: Scored) -> report.Shown:
