@@ -40,6 +40,27 @@ def test_other_sizes_are_configs_of_their_own(market_root, tmp_path):
     assert next(iter(tfds.as_numpy(builder.as_dataset(split="query"))))["image"].shape == (16, 8, 3)
 
 
+def test_what_tfds_users_expect(sysu_root, tmp_path):
+    """Supervised pairs, names of the modalities, a homepage, a citation, and the numbers of this very tree."""
+    tree = tfds.download.DownloadConfig(manual_dir=sysu_root)
+    builder = tfds.builder("sysu_mm01/12x6", data_dir=tmp_path)
+    assert "This tree" not in builder.info.description
+    builder.download_and_prepare(download_config=tree)
+    for info in (builder.info, tfds.builder("sysu_mm01/12x6", data_dir=tmp_path).info):  # and when it is opened again
+        assert "This tree has 180 images of 10 people: 36 test, 108 train, 36 val." in info.description
+    assert builder.info.homepage == "https://github.com/wuancong/SYSU-MM01"
+    assert builder.info.citation.startswith("@inproceedings{wu2017rgb")
+    assert builder.info.features["modality"].names == ["rgb", "ir"]
+    image, person = next(iter(tfds.as_numpy(builder.as_dataset(split="test", as_supervised=True))))
+    assert image.shape == (12, 6, 3)
+    assert person in (4, 6)
+
+
+def test_a_name_that_is_no_size_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="BuilderConfig large not found"):
+        tfds.builder("sysu_mm01/large", data_dir=tmp_path)
+
+
 @pytest.fixture(scope="class")
 def sysu_as_example(request, sysu_root):
     request.cls.EXAMPLE_DIR = str(sysu_root)
