@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import jax
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from rgbir_jax.losses import identity
@@ -11,7 +12,8 @@ from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
-from rgbir_jax.training.stage import Stage, image_spec
+from rgbir_jax.training.stage import DeviceBatch, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.state import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Classifier(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         return cls(recipe, config, classes, networks, optimizers, {}, recogniser)
 
-    def init(self, key, previous):
+    def init(self, key: Key, previous: dict[str, State]) -> State:
         """Makes fresh parameters, or takes those of the earlier stage that `start_from` names."""
         state = super().init(key, previous)
         if not self.config.start_from:
@@ -41,7 +43,7 @@ class Classifier(Stage):
         start = previous[self.config.start_from]
         return dataclasses.replace(state, params=dict(start.params), batch_stats=dict(start.batch_stats))
 
-    def train_step(self, state, batch, key):
+    def train_step(self, state: State, batch: DeviceBatch, key: Key) -> tuple[State, Metrics]:
         """Minimises `total_scale` · L_id, L_id = E[−log p(y|x)]."""
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.recipe.augment)
@@ -54,11 +56,11 @@ class Classifier(Stage):
 
         return descend(loss, state, self.optimizers, view, dropout_key, self.recipe.batch.parts)
 
-    def features(self, state, inputs, modality):
+    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Computes the bottleneck after BatchNorm, with one network for both modalities."""
         del modality
         return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
 
-    def normalise(self, features):
+    def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, each head's first."""
         return self.recogniser.normalise(features)

@@ -27,8 +27,8 @@ from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
-from rgbir_jax.training.stage import Stage
-from rgbir_jax.training.state import Network, call
+from rgbir_jax.training.stage import DeviceBatch, Key, Metrics, Stage
+from rgbir_jax.training.state import Network, State, call
 
 Embeddings = Float[Array, "n dim"]
 TRIPLETS = ("random", "hard")
@@ -99,7 +99,7 @@ class EmbeddingSystem(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         return cls(recipe, config, classes, networks, optimizers, weights, E, D, classifier)
 
-    def init(self, key, previous):
+    def init(self, key: Key, previous: dict[str, State]) -> State:
         """Makes fresh parameters, with the frozen classifier."""
         state = super().init(key, previous)
         if not self.classifier:
@@ -157,7 +157,7 @@ class EmbeddingSystem(Stage):
             terms["L_triplet"] = jnp.mean(ranking.triplet(x.s_1, x.s_2, x.s_3, self.config.margin))
         return terms
 
-    def train_step(self, state, batch, key):
+    def train_step(self, state: State, batch: DeviceBatch, key: Key) -> tuple[State, Metrics]:
         """Minimises L_total, the weighted sum of the terms."""
 
         def loss(params, batch_stats, batch, key):
@@ -168,13 +168,13 @@ class EmbeddingSystem(Stage):
 
         return descend(loss, state, self.optimizers, batch, jax.random.fold_in(key, state.step))
 
-    def features(self, state, inputs, modality):
+    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Returns the component s (or m) of each embedding, from the encoder of its modality."""
         x, place = standardised(inputs), COMPONENTS.index(self.component)
         rgb, ir = (call(self.E, state.params[f"E_{stream}"], x)[place] for stream in MODALITIES)
         return jnp.where(modality[:, None] == 0, rgb, ir)
 
     @property
-    def controls(self):
+    def controls(self) -> dict[str, Stage]:
         """The identity-independent component m, which should not find anybody."""
         return {"m": dataclasses.replace(self, component="m")}

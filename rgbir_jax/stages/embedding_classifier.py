@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from rgbir_jax.losses import identity
 from rgbir_jax.models.embedding import EmbeddingClassifier
 from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
-from rgbir_jax.training.stage import Stage
-from rgbir_jax.training.state import Network, call
+from rgbir_jax.training.stage import DeviceBatch, Key, Metrics, Stage
+from rgbir_jax.training.state import Network, State, call
 
 
 def standardised(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
@@ -48,7 +48,7 @@ class EmbeddingClassification(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         return cls(recipe, config, classes, networks, optimizers, {}, classifier)
 
-    def train_step(self, state, batch, key):
+    def train_step(self, state: State, batch: DeviceBatch, key: Key) -> tuple[State, Metrics]:
         """Minimises E[−log p(y|X)] over all embeddings."""
 
         def loss(params, batch_stats, batch, key):
@@ -61,7 +61,7 @@ class EmbeddingClassification(Stage):
 
         return descend(loss, state, self.optimizers, batch, key)
 
-    def features(self, state, inputs, modality):
+    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Returns the hidden layer, of one network for both modalities."""
         del modality
         hidden, _ = call(self.classifier, state.params["classifier"], standardised(inputs))

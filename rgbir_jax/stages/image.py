@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
@@ -30,8 +30,8 @@ from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import accumulate
 from rgbir_jax.training.optimizers import Optimizers, gradient_norms
-from rgbir_jax.training.stage import Images, Stage, image_spec
-from rgbir_jax.training.state import Network, call
+from rgbir_jax.training.stage import DeviceBatch, Images, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.state import Network, State, call
 
 TEACHER_KL = ("p||q", "q||p")
 Structure = Float[Array, "n h w code"]
@@ -150,7 +150,7 @@ class ImageSystem(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         return cls(recipe, config, classes, networks, optimizers, weights, E_s, recogniser, G, D, teacher)
 
-    def init(self, key, previous):
+    def init(self, key: Key, previous: dict[str, State]) -> State:
         """Makes fresh parameters, with the frozen teacher; E_a and its head from the stage that `start_from` names."""
         state = super().init(key, previous)
         if self.config.start_from:
@@ -322,7 +322,7 @@ class ImageSystem(Stage):
 
     # ---------------------------------------------------------------- section 4.2, an iteration
 
-    def train_step(self, state, batch, key):
+    def train_step(self, state: State, batch: DeviceBatch, key: Key) -> tuple[State, Metrics]:
         """Updates D on generated images, then E and G on the same images against the new D."""
         augment_key, key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.recipe.augment)
@@ -334,7 +334,7 @@ class ImageSystem(Stage):
         )
         return state, parallel.mean(metrics)
 
-    def step(self, state, view: Views, key: Array):
+    def step(self, state: State, view: Views, key: Key) -> tuple[dict, dict, dict, Metrics]:
         """Does an iteration on the whole batch: images are generated once, for both players.
 
         Returns:
@@ -355,7 +355,7 @@ class ImageSystem(Stage):
         params, opt_state, norms = self.update(gradients, params, opt_state)
         return params, opt_state, targets.batch_stats, terms_D | norms_D | terms | norms
 
-    def micro_batched_step(self, state, view: Views, key: Array):
+    def micro_batched_step(self, state: State, view: Views, key: Key) -> tuple[dict, dict, dict, Metrics]:
         """Does an iteration in parts. D first needs the gradients of all parts, so images are generated twice."""
         params_EG = without_D(state.params)
 
@@ -426,27 +426,27 @@ class ImageSystem(Stage):
 
     # ---------------------------------------------------------------- what the trained system gives
 
-    def features(self, state, inputs, modality):
+    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Computes phi(x), with one network for both modalities."""
         del modality
         return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
 
-    def normalise(self, features):
+    def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, each head's first."""
         return self.recogniser.normalise(features)
 
-    def codes(self, state, images: Images) -> tuple[Appearance, Structure]:
+    def codes(self, state: State, images: Images) -> tuple[Appearance, Structure]:
         """Returns the appearance and structure codes (a, s) of images, as at test time."""
         a = self.recogniser(state.params, state.batch_stats, images).code
         return a, call(self.E_s, state.params["E_s"], grey(images))
 
-    def render(self, state, structure, appearance):
+    def render(self, state: State, structure: Images, appearance: Images) -> Images:
         """Generates images G(a, s) with the structure of some images and the appearance of others."""
         _, s = self.codes(state, structure)
         a, _ = self.codes(state, appearance)
         return self.G(state.params, a, s)
 
-    def pictures(self, state, images):
+    def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws Figure 3: all structure x appearance combinations, and interpolations between codes of either kind."""
         return combinations(partial(self.G, state.params), *self.codes(state, images))
 

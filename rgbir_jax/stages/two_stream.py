@@ -22,8 +22,8 @@ from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
-from rgbir_jax.training.stage import Stage, image_spec
-from rgbir_jax.training.state import Network, variables
+from rgbir_jax.training.stage import DeviceBatch, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.state import Network, State, variables
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class TwoStream(Stage):
             terms["L_rank"] = ranking.bdtr(everyone[:, 0], everyone[:, 1], **self.config.ranking)
         return terms
 
-    def train_step(self, state, batch, key):
+    def train_step(self, state: State, batch: DeviceBatch, key: Key) -> tuple[State, Metrics]:
         """Minimises L_total, the weighted sum of the identity loss and the top-ranking loss."""
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         view = views(augment_key, batch["image"], batch["label"], self.recipe.augment)
@@ -125,7 +125,7 @@ class TwoStream(Stage):
 
         return descend(loss, state, self.optimizers, view, dropout_key, self.recipe.batch.parts)
 
-    def features(self, state, inputs, modality):
+    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Computes the embedding after BatchNorm. A stream runs only if some image is of its modality."""
 
         def pooled_by(number: int, stream: str) -> Array:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Key as KeyOf
 from ml_collections import ConfigDict
 
 from rgbir_jax.data.source import batch_spec
@@ -14,6 +15,7 @@ from rgbir_jax.training.optimizers import Group, Optimizers, Schedule
 from rgbir_jax.training.state import Network, State, initialise
 
 DeviceBatch = dict[str, Array]  # as `data.source.Batch`, with the identities of one device
+Key = KeyOf[Array, ""]
 Metrics = dict[str, Float[Array, ""]]
 Images = Float[Array, "n height width 3"]  # normalised
 
@@ -55,7 +57,7 @@ class Stage:
         """
         raise NotImplementedError
 
-    def init(self, key: Key[Array, ""], previous: dict[str, State]) -> State:
+    def init(self, key: Key, previous: dict[str, State]) -> State:
         """Makes the State to start from: fresh parameters.
 
         Args:
@@ -66,7 +68,7 @@ class Stage:
         params, batch_stats = initialise(key, self.networks)
         return State(jnp.int32(0), params, batch_stats, self.optimizers.init(params))
 
-    def train_step(self, state: State, batch: DeviceBatch, key: Key[Array, ""]) -> tuple[State, Metrics]:
+    def train_step(self, state: State, batch: DeviceBatch, key: Key) -> tuple[State, Metrics]:
         """Does one iteration. It runs on every device, inside the axis `parallel.AXIS`, on that device's identities.
 
         Args:
