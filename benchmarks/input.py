@@ -1,12 +1,14 @@
 """Claim: tf.data gives batches at least 2 times, memory 20 times as fast as a DataLoader with Pillow.
 
-`python -m benchmarks.input --data_dir DIR` fetches the same batches, 8 identities x 2 modalities x 2 images
-of 256x128, in three ways: through tf.data from the prepared set, from the set held in memory, and through a
-PyTorch DataLoader whose workers decode and resize the files with Pillow. It prints images/s (medians of
-rounds in turn) and ratios. Nobody augments: here that is the device's work, which favours the DataLoader.
-Opening includes TensorFlow's import and, the first time, the preparation. DIR is a tree of SYSU-MM01, real or
-drawn, with 8 training identities or more. Without PyTorch its row is left out. `--json FILE` writes the
-figures.
+`python -m benchmarks.input --data_dir DIR` fetches the same batches (8 identities x 2 modalities x 2 images of 256x128)
+in three ways: through tf.data from the prepared dataset, from the dataset in memory, and through a PyTorch DataLoader
+whose workers decode and resize the files with Pillow. It prints images/s (medians of rounds in which the three take
+turns) and ratios. No side augments its images. In this package the device does that, so the comparison favours the
+DataLoader.
+
+DIR is a tree of SYSU-MM01, real or drawn, with 8 training identities or more. The time to open a source includes the
+import of TensorFlow and, the first time, the preparation of the dataset. Without PyTorch there is no DataLoader to
+compare with. `--json FILE` writes the figures.
 """
 
 import itertools
@@ -14,6 +16,7 @@ import os
 import time
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from absl import app, flags
@@ -22,50 +25,51 @@ from benchmarks.machine import keep, machine, versions
 from benchmarks.sources import opened
 from benchmarks.timing import in_turn, medians
 from rgbir_jax.data.decoding import decode
-from rgbir_jax.data.layouts import read_sysu_mm01
 from rgbir_jax.data.sampling import IdentitySampler
+from rgbir_jax.data.source import batches
+from rgbir_jax.datasets import SYSU_MM01
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Tree of SYSU-MM01.", required=True)
-PREPARED_DIR = flags.DEFINE_string("prepared_dir", "", "Where decoded images are kept; empty: beside data_dir.")
-WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes of the DataLoader.")
-BATCHES = flags.DEFINE_integer("batches", 50, "Batches of a round, after as many that are not timed.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of each way, of which the median counts.")
-JSON = flags.DEFINE_string("json", None, "File to write the measurements to.")
+PREPARED_DIR = flags.DEFINE_string("prepared_dir", "", "Folder for decoded images; empty: next to data_dir.")
+WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of the DataLoader's processes.")
+BATCHES = flags.DEFINE_integer("batches", 50, "Number of batches that a round times, after as many that it does not.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Number of rounds; the median counts.")
+JSON = flags.DEFINE_string("json", None, "File to write the figures to.")
 
 IMAGE_SIZE = (256, 128)
-TARGETS = {"tfds": 2, "memory": 20}
+TARGETS = {"tf_data": 2, "memory": 20}
 
 
 def main(argv):
     del argv
-    where = {"machine": machine(), "versions": versions("numpy", "pillow", "tensorflow-cpu", "torch")}
-    records = read_sysu_mm01(DATA_DIR.value)
-    sampler = IdentitySampler(records, np.flatnonzero(records.split == "train"), identities=8, shots=2)
-    ways, opening = {}, {}
+    environment = {"machine": machine(), "versions": versions("numpy", "pillow", "tensorflow-cpu", "torch")}
+    records = SYSU_MM01.read(Path(DATA_DIR.value))
+    sampler = IdentitySampler(records, SYSU_MM01.rows(records, "train"), identities=8, shots=2)
+    streams, opening = {}, {}
     for name in TARGETS:
         start = time.perf_counter()
         source = opened(name, DATA_DIR.value, PREPARED_DIR.value, IMAGE_SIZE)
-        ways[name] = (batch["image"] for batch in source.batches(sampler))
+        streams[name] = (batch["image"] for batch in batches(source, sampler))
         opening[name] = time.perf_counter() - start
     if find_spec("torch"):
-        ways["DataLoader"] = data_loader(records, sampler)
+        streams["DataLoader"] = data_loader(records, sampler)
 
-    rounds = in_turn({name: partial(images_per_second, images) for name, images in ways.items()}, ROUNDS.value)
+    rounds = in_turn({name: partial(images_per_second, images) for name, images in streams.items()}, ROUNDS.value)
     rates = medians(rounds)
 
-    print("; ".join([*where.values(), f"{len(records):,} images"]))
+    print("; ".join([*environment.values(), f"{len(records):,} images"]))
     for name, rate in rates.items():
         ratio = f"{rate / rates['DataLoader']:6.1f} x" if "DataLoader" in rates else ""
         target = f"(target {TARGETS[name]}; opened in {opening[name]:.1f} s)" if name in TARGETS else ""
         print(f"{name:12}{rate:10,.0f} images/s {ratio} {target}")
     if "DataLoader" not in rates:
-        print("PyTorch is not installed: no DataLoader to compare with.")
+        print("PyTorch is not installed: there is no DataLoader to compare with.")
     figures = {"images": len(records), "opening_s": opening, "images_per_second": rates, "rounds": rounds}
-    keep(JSON.value, where | figures)
+    keep(JSON.value, environment | figures)
 
 
 def images_per_second(images):
-    """Of one round; what was fetched ahead of it is used up first."""
+    """Measures one round. It first uses up the batches that were fetched ahead of the round."""
     for _ in range(BATCHES.value):
         next(images)
     start = time.perf_counter()
@@ -74,7 +78,7 @@ def images_per_second(images):
 
 
 class Files:
-    """The dataset that the DataLoader's workers index: one decoded and resized image a path."""
+    """Decodes and resizes image files; the DataLoader's workers index it."""
 
     def __init__(self, paths):
         self.paths = paths
@@ -87,7 +91,7 @@ class Files:
 
 
 class Rows:
-    """The sampler's batches as the DataLoader wants them, without end."""
+    """Lists the sampler's batches, without end, in the form that a DataLoader needs."""
 
     def __init__(self, sampler):
         self.sampler = sampler
@@ -102,7 +106,7 @@ def data_loader(records, sampler):
     files = Files([os.path.join(DATA_DIR.value, path) for path in records.path])
     return iter(
         torch.utils.data.DataLoader(
-            files,  # pyright: ignore[reportArgumentType] (whatever has a length and items will do)
+            files,  # pyright: ignore[reportArgumentType] (anything with a length and items works)
             batch_sampler=Rows(sampler),
             num_workers=WORKERS.value,
             prefetch_factor=4,

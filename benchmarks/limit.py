@@ -1,4 +1,4 @@
-"""What bounds a step: operations and bytes, counted, against what this machine's products and copies reach."""
+"""Counts a step's operations and bytes, and measures the rates of this machine that limit it."""
 
 import time
 
@@ -12,17 +12,17 @@ from rgbir_jax.training.stage import Stage
 
 
 def step_cost(stage: Stage, state: PyTree, batch: PyTree) -> dict[str, float]:
-    """XLA's count of one iteration of the whole batch, compiled for a CPU: `flops` and `bytes accessed`.
+    """Returns XLA's `flops` and `bytes accessed` of one iteration of the whole batch, compiled for a CPU.
 
-    A multiplication and an addition are two operations; of a program for a GPU its library calls would be left out.
-    The bytes are the operands and results of every compiled operation, each once. Those that a cache still holds are
-    counted with the others, so they are usually more than what goes to and from memory; on a CPU, where less is fused,
-    by more.
+    A multiplication and an addition count as two operations. The count is made for a CPU because XLA does not count
+    library calls in a GPU's program. The bytes are the operands and results of every compiled operation, each counted
+    once. They are usually more than what goes to and from memory, because some are still in a cache. A CPU's program
+    fuses less than a GPU's, so the difference is larger there.
 
     Args:
-        stage: whose `train_step`.
-        state: arrays or `jax.ShapeDtypeStruct`s, likewise `batch`; nothing is computed.
-        batch: the global one.
+        stage: the stage to count.
+        state: its State, as arrays or `jax.ShapeDtypeStruct`s; nothing is computed.
+        batch: the global batch, as arrays or `jax.ShapeDtypeStruct`s.
     """
     cpu = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
 
@@ -36,24 +36,24 @@ def step_cost(stage: Stage, state: PyTree, batch: PyTree) -> dict[str, float]:
 
 
 def cost(compiled: Compiled | Lowered) -> dict[str, float]:
-    """XLA's count of a program.
+    """Returns XLA's cost analysis of a program.
 
     Raises:
-        RuntimeError: where the backend does not count.
+        RuntimeError: if the backend has none.
     """
-    counted = compiled.cost_analysis()
-    if not counted:
-        raise RuntimeError(f"XLA does not count what programs cost on {jax.default_backend()}.")
-    return counted
+    analysis = compiled.cost_analysis()
+    if not analysis:
+        raise RuntimeError(f"XLA has no cost analysis of programs for {jax.default_backend()}.")
+    return analysis
 
 
 def ceilings(dtype: str) -> dict[str, float]:
-    """What one device reaches: FLOP/s in a matrix product of `dtype`, bytes read and written a second in a copy."""
+    """Measures one device: FLOP/s of a matrix product of `dtype`, and bytes read and written per second by a copy."""
     on_gpu = jax.default_backend() != "cpu"
-    side, copied = (8192, 2**28) if on_gpu else (2048, 2**26)
+    side, length = (8192, 2**28) if on_gpu else (2048, 2**26)
     a = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
-    vector = jnp.ones(copied, jnp.float32)
+    vector = jnp.ones(length, jnp.float32)
     copy = jax.jit(lambda x: x + 1)
     return {
         "matrix_flops": 2 * side**3 / fastest(lambda: product(a)),
@@ -62,7 +62,7 @@ def ceilings(dtype: str) -> dict[str, float]:
 
 
 def fastest(function, repeats=10):
-    """Seconds of the best of some runs: a ceiling is not a median."""
+    """Returns the seconds of the fastest of several calls: an upper limit of a rate is not a median."""
     jax.block_until_ready(function())
     seconds = []
     for _ in range(repeats):

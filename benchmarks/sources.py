@@ -1,12 +1,21 @@
-"""A tree of SYSU-MM01, real or drawn, opened in one of the ways that a config can name."""
+"""Opens a tree of SYSU-MM01, real or drawn, as a config does."""
+
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.data.source import Source, open_source
+from rgbir_jax.data.sources import ImageSource, open_source
 
 
-def opened(name: str, data_dir, prepared_dir, image_size: tuple[int, int]) -> Source:
-    """The source "tfds" or "memory" of a tree; prepares it where `prepared_dir` has not got it."""
+def opened(name: str, data_dir: str | Path, prepared_dir: str | Path, image_size: tuple[int, int]) -> ImageSource:
+    """Opens a tree, and prepares it if `prepared_dir` does not hold it yet.
+
+    Args:
+        name: the kind of source, "tf_data" or "memory".
+        data_dir: the folder of the tree.
+        prepared_dir: the folder for decoded images; empty for one next to the tree.
+        image_size: (height, width) in pixels.
+    """
     return open_source(
         ConfigDict(
             {

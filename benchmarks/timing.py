@@ -1,4 +1,4 @@
-"""How times are taken: medians, and ways that are compared have their turns in one run."""
+"""Times functions: medians, of rounds in which the functions to compare take turns."""
 
 import statistics
 import time
@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def in_turn(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each way measured, round after round; a slow minute of the machine meets all of them alike."""
-    measured: dict[str, list[float]] = {name: [] for name in ways}
+def in_turn(measurements: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Measures everything once per round, so that a slow minute of the machine affects all sides equally."""
+    results: dict[str, list[float]] = {name: [] for name in measurements}
     for _ in range(rounds):
-        for name, measure in ways.items():
-            measured[name].append(measure())
-    return measured
+        for name, measure in measurements.items():
+            results[name].append(measure())
+    return results
 
 
-def medians(measured: Mapping[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in measured.items()}
+def medians(results: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in results.items()}
 
 
 def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """(median seconds, the result)."""
+    """Calls a function several times; returns the median seconds and its last result."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()

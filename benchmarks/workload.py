@@ -1,4 +1,4 @@
-"""The stages of the full-size recipes with random weights and batches, narrower or smaller where that is asked for."""
+"""Makes stages of the full-size recipes with random weights and batches, at smaller sizes on request."""
 
 import time
 
@@ -20,21 +20,21 @@ RECIPES = {
     "two_stream": sysu_two_stream,
     "embedding": sysu_embedding,
 }
-_WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden"}  # the fields of networks that say how wide they are
+_WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden"}  # the keys of a network's config that set a width
 
 
 def recipe(stage: str, preset: str | None, dtype: str, size: tuple[int, int], width_divisor: int) -> ConfigDict:
-    """The full-size recipe that a stage is in.
+    """Returns the full-size recipe that contains a stage.
 
     Args:
-        stage: one of `RECIPES`.
-        preset: of the recipe; None for its default.
-        dtype: of the convolutions.
-        size: of the images, (height, width).
-        width_divisor: of the widths of all networks.
+        stage: the stage's name, one of `RECIPES`.
+        preset: the recipe's preset; None for its default.
+        dtype: the dtype of the convolutions.
+        size: (height, width) of the images in pixels.
+        width_divisor: the number by which the widths of all networks are divided.
 
     Raises:
-        ValueError: for a preset that the recipe has not.
+        ValueError: for a preset that the recipe does not have.
     """
     config = RECIPES[stage].get_config(*[preset] if preset else [])
     config.dtype, config.image_size = dtype, tuple(size)
@@ -53,7 +53,7 @@ def _narrow(networks: ConfigDict, divisor: int) -> None:
 
 
 def initialised(config: ConfigDict, name: str) -> tuple[Stage, dict[str, State]]:
-    """(the stage, random States on the host by name, of the stage and of those that it needs)."""
+    """Builds a stage; returns it with random States on the host, by name, of the stage and those that it needs."""
     stage = stages.build(config, name, CLASSES)
     states = {}
     for earlier in stage.needs:
@@ -62,23 +62,25 @@ def initialised(config: ConfigDict, name: str) -> tuple[Stage, dict[str, State]]
     return stage, states
 
 
-def random_batch(config: ConfigDict, stage: Stage) -> dict[str, np.ndarray]:
-    """Of images, or of unit embeddings where the stage reads those."""
+def random_batch(stage: Stage) -> dict[str, np.ndarray]:
+    """Draws a global batch of a stage: different identities, and noise as images or as unit vectors."""
     generator = np.random.default_rng(0)
-    shape = (config.batch.identities, len(config.modalities), config.batch.shots)
-    if stage.reads:
-        drawn = generator.normal(size=(*shape, config[stage.reads].networks.head.bottleneck)).astype(np.float32)
-        inputs = {"embedding": drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)}
-    else:
-        inputs = {"image": generator.integers(0, 256, (*shape, *config.image_size, 3), np.uint8)}
-    return inputs | {
-        "label": generator.permutation(CLASSES)[: config.batch.identities].astype(np.int32),
-        "camera": np.ones(shape, np.int32),
+
+    def unit_vectors(shape):
+        vectors = generator.normal(size=shape)
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    draw = {
+        "image": lambda shape: generator.integers(0, 256, shape),
+        "embedding": unit_vectors,
+        "label": lambda shape: generator.permutation(CLASSES)[: shape[0]],
+        "camera": np.ones,
     }
+    return {name: draw[name](shape).astype(dtype) for name, (shape, dtype) in stage.batch_spec().items()}
 
 
 class Iteration:
-    """The compiled step with its donated state and a batch that stays on the devices."""
+    """A compiled training step, its state, which every call replaces, and a batch that stays on the devices."""
 
     def __init__(self, stage: Stage, state: State, batch: dict[str, np.ndarray]):
         self.stage, self.on_host = stage, (state, batch)
@@ -86,7 +88,7 @@ class Iteration:
         self.state, self.batch, self.key = parallel.replicate(state), parallel.shard(batch), jax.random.key(1)
 
     def round(self, steps: int) -> float:
-        """Seconds of some iterations; waits once, at the end."""
+        """Runs some iterations, waits once at the end, and returns the seconds that they took."""
         start = time.perf_counter()
         for _ in range(steps):
             self.state, metrics = self.step(self.state, self.batch, self.key)
@@ -94,14 +96,14 @@ class Iteration:
         return time.perf_counter() - start
 
     def flops(self) -> float:
-        """Operations of one iteration on all devices."""
+        """Counts the operations of one iteration on all devices."""
         return limit.step_cost(self.stage, *self.on_host)["flops"]
 
     def bytes_accessed(self) -> float:
-        """XLA's count for the program of one of these devices, which is usually too high: see `limit.step_cost`."""
+        """Returns XLA's count for the program of one device, which is usually too high: see `limit.step_cost`."""
         return limit.cost(self.step.lower(self.state, self.batch, self.key).compile())["bytes accessed"]
 
     def peak_memory(self) -> int | None:
-        """Bytes on the first device; None where the backend does not tell."""
-        told = jax.local_devices()[0].memory_stats()
-        return told and told.get("peak_bytes_in_use")
+        """Returns the peak of the first device's memory in bytes, or None if the backend does not measure it."""
+        statistics = jax.local_devices()[0].memory_stats()
+        return statistics and statistics.get("peak_bytes_in_use")

@@ -1,1 +1,1 @@
-"""The same networks and losses in PyTorch: what the JAX ones are compared with, in value and in speed."""
+"""The same networks and losses in PyTorch: the JAX ones are compared with them, in value and in speed."""

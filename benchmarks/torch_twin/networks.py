@@ -1,5 +1,5 @@
 """The networks in PyTorch; images are [batch, channels, height, width], outputs float32."""
-# ruff: noqa: D102 (what `forward` takes and gives is said of its class)
+# ruff: noqa: D102 (the class's docstring describes `forward`)
 
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def instance_norm(x: Tensor) -> Tensor:
 
 
 class Conv(nn.Conv2d):
-    """With bias, padded by reflection."""
+    """A convolution with bias, padded by reflection."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
         pad = dilation * (kernel // 2)
@@ -72,7 +72,7 @@ class StructureEncoder(nn.Module):
 
 
 class _Batch:
-    """Mixed into a BatchNorm: in training its running statistics rest while `updates` is False."""
+    """Mixin for a BatchNorm: in training, the running statistics stay as they are while `updates` is False."""
 
     updates = True
 
@@ -83,15 +83,15 @@ class _Batch:
 
 
 class BatchNorm1d(_Batch, nn.BatchNorm1d):
-    """Of features."""
+    """BatchNorm of features."""
 
 
 class BatchNorm2d(_Batch, nn.BatchNorm2d):
-    """Of maps."""
+    """BatchNorm of feature maps."""
 
 
 class Bottleneck(nn.Module):
-    """A ResNet's residual block; the stride is the 3x3 convolution's."""
+    """A ResNet's residual block; the 3x3 convolution has the stride."""
 
     def __init__(self, inputs: int, features: int, stride: int, first: bool):
         super().__init__()
@@ -114,7 +114,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Without pooling and classifier, last stage at stride 1; torchvision's parameter names."""
+    """ResNet-50 without pooling and classifier, last stage at stride 1; torchvision's parameter names."""
 
     def __init__(self, width: int, blocks: tuple[int, ...]):
         super().__init__()
@@ -138,14 +138,24 @@ class AppearanceEncoder(nn.Module):
     """E_a: maps images to (codes [batch, 4, channels], features [batch, channels] for the heads).
 
     Args:
+        width: channels after the first convolution.
+        blocks: residual blocks of each stage.
+        kind: the trunk; only "resnet50" has a twin.
         slices: "part" gives each slice one body part; "channel" cuts the flattened parts by channel groups.
         pool: "max" gives the heads the maximum over the map; "avg" gives them its mean.
     """
 
     def __init__(
-        self, width: int = 64, blocks: tuple[int, ...] = (3, 4, 6, 3), slices: str = "part", pool: str = "max"
+        self,
+        width: int = 64,
+        blocks: tuple[int, ...] = (3, 4, 6, 3),
+        kind: str = "resnet50",
+        slices: str = "part",
+        pool: str = "max",
     ):
         super().__init__()
+        if kind != "resnet50":
+            raise ValueError(f'E_a.kind "{kind}" has no PyTorch twin; only "resnet50" has one.')
         self.trunk = ResNet50(width, blocks)
         self.slices = slices
         self.pool = {"max": F.adaptive_max_pool2d, "avg": F.adaptive_avg_pool2d}[pool]
@@ -158,7 +168,7 @@ class AppearanceEncoder(nn.Module):
 
 
 class IdentityHead(nn.Module):
-    """(features after BatchNorm, logits)."""
+    """Maps pooled features to (features after BatchNorm, logits)."""
 
     def __init__(self, inputs: int, classes: int, bottleneck: int = 512, dropout: float = 0.5):
         super().__init__()
@@ -173,7 +183,7 @@ class IdentityHead(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Over channels, height and width; unbiased deviation, epsilon added to it, gain and bias a channel."""
+    """LayerNorm over channels, height and width: unbiased deviation plus epsilon; gain and bias per channel."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -188,24 +198,24 @@ class LayerNorm(nn.Module):
 
 
 class Generator(nn.Module):
-    """G: structure and appearance codes to images."""
+    """G: maps appearance and structure codes to images."""
 
     def __init__(self, channels: int, width: int = 128, mlp: int = 512):
         super().__init__()
 
-        def steering():
+        def modulation():
             layers = [nn.Linear(channels, mlp), nn.LeakyReLU(0.2), nn.Linear(mlp, mlp), nn.LeakyReLU(0.2)]
             return nn.Sequential(*layers, nn.Linear(mlp, 2 * width))
 
-        self.scale = nn.ModuleList([steering() for _ in range(4)])
-        self.bias = nn.ModuleList([steering() for _ in range(4)])
+        self.scale = nn.ModuleList([modulation() for _ in range(4)])
+        self.bias = nn.ModuleList([modulation() for _ in range(4)])
         self.blocks = nn.ModuleList([ResidualBlock(width) for _ in range(4)])
         half, quarter = width // 2, width // 4
         self.ups = nn.ModuleList([Conv(width, half, 5), Conv(half, quarter, 5)])
         self.norms = nn.ModuleList([LayerNorm(half), LayerNorm(quarter)])
         self.lasts = nn.ModuleList([Conv(quarter, quarter, 3), Conv(quarter, quarter, 3), Conv(quarter, 3, 1)])
 
-    def forward(self, s: Tensor, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, s: Tensor) -> Tensor:
         def adain(scale, bias):
             return lambda x: instance_norm(x) * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype)
 
@@ -238,7 +248,7 @@ class _Scale(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D: one map of logits a scale."""
+    """D: maps images to one map of logits per scale."""
 
     def __init__(self, width: int = 32, num_scales: int = 1, init_std: float = 0.02):
         super().__init__()
@@ -258,8 +268,8 @@ class Discriminator(nn.Module):
 
 
 @contextmanager
-def statistics_rest(*networks: nn.Module):
-    """Generated images are normalised by their own batch and update no running statistics."""
+def no_statistics_updates(*networks: nn.Module):
+    """Keeps the running statistics as they are; generated images are normalised by their own batch."""
     norms = [module for network in networks for module in network.modules() if isinstance(module, _Batch)]
     for norm in norms:
         norm.updates = False
@@ -271,8 +281,8 @@ def statistics_rest(*networks: nn.Module):
 
 
 @contextmanager
-def dropout_rests(*networks: nn.Module):
-    """Turns dropout off, without a change to how BatchNorm normalises."""
+def no_dropout(*networks: nn.Module):
+    """Turns dropout off and leaves BatchNorm in training mode."""
     active = [
         module
         for network in networks
@@ -290,7 +300,7 @@ def dropout_rests(*networks: nn.Module):
 
 @contextmanager
 def frozen(*networks: nn.Module):
-    """The gradient of what is computed inside passes to the inputs and not to the parameters."""
+    """Stops the gradient to the parameters; the gradient to the inputs passes."""
     for network in networks:
         network.requires_grad_(False)
     try:

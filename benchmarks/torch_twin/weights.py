@@ -1,4 +1,4 @@
-"""From linen variables to the twin's: other names, other layouts."""
+"""Converts linen variables to the twin's, which have other names and layouts."""
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ _STATISTICS = {"mean": "running_mean", "var": "running_var"}
 
 
 def load(network: nn.Module, params: dict, batch_stats: dict | None = None) -> None:
-    """Gives the twin of a linen network its variables.
+    """Loads a linen network's variables into its twin.
 
     Raises:
-        KeyError: where one of the two has a variable that the other lacks.
+        KeyError: if one of the two has a variable that the other does not have.
     """
     converted = convert(network, params) | (convert(network, batch_stats, _STATISTICS) if batch_stats else {})
     wanted = {name for name in network.state_dict() if not name.endswith("num_batches_tracked")}
@@ -26,7 +26,7 @@ def load(network: nn.Module, params: dict, batch_stats: dict | None = None) -> N
 
 
 def convert(network: nn.Module, tree: dict, leaves: dict[str, str] = _LEAVES) -> dict[str, torch.Tensor]:
-    """A tree shaped like a linen network's parameters (or their gradients), under the twin's names, in its layouts."""
+    """Converts a linen network's parameters, or a tree like them such as gradients, to the twin's names and layouts."""
     twin_of = {linen: twin for twin, linen in linen_paths(network).items()}
     converted = {}
 
@@ -44,7 +44,7 @@ def convert(network: nn.Module, tree: dict, leaves: dict[str, str] = _LEAVES) ->
 
 
 def linen_paths(network: nn.Module) -> dict[str, str]:
-    """The linen path of each of the twin's modules; linen numbers a class's modules as they are called."""
+    """Returns the linen path of each module of the twin; linen numbers the modules of a class in the order of calls."""
 
     def convs(names):
         return {name: f"Conv_{i}/conv" for i, name in enumerate(names)}

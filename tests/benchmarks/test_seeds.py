@@ -1,4 +1,4 @@
-"""The table over seeds, from run folders that are written here; nothing is trained."""
+"""Tables over seeds, from run folders that the tests write; nothing is trained."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def setting(rank1: float, mean_ap: float) -> dict:
 
 
 def scores(**systems: tuple[float, float]) -> dict:
-    """What scores.json holds: (rank-1, mAP) of each system in all_single, half of that in all_multi."""
+    """Makes the content of scores.json: (rank-1, mAP) of each system in all_single, half of that in all_multi."""
     head = {"protocol": "official", "dataset": "sysu_mm01 (drawn)", "steps": 4, "controls": []}
     return head | {
         name: {"all_single": setting(*values), "all_multi": setting(*(value / 2 for value in values))}
@@ -45,19 +45,19 @@ def write(folder: Path, content: dict) -> Path:
 
 @pytest.fixture
 def three_seeds(tmp_path):
-    """Folders of three scored runs: trained is ahead of the teacher in rank-1; mAP does not tell."""
-    found = [
+    """Writes three scored runs in which `trained` is ahead of the teacher in rank-1, and in mAP within the spread."""
+    contents = [
         scores(chance=(0.03, 0.07), teacher=(0.20, 0.30), control=(0.50, 0.6), trained=(0.25, 0.30)),
         scores(chance=(0.03, 0.07), teacher=(0.22, 0.28), control=(0.49, 0.6), trained=(0.26, 0.30)),
         scores(chance=(0.03, 0.07), teacher=(0.24, 0.31), control=(0.48, 0.6), trained=(0.30, 0.30)),
     ]
-    for seed, content in enumerate(found):
+    for seed, content in enumerate(contents):
         content["reconstruction"] = {"l1": 0.3 + seed / 10, "mean_image": 0.8}
-    return [write(tmp_path / str(seed), content) for seed, content in enumerate(found)]
+    return [write(tmp_path / str(seed), content) for seed, content in enumerate(contents)]
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of every table's lines, by their first cell; the later table wins."""
+    """Returns the cells of the lines of all tables, by their first cell; the last line with that cell counts."""
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     return {first: rest for first, *rest in lines}
 
@@ -98,7 +98,7 @@ def test_the_printed_tables(three_seeds):
     assert "L1 of the test people's reconstructions 0.4000 ± 0.1000, of the mean image 0.8000 ± 0.0000." in below
 
 
-def test_what_a_run_does_not_have_is_left_out(tmp_path):
+def test_systems_that_a_run_lacks_are_left_out(tmp_path):
     folders = [write(tmp_path / str(seed), scores(chance=(0.1, 0.1), trained=(0.2, 0.3))) for seed in range(2)]
     text = seeds.markdown(seeds.tabulate(folders), "configs/x.py")
     assert set(rows(text)) == {"system", "---", "chance", "trained"}
@@ -108,13 +108,13 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path):
 
 def test_runs_scored_by_different_versions_are_refused(tmp_path, three_seeds):
     older = write(tmp_path / "older", scores(chance=(0.1, 0.1), trained=(0.2, 0.3)))
-    with pytest.raises(SystemExit, match=f"{older} has other systems than .*: eval.py --workdir {older}"):
+    with pytest.raises(SystemExit, match=f"{older} does not have the systems of .*: eval.py --workdir {older}"):
         seeds.tabulate([*three_seeds, older])
 
 
 @pytest.fixture
 def config(tmp_path) -> str:
-    """A config file with what this program reads of a recipe."""
+    """Writes a config file with the keys that this program reads."""
     path = tmp_path / "small.py"
     path.write_text(RECIPE)
     return str(path)
@@ -122,7 +122,7 @@ def config(tmp_path) -> str:
 
 @pytest.fixture
 def programs(monkeypatch):
-    """Records the programs that would run; in their place, they leave what a finished run leaves."""
+    """Replaces train.py and eval.py: records the calls and writes the files of a finished run."""
     called = []
 
     def run(program, *options):
@@ -140,7 +140,7 @@ def programs(monkeypatch):
 
 
 def finish(folder: Path, seed: int, steps: int = 4) -> None:
-    """Leaves the config and the last checkpoints of a trained run of `RECIPE`."""
+    """Writes the config and the last checkpoints of a trained run of `RECIPE`."""
     stages = {"teacher": {"from_run": "", "steps": 4}, "image": {"from_run": "", "steps": steps}}
     for name, stage in stages.items():
         (folder / name / "checkpoints" / str(stage["steps"])).mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def test_options_go_to_training_and_other_configs_are_not_skipped(tmp_path, conf
     programs.clear()
     seeds.main([*command, "--", "--config.image.steps=6"])
     assert programs == []
-    seeds.main([*command, "--", "--config.image.setps=6"])  # train.py refuses it; see the errors of end_to_end
+    seeds.main([*command, "--", "--config.image.setps=6"])  # train.py refuses it; see tests/end_to_end/test_errors.py
     assert programs[0][0] == "train.py"
 
 
@@ -201,16 +201,51 @@ def test_half_trained_or_scored_too_early_is_not_done(tmp_path, config, programs
     assert [program for program, *_ in programs] == ["train.py", "eval.py"] * 2
 
 
-def test_the_workdir_is_named_after_the_config_and_its_preset(monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("quickstart", "quickstart"),
+        ("quickstart:dgnet", "quickstart_dgnet"),
+        ("quickstart/two_stream", "quickstart_two_stream"),
+        ("quickstart/two_stream:baseline", "quickstart_two_stream_baseline"),
+        ("configs/quickstart/__init__.py", "quickstart"),
+        ("configs/quickstart/two_stream.py:baseline", "quickstart_two_stream_baseline"),
+        ("sysu_image", "sysu_image"),
+    ],
+)
+def test_the_workdir_is_named_after_the_recipe_and_its_preset(monkeypatch, config, name):
     monkeypatch.chdir(ROOT)
-    for config, name in (("quickstart.py", "quickstart"), ("quickstart.py:dgnet", "quickstart_dgnet")):
-        assert seeds.parse([f"configs/{config}"])[0].workdir == Path("runs/seeds", name)
+    assert seeds.parse([config])[0].workdir == Path("runs/seeds", name)
+
+
+def test_the_workdir_is_named_after_the_users_own_file(config):
+    assert seeds.parse([f"{config}:preset"])[0].workdir == Path("runs/seeds/small_preset")
+
+
+def test_a_run_of_a_shipped_recipe_is_done(tmp_path, monkeypatch):
+    """The program finds a recipe by its name, from any folder."""
+    from configs.quickstart import two_stream
+
+    monkeypatch.chdir(tmp_path)
+    folder = write(tmp_path / "run", {})
+    config = two_stream.get_config("baseline")
+    config.seed = 1
+    checkpoint = folder / "two_stream" / "checkpoints" / str(config.two_stream.steps)
+    checkpoint.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    later = checkpoint.stat().st_mtime + 10
+    os.utime(folder / "scores.json", (later, later))
+    assert seeds.is_done(folder, "quickstart/two_stream:baseline", ["--config.seed=1"])
+    assert not seeds.is_done(folder, "quickstart/two_stream", ["--config.seed=1"])
+    assert not seeds.is_done(folder, "quickstart/two_stream:baseline", ["--config.seed=2"])
+    assert not seeds.is_done(folder, "quickstart/two_stream:absent", ["--config.seed=1"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["configs/absent.py:paper"], "there is no config file configs/absent.py; CONFIG is a file of configs/."),
+        (["configs/absent.py:paper"], "there is no config file configs/absent.py; the shipped recipes are "),
+        (["quickstarts"], '--config "quickstarts" is unknown; choose '),
         (["{config}", "--seeds=1"], "--seeds=1 gives no spread; choose 2 or more."),
         (["{config}", "--", "--config.seed=3"], "--config.seed=3 cannot follow --"),
         (["{config}", "--", "--workdir", "x"], "--workdir cannot follow --"),
@@ -224,7 +259,7 @@ def test_wrong_arguments(config, capsys, arguments, sentence):
 
 
 def test_a_program_that_fails_ends_the_seeds(tmp_path, monkeypatch):
-    """train.py refuses the folder of another config; any failing program stands for it here."""
+    """The real train.py fails if the folder belongs to another config."""
     (tmp_path / "train.py").write_text("import sys; sys.exit('refused')")
     monkeypatch.setattr(seeds, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "stderr", sys.__stderr__)
@@ -236,7 +271,7 @@ def test_jax_stays_unloaded_so_that_training_has_the_device_for_itself(tmp_path)
     finish(write(tmp_path / "run", {}), 0)
     code = (
         "import sys; from pathlib import Path; from benchmarks import seeds;"
-        "print(seeds.is_done(Path(sys.argv[1]), ['--config=configs/quickstart.py']), 'jax' in sys.modules)"
+        "print(seeds.is_done(Path(sys.argv[1]), 'quickstart', []), 'jax' in sys.modules)"
     )
     command = [sys.executable, "-c", code, tmp_path / "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""Full-width networks and their PyTorch twins: the same weights and images give the same outputs."""
+"""Full-width networks and their PyTorch twins give the same outputs for the same weights and images."""
 
 import jax
 import pytest
@@ -13,17 +13,22 @@ CLASSES = 395
 
 
 def both(preset, name, *inputs, train=None, pool="max"):
-    """(linen variables, outputs, updated statistics, the twin, its outputs) of one network at the paper's width."""
+    """Runs one network and its twin at the paper's width.
+
+    Returns:
+        (linen variables, outputs, updated statistics, the twin, the twin's outputs).
+    """
     from benchmarks.torch_twin import training, weights
 
     config = sysu_image.get_config(preset)
     config.dtype = "float32"
     assert config.image.networks.E_a.pool == "max"
     config.image.networks.E_a.pool = pool
-    module = ImageSystem.build(config, config.image, CLASSES).networks[name].module
-    if name.startswith("head"):
-        module = module.clone(dropout=0.0)
-    module = module.clone(axis_name=None) if train is not None else module
+    module = ImageSystem.build(config, "image", CLASSES).networks[name].module
+    if name == "E_a":
+        module = module.clone(trunk=module.trunk.clone(axis_name=None))
+    elif name.startswith("head"):
+        module = module.clone(dropout=0.0, axis_name=None)
     mode = {} if train is None else {"train": train}
     variables = drawn_like(module, *inputs, **mode)
     updated = {}
@@ -50,7 +55,7 @@ def test_structure_encoder():
 
 
 def test_generator():
-    _, ours, _, _, theirs = both("paper", "G", drawn(2, 64, 32, 128), drawn(2, 4, 2048))
+    _, ours, _, _, theirs = both("paper", "G", drawn(2, 4, 2048), drawn(2, 64, 32, 128))
     assert_alike(ours, theirs)
 
 
@@ -83,7 +88,7 @@ def test_identity_head(preset, head, train):
         assert_alike(our, their)
     if train:
         assert_alike(updated["batch_stats"]["norm"]["mean"], twin.norm.running_mean)
-        # A PyTorch running variance takes the unbiased one of the batch: 6 / 5 of ours.
+        # PyTorch's running variance averages the unbiased variance of each batch: 6 / 5 of ours.
         before = variables["batch_stats"]["norm"]["var"]
         unbiased = 0.9 * before + (updated["batch_stats"]["norm"]["var"] - 0.9 * before) * 6 / 5
         assert_alike(unbiased, twin.norm.running_var)

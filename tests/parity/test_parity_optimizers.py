@@ -1,4 +1,4 @@
-"""Our optimisers and PyTorch's move the same parameters alike."""
+"""Our optimisers and PyTorch's change the same parameters in the same way."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("group", ["generation", "discrimination", "trunk", "head"])
 def test_three_steps(group):
-    """With the rates of the paper's system; 100 times its L2, so that the place of the decay shows."""
+    """The learning rates are the paper's. L2 is 100 times larger, so that a decay in the wrong place shows."""
     from benchmarks.torch_twin import training
 
     config = sysu_image.get_config().image.optimizers[group]

@@ -1,4 +1,4 @@
-"""A ResNet-50 that PyTorch saved gives the same features here."""
+"""A ResNet-50 saved by PyTorch gives the same features in JAX."""
 
 import jax
 import numpy as np
@@ -12,8 +12,8 @@ from tests.parity.layouts import assert_alike, to_torch, torch
 pytestmark = pytest.mark.slow
 
 
-def drawn_twin():
-    """At the paper's width, with random weights, biases and running statistics that keep the scale."""
+def random_twin():
+    """Makes a ResNet-50 with random weights, biases and running statistics that keep the scale of activations."""
     from benchmarks.torch_twin.networks import ResNet50 as Twin
 
     generator = torch.Generator().manual_seed(0)
@@ -32,7 +32,7 @@ def drawn_twin():
 
 @pytest.mark.parametrize("file", ["resnet50.pth", "resnet50.safetensors"])
 def test_features(tmp_path, file):
-    twin = drawn_twin()
+    twin = random_twin()
     state_dict = twin.state_dict() | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
     if file.endswith(".pth"):
         torch.save(state_dict, tmp_path / file)
@@ -45,6 +45,6 @@ def test_features(tmp_path, file):
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda variables: module.apply(variables, x, train=False))(variables)
     assert ours.shape == (2, 16, 8, 2048)
-    assert 0.1 < np.std(ours) < 100  # neither dead nor overflowing, so that the comparison means something
+    assert 0.1 < np.std(ours) < 100  # otherwise the comparison would show nothing
     with torch.no_grad():
         assert_alike(ours, twin(to_torch(x)))

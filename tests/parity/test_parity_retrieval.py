@@ -1,24 +1,22 @@
-"""Retrieval features here and in PyTorch, from the same uint8 images and variables."""
-
-from types import SimpleNamespace
+"""JAX and PyTorch compute the same retrieval features from the same uint8 images and variables."""
 
 import jax
 import numpy as np
 import pytest
 
 from rgbir_jax import stages
-from rgbir_jax.evaluation.features import extractor
+from rgbir_jax.inference.features import extractor
 from tests.models.drawn import draw_leaves
 from tests.parity.layouts import assert_alike, to_torch, torch
 from tests.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
 CLASSES = 4
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of pixels in 0..1
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of pixels in 0..1
 
 
-def drawn_image_stage(preset, pool):
-    """Returns (config, image stage, state with drawn variables)."""
+def random_image_stage(preset, pool):
+    """Returns (config, image stage, state with random variables)."""
     config = tiny_config(preset)
     for name in ("teacher", "image"):
         config[name].networks.E_a.pool = pool
@@ -31,7 +29,7 @@ def drawn_image_stage(preset, pool):
 
 
 def statistics_of(twin, x):
-    """Returns running statistics of each head that fit these images; with drawn ones all features look the same."""
+    """Returns running statistics of each head for these images. With random ones, all features are nearly equal."""
     with torch.no_grad():
         twin.networks["E_a"].eval()
         _, pooled = twin.networks["E_a"](x)
@@ -41,16 +39,14 @@ def statistics_of(twin, x):
 
 @pytest.mark.parametrize(("preset", "pool"), [("paper", "max"), ("paper", "avg"), ("dgnet", "max")])
 def test_retrieval_features(preset, pool):
-    """Image and mirror image, at unit length; with two heads side by side, the second at half weight."""
+    """Features of image and mirror image are added and scaled to length 1; a second head has half the weight."""
     from benchmarks.torch_twin import training
 
-    config, stage, state = drawn_image_stage(preset, pool)
-    # Coarse blocks: fine noise would give all images nearly the same features.
+    config, stage, state = random_image_stage(preset, pool)
+    # Coarse blocks, because the features of fine noise are nearly equal.
     blocks = np.random.default_rng(1).integers(0, 256, (6, *(side // 16 for side in config.image_size), 3), np.uint8)
     images = blocks.repeat(16, axis=1).repeat(16, axis=2)
-    source = SimpleNamespace(
-        images=images.__getitem__, records=SimpleNamespace(modality=np.array([0, 0, 0, 1, 1, 1], np.int32))
-    )
+    modality = np.array([0, 0, 0, 1, 1, 1], np.int32)
     mean, deviation = (np.float32(values) for values in IMAGENET)
     x = to_torch((np.float32(images) / 255 - mean) / deviation)
     twin = training.ImageTwin(config.image, CLASSES, training.ClassifierTwin(config.teacher, CLASSES))
@@ -59,10 +55,10 @@ def test_retrieval_features(preset, pool):
     twin.load(state)
 
     with jax.default_matmul_precision("highest"):
-        ours = np.asarray(extractor(stage, 4)(state, source, np.arange(6)))
+        ours = np.asarray(extractor((stage,), 4)((state,), images.__getitem__, modality))
     theirs = twin.features(x)
     networks = config.image.networks
     assert theirs.shape == (6, sum(networks[head].bottleneck for head in networks.heads))
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, rtol=1e-5)
-    assert torch.pdist(theirs).min() > 0.1  # the images differ, so that the comparison means something
+    assert torch.pdist(theirs).min() > 0.1  # otherwise the comparison would show nothing
     assert_alike(ours, theirs)

@@ -1,4 +1,4 @@
-"""An iteration here and in PyTorch: the same terms, the same gradients, in the same order."""
+"""One iteration in JAX and in PyTorch gives the same terms and gradients, and updates D before E and G."""
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -26,7 +26,7 @@ CLASSES = 4
 
 
 class Recording(Optimizers):
-    """Lets the gradients out beside the optimisers' states."""
+    """Optimisers that put the gradients into the optimiser states, so that a test can read them."""
 
     def __init__(self, inner: Optimizers):
         self.groups = inner.groups
@@ -37,9 +37,9 @@ class Recording(Optimizers):
 
 
 def narrow(preset: str):
-    """The tiny recipe without dropout, with the full-size recipe's optimisers; E_s' dilations need ten columns."""
+    """Returns the tiny recipe without dropout and ramps, with the full-size recipe's pooling and optimisers."""
     config = tiny_config(preset)
-    config.image_size = (80, 40)
+    config.image_size = (80, 40)  # E_s' dilations need ten columns of structure code
     full = sysu_image.get_config(preset)
     for name in full.recipe:
         networks = config[name].networks
@@ -51,14 +51,16 @@ def narrow(preset: str):
     config.image.start_from = ""
     # Every weight has its final value from the first iteration.
     config.image.ramp = ConfigDict({"start": 0, "slope": {}})
-    # Adam's first step is the gradient's sign, which rounding decides; and G's side of the game is to show the new D.
+    # Adam's first step is the sign of the gradient, which can depend on rounding, so D gets SGD. Its learning rate is
+    # high enough for L_adv_G to show the new D.
     config.image.optimizers.discrimination.update(full.image.optimizers.trunk)
     learning_rate = {"paper": 1e-3, "dgnet": 1e-5}[preset]
     config.image.optimizers.discrimination.update({"networks": ("D",), "learning_rate": learning_rate})
     return config
 
 
-def drawn_state(stage, previous, rng):
+def random_state(stage, previous, rng):
+    """Returns a state with random variables."""
     shapes = jax.eval_shape(stage.init, jax.random.key(0), previous)
     params, batch_stats, frozen = (
         draw_leaves(tree, rng) for tree in (shapes.params, shapes.batch_stats, shapes.frozen)
@@ -69,10 +71,10 @@ def drawn_state(stage, previous, rng):
 
 @contextmanager
 def smooth_rectifiers():
-    """Softplus in the rectifiers' place, on both sides.
+    """Replaces rectifiers by softplus in JAX and in PyTorch.
 
-    Rounding decides on which side of a rectifier's kink a value near 0 falls, and in networks this small one such
-    unit moves a gradient by percents. What rectifiers do to values is compared with the kinks in place.
+    Rounding can move a value near 0 to the other side of a rectifier's kink. In networks this small, one such unit
+    changes a gradient by several percent. Terms are also compared with the real rectifiers.
     """
 
     def leaky(softplus):
@@ -87,6 +89,7 @@ def smooth_rectifiers():
 
 
 def compile_step(stage):
+    """Compiles `train_step` for one device; the optimiser states after it have the gradients."""
     recording = replace(stage, optimizers=Recording(stage.optimizers)).train_step
 
     def step(state, batch, key):
@@ -100,49 +103,49 @@ def compile_step(stage):
 
 
 def augmented(key, batch, config):
-    """Views of the batch, flattened."""
+    """Returns the views of the batch, flattened; `config` is the recipe's `augment`."""
 
     def view(batch):
-        return views(key, batch["image"], batch["label"], config.augment)
+        return views(key, batch["image"], batch["label"], config)
 
     return jax.tree.map(
         lambda x: flatten(x[0]), jax.vmap(view, axis_name=parallel.AXIS)(jax.tree.map(lambda x: x[None], batch))
     )
 
 
-def given(system, batch, key):
-    """What the twin does not draw itself: (images, erased images, identities, lender, coin) of iteration 0."""
+def twin_inputs(system, batch, key):
+    """Returns (images, erased images, identities, partners, coin) of iteration 0, as the JAX step draws them."""
     augment_key, part_key = jax.random.split(jax.random.fold_in(key, 0))
     generate_key, loss_key = jax.random.split(part_key)
 
-    view = augmented(augment_key, batch, system)
+    view = augmented(augment_key, batch, system.recipe.augment)
     identities, modalities = batch["image"].shape[:2]
-    lender = partners(jax.random.split(generate_key)[1], identities, modalities)
+    partner = partners(jax.random.split(generate_key)[1], identities, modalities)
     coin = bool(jax.random.bernoulli(jax.random.split(loss_key)[1]))
-    return *map(to_torch, (view.clean, view.erased)), *(to_torch(i).long() for i in (view.label, lender)), coin
+    return *map(to_torch, (view.clean, view.erased)), *(to_torch(i).long() for i in (view.label, partner)), coin
 
 
 def assert_same_gradients(twin, gradients):
-    """Network by network, as vectors; and each parameter's, as far as it weighs in its network's."""
+    """Compares the gradients of each network, and of each parameter relative to its own norm and its network's."""
     from benchmarks.torch_twin import weights
 
     for name, network in twin.networks.items():
         ours = weights.convert(network, gradients[f"gradient/{name}"])
         theirs = {parameter: value.grad for parameter, value in network.named_parameters()}
         assert set(ours) == set(theirs)
-        whole = torch.cat([gradient.flatten() for gradient in theirs.values()]).norm()
-        assert whole > 0
-        off = {parameter: (ours[parameter] - theirs[parameter]).norm() for parameter in theirs}
-        assert torch.stack(list(off.values())).norm() <= 1e-3 * whole, name
+        norm = torch.cat([gradient.flatten() for gradient in theirs.values()]).norm()
+        assert norm > 0
+        difference = {parameter: (ours[parameter] - theirs[parameter]).norm() for parameter in theirs}
+        assert torch.stack(list(difference.values())).norm() <= 1e-3 * norm, name
         for parameter, gradient in theirs.items():
-            assert off[parameter] <= 1e-3 * gradient.norm() + 1e-4 * whole, f"{name}.{parameter}"
+            assert difference[parameter] <= 1e-3 * gradient.norm() + 1e-4 * norm, f"{name}.{parameter}"
 
 
 def image_system(config):
-    """Returns (the image system, a state with drawn variables, a batch of noise)."""
-    system = ImageSystem.build(config, config.image, CLASSES)
+    """Returns (the image system, a state with random variables, a batch of noise)."""
+    system = ImageSystem.build(config, "image", CLASSES)
     previous = {"teacher": jax.eval_shape(stages.build(config, "teacher", CLASSES).init, jax.random.key(0), {})}
-    return system, drawn_state(system, previous, np.random.default_rng(0)), drawn_batch(config)
+    return system, random_state(system, previous, np.random.default_rng(0)), drawn_batch(config)
 
 
 def image_twin(config, state):
@@ -168,14 +171,14 @@ TERMS = {
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
 @pytest.mark.parametrize("rectifiers", [nullcontext, smooth_rectifiers])
 def test_an_iteration_of_the_image_system(preset, rectifiers):
-    """All terms to 1e-4, G's against the new D; running means; with smooth rectifiers all gradients to 1e-3."""
+    """Terms (G's against the new D) and running means agree to 1e-4; with smooth rectifiers, gradients to 1e-3."""
     config = narrow(preset)
-    config.teacher.networks.head.dropout = 0.9  # L_dis must ask the teacher without it
+    config.teacher.networks.head.dropout = 0.9  # the teacher of L_dis must not use it
     system, state, batch = image_system(config)
     step = compile_step(system)
     for seed, side in ((0, False), (1, True)):  # both sides of the coin of L_code_s
         key = jax.random.key(seed)
-        *images, coin = given(system, batch, key)
+        *images, coin = twin_inputs(system, batch, key)
         assert coin == side
         twin = image_twin(config, state)
         with rectifiers():
@@ -195,14 +198,14 @@ def test_an_iteration_of_the_image_system(preset, rectifiers):
 
 
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
-def test_dropout_acts_only_where_E_a_learns(preset):
-    """Where swapped images are judged for G, and in all terms without a head, a twin without dropout agrees."""
+def test_dropout_is_only_in_terms_that_train_a_head(preset):
+    """A twin without dropout agrees in the terms without a head, and in those that judge swapped images for G."""
     config = narrow(preset)
     for head in config.image.networks.heads:
         config.image.networks[head].dropout = 0.75
     system, state, batch = image_system(config)
     key = jax.random.key(0)
-    *images, coin = given(system, batch, key)
+    *images, coin = twin_inputs(system, batch, key)
     _, metrics = compile_step(system)(state, batch, key)
 
     without = config.copy_and_resolve_references()
@@ -215,7 +218,7 @@ def test_dropout_acts_only_where_E_a_learns(preset):
             assert abs(float(metrics[term]) - float(value)) > 1e-2 * abs(float(value)), term
         else:
             assert_alike(metrics[term], value)
-    # In the twin, too, what is judged by a frozen copy is judged without dropout.
+    # In the twin, too, a frozen copy judges without dropout.
     torch.manual_seed(0)
     theirs = image_twin(config, state).step(*images, coin)
     for term, value in theirs.items():
@@ -224,7 +227,7 @@ def test_dropout_acts_only_where_E_a_learns(preset):
 
 
 def assert_same_statistics(network, batch_stats):
-    """Running means; PyTorch's running variances are of another definition."""
+    """Compares running means. PyTorch defines running variances in another way."""
     from benchmarks.torch_twin import weights
 
     for name, ours in weights.convert(network, batch_stats, {"mean": "running_mean", "var": "running_var"}).items():
@@ -237,13 +240,13 @@ def test_an_iteration_of_the_teacher():
 
     config = narrow("paper")
     config.teacher.total_scale = 3.0
-    stage = stages.build(config, "teacher", CLASSES).train_step.__self__
+    stage = stages.build(config, "teacher", CLASSES)
     batch, key = drawn_batch(config), jax.random.key(0)
     augment_key, _ = jax.random.split(jax.random.fold_in(key, 0))
-    view = augmented(augment_key, batch, config)
+    view = augmented(augment_key, batch, config.augment)
     x, y = to_torch(view.erased), to_torch(view.label).long()
 
-    state = drawn_state(stage, {}, np.random.default_rng(0))
+    state = random_state(stage, {}, np.random.default_rng(0))
     twin = training.ClassifierTwin(config.teacher, CLASSES)
     twin.load(state)
     with smooth_rectifiers():
