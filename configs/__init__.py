@@ -1,1 +1,1 @@
-"""Recipes: one file an experiment."""
+"""Recipes: one file per experiment."""

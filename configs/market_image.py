@@ -1,18 +1,18 @@
-"""The paper's image-space system on Market-1501, RGB alone: what Method2 of Tables 7 and 8 starts from.
+"""The paper's image-space system on Market-1501, RGB only: the starting point of Method2 in Tables 7 and 8.
 
     python train.py --config configs/market_image.py --workdir runs/market_image --config.data_dir DIR
     python train.py --config configs/sysu_image.py:market --workdir runs/sysu_image_market --config.data_dir SYSU_DIR
 
-`DIR` is Market-1501's own tree (bounding_box_train, query, bounding_box_test). The second command is Method2: it takes
-over E_s, the ResNet of E_a, G and D. Presets, as `configs/market_image.py:NAME`, are those of the image-space system:
+`DIR` is Market-1501's own tree (bounding_box_train, query, bounding_box_test). The second command trains Method2: it
+starts from the E_s, the ResNet of E_a, the G and the D of the first. Presets, as `configs/market_image.py:NAME`:
 
     paper   (the default), for configs/sysu_image.py:market
     dgnet   what DG-Net's released system does on this dataset
 
 Hardware: meant for one accelerator with 16 GB or more: 16 identities x 2 images of 256x128. 24,000 steps of the teacher
 and 100,000 of the image system.
-`eval.py` scores it by Market-1501's single-query protocol. The paper prints no score on this dataset, and no score of
-this code on the real data is known to us yet.
+`eval.py` scores it by Market-1501's single-query protocol. The paper prints no score on this dataset, and we have no
+score of this code on the real data yet.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ PRESETS = ("paper", "dgnet")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """`configs/sysu_image.py` with one modality; as many images a step, of twice the identities."""
+    """Returns `configs/sysu_image.py` for one modality, with twice the identities and as many images per step."""
     check_preset(preset, PRESETS)
     config = sysu_image.get_config(preset)
     config.dataset = "market1501"

@@ -11,10 +11,10 @@
     hard_triplet     the same with hard triplets (the default)               18.20  34.56
 
 Hardware: meant for one accelerator with 16 GB or more, for the 64,000 steps of M_bdtr (`configs/sysu_two_stream.py`).
-Its embeddings are extracted once; 5,000 steps of the classifier and 20,000 of the encoders and decoders follow. The
-rows can share one M_bdtr and one classifier: --config.two_stream.from_run runs/sysu_embedding_hard_triplet, and
---config.embedding_classifier.from_run likewise.
-No score of this code on the real data is known to us yet.
+Its embeddings are extracted once; 5,000 steps of the classifier and 20,000 of the encoders and decoders follow. All
+rows can share one M_bdtr and one classifier: set both --config.two_stream.from_run and
+--config.embedding_classifier.from_run to runs/sysu_embedding_hard_triplet.
+We have no score of this code on the real data yet.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from configs import sysu_two_stream
 from configs.common import check_preset
 
-# Which terms a row has, and how its triplets are chosen.
+# The loss terms of each row, and how its triplets are chosen.
 ROWS = {
     "simple_dis": (("L_simple", "L_dis"), "random"),
     "simple_dis_cross": (("L_simple", "L_dis", "L_cross"), "random"),
@@ -32,7 +32,7 @@ ROWS = {
 
 
 def get_config(row: str = "hard_triplet") -> ConfigDict:
-    """The recipe M_bdtr, classifier on its embeddings, encoders and decoders with the losses of a row of Table 6."""
+    """Returns the recipe of a row of Table 6: M_bdtr, the classifier on its embeddings, the encoders and decoders."""
     check_preset(row, ROWS)
     terms, triplets = ROWS[row]
     config = sysu_two_stream.get_config()
@@ -55,16 +55,16 @@ def get_config(row: str = "hard_triplet") -> ConfigDict:
         "reads": "two_stream",
         "steps": 20_000,
         "from_run": "",
-        "classifier": "embedding_classifier",  # the stage that L_dis listens to
+        "classifier": "embedding_classifier",  # the stage whose predictions L_dis uses
         "triplets": triplets,  # "random" or "hard"
-        "margin": 20.0,  # m of L_triplet, in ‖·‖₁ between codes, which starts near 40
+        "margin": 20.0,  # m of L_triplet; ‖·‖₁ between codes starts near 40
         "networks": {
             "E": {"hidden": (1024, 2048, 512), "code": 64},
             "D": {"hidden": (512, 2048), "rectify": False},
         },
         "optimizers": {"autoencoders": adam | {"networks": ("E_rgb", "E_ir", "D_rgb", "D_ir")}},
         "decay": {"at": (15_000,), "factor": 0.1, "warmup": 0},
-        # One weight a term; 0 removes the term and its cost.
+        # One weight per term; 0 removes the term and its cost.
         "weights": {term: float(term in terms) for term in ("L_simple", "L_cross", "L_dis", "L_triplet")},
     } | every
     return config

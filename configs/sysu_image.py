@@ -5,44 +5,46 @@
 
 `DIR` is the dataset's own tree (README, "The real SYSU-MM01"). Presets, as `configs/sysu_image.py:NAME`:
 
-    paper   the paper's equations; DG-Net only where the paper is silent (the default)
+    paper   the paper's equations, and DG-Net's choices if the paper gives none (the default)
     dgnet   what DG-Net's released system does
     market  the paper's Method2: E_s, the ResNet of E_a, G and D start from runs/market_image (configs/market_image.py),
-            heads anew; --config.image.transfer_from names another run
+            the heads are new; --config.image.transfer_from names another run
 
-The paper starts the ResNets from ImageNet: --config.resnet50 FILE takes torchvision's ResNet-50; without it they start
-from random weights, for which these learning rates are too small.
+The paper starts the ResNets from ImageNet weights. --config.resnet50 FILE does so with torchvision's ResNet-50. Without
+the file they start from random weights, for which these learning rates are too small.
 
 Hardware: meant for one accelerator with 16 GB or more, or several: 8 identities x 2 modalities x 2 images of 256x128.
 64,000 steps of the teacher and 150,000 of the image system.
 Score: the paper prints rank-1 45.44, mAP 46.84 for Method1 and 52.51, 49.51 for Method2 (all-search, single-shot, its
-Table 7), and 51.95, 63.11 and 53.53, 63.12 (indoor-search, single-shot, Table 8). No score of this code on the real
-data is known to us yet.
+Table 7), and 51.95, 63.11 and 53.53, 63.12 (indoor-search, single-shot, Table 8). We have no score of this code on the
+real data yet.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """The recipe teacher, then image system, with every choice that can be made."""
+    """Returns the recipe (teacher, then image system) with every option."""
     config = ConfigDict()
     config.recipe = ("teacher", "image")  # stages in order; each name is a section below
     config.seed = 0
-    config.dtype = "bfloat16"  # of the convolutions; parameters, statistics and losses are float32
+    config.dtype = "bfloat16"  # type of the convolutions; parameters, statistics and losses are float32
 
     config.dataset = "sysu_mm01"
     config.data_dir = "data/SYSU-MM01"
-    config.prepared_dir = ""  # where decoded images are kept; empty: next to data_dir
+    config.prepared_dir = ""  # folder of the decoded images; empty: next to data_dir
     config.source = "tf_data"  # "memory" needs no TensorFlow
     config.image_size = (256, 128)
-    config.train_split = "trainval"  # as the paper, scored last; "train": 296 identities, the best on "val" is kept
+    # "trainval" as in the paper: the last checkpoint is scored. "train" (296 identities): the best on "val" is scored.
+    config.train_split = "trainval"
     config.modalities = (0, 1)  # 0 RGB, 1 IR
-    # identities · modalities · shots images an iteration; stages that see images take less memory in parts, in turn.
+    # identities x modalities x shots images per iteration. With more parts, image stages process them one after the
+    # other and need less memory.
     config.batch = {"identities": 8, "shots": 2, "parts": 1}
     config.protocol = "official"
     config.rand_perm = ""  # empty: rand_perm_cam.mat in data_dir
 
-    config.resnet50 = ""  # torchvision's ResNet-50 (.pth or .safetensors) that the ResNets start from; empty: random
+    config.resnet50 = ""  # file of torchvision's ResNet-50 (.pth or .safetensors) to start from; empty: random
     config.augment = {"pad": 10, "erase": {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}}
 
     E_a = {"kind": "resnet50", "width": 64, "blocks": (3, 4, 6, 3), "slices": "part"}
@@ -53,9 +55,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
     config.teacher = {
         "stage": "classifier",
-        "from_run": "",  # a finished run whose stage of this name is taken as it is; empty: trained here
+        "from_run": "",  # a finished run whose stage of this name is used as it is; empty: train it here
         "steps": 64_000,  # 60 epochs of 34,167 images
-        "start_from": "",  # an earlier classifier stage that this one trains on
+        "start_from": "",  # an earlier classifier stage from which this one continues
         "total_scale": 1.0,
         "networks": {"E_a": E_a | {"pool": "avg"}, "head": head, "heads": ("head",)},
         "optimizers": {
@@ -69,9 +71,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "stage": "image",
         "from_run": "",
         "steps": 150_000,
-        "teacher": "teacher",  # the stage that L_dis listens to
+        "teacher": "teacher",  # the stage whose predictions L_dis uses
         "start_from": "",  # a stage whose E_a and head this one starts from
-        "transfer_from": "",  # a run from whose stage of this name E_s, E_a, G and D come, heads anew
+        "transfer_from": "",  # a run: E_s, E_a, G and D start from its stage of this name, heads are new
         "networks": {
             "E_a": E_a | {"pool": "max"},
             "head": head,
@@ -92,8 +94,8 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "L_simple": 5.0,  # lambda_recon
             "L_cross": 5.0,  # lambda_recon
             "L_id_orig": 1.0,
-            "L_fine_orig": 0.0,  # a second head on anchors
-            "L_fine_recon": 0.0,  # the same on swapped images, by the identity that gave the structure
+            "L_fine_orig": 0.0,  # the loss of a second head on anchors
+            "L_fine_recon": 0.0,  # the same on swapped images, labelled by their structure
             "L_id_recon": 0.5,  # lambda_id
             "L_code_s": 1.0,
             "L_code_a": 1.0,
@@ -103,15 +105,15 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "L_dis": 1.0,
             "L_cycle": 0.0,
         },
-        # What starts late, and how much its weight grows each iteration from then on.
+        # Terms that start late, and how much their weights grow per iteration from then on.
         "ramp": {"start": 30_000, "slope": {"L_code_s": 5e-4, "L_code_a": 5e-4, "L_dis": 5e-4, "L_cycle": 5e-4}},
-        "total_scale": 2.0,  # of L_total: DG-Net adds the means of two half-batches, and its rates suit that
-        # Where the paper and DG-Net part ways.
+        "total_scale": 2.0,  # factor of L_total: DG-Net adds the means of two half-batches; its rates assume it
+        # Choices in which the paper and DG-Net differ.
         "adversarial": "bce",  # or "lsgan"
         "teacher_kl": "p||q",  # or "q||p"
         "detach_appearance": False,  # True: reconstruction does not train E_a
-        "freeze_appearance": False,  # True: swapped images are judged by a fixed copy of E_a, save in L_dis
-        "alternate_structure": False,  # True: L_code_s trains either E_s or the image, by a coin, to match a fixed s_1
+        "freeze_appearance": False,  # True: a fixed copy of E_a judges swapped images, except in L_dis
+        "alternate_structure": False,  # True: L_code_s trains, at random, E_s or the image to match a fixed s_1
     } | every
 
     match preset:

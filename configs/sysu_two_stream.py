@@ -10,7 +10,7 @@
 
 Hardware: meant for one accelerator with 16 GB or more. 64,000 steps of 8 identities x 2 modalities x 2 images.
 Score: the paper quotes rank-1 17.01, mAP 19.66 for BDTR (all-search, single-shot, its Table 7), which had AlexNet
-streams. No score of this code on the real data is known to us yet.
+streams. We have no score of this code on the real data yet.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ PRESETS = {"bdtr": 1.0, "baseline": 0.0}  # the weight of L_rank
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
-    """The recipe of one stage; data, batches and optimisers as those of the image-space system's teacher."""
+    """Returns a recipe of one stage, with the data, batches and optimisers of the image-space system's teacher."""
     check_preset(preset, PRESETS)
     image = sysu_image.get_config()
     teacher = image.teacher
@@ -41,9 +41,9 @@ def get_config(preset: str = "bdtr") -> ConfigDict:
             "head": teacher.optimizers.head.to_dict(),
         },
         "decay": teacher.decay.to_dict(),
-        # One weight a term; 0 removes the term and its cost.
+        # One weight per term; 0 removes the term and its cost.
         "weights": {"L_id": 1.0, "L_rank": PRESETS[preset]},
-        # Margins to the hardest negative and within a modality, and the weight of the latter.
+        # m1: margin to the hardest negative; m2: margin within a modality; intra: weight of the term with m2.
         "ranking": {"m1": 0.5, "m2": 0.1, "intra": 0.1},
         "log_every": teacher.log_every,
         "pictures_every": 0,

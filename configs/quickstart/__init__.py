@@ -1,8 +1,8 @@
-"""The paper's recipe with its widths turned down, on drawn people: the first thing to run.
+"""A narrow version of the paper's recipe, on drawn people: the first thing to run.
 
     make quickstart
 
-or, on the dataset that it draws:
+or, after it has drawn the dataset:
 
     python train.py --config quickstart --workdir runs/quickstart
     python eval.py --workdir runs/quickstart
@@ -10,7 +10,7 @@ or, on the dataset that it draws:
 Presets, as `quickstart:NAME`: paper (the default) and dgnet.
 
 Hardware: two CPU cores are enough. 2,400 steps of the teacher, then 1,500 each of the control and of the image system.
-Score: docs/results.md, over three seeds; the paper has none on drawn people.
+Score: see docs/results.md (three seeds). The paper has no score on drawn people.
 """
 
 from ml_collections import ConfigDict
@@ -22,23 +22,23 @@ PRESETS = ("paper", "dgnet")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """The small recipe, with the control between the teacher and the image stage."""
+    """Returns the small recipe with the control between the teacher and the image stage."""
     config = small(preset)
     add_control(config)
     return config
 
 
 def small(preset: str = "paper") -> ConfigDict:
-    """`configs/sysu_image.py` at a quarter of its widths, on small images, with rates for a random start."""
+    """Returns `configs/sysu_image.py` with a quarter of its widths, small images and rates for a random start."""
     check_preset(preset, PRESETS)
     config = sysu_image.get_config(preset)
     config.dtype = "float32"
     config.data_dir = "data/drawn"
     config.image_size = (64, 32)
     config.train_split = "train"
-    config.batch.identities = 4  # 16 images: more iterations teach more here than larger batches
+    config.batch.identities = 4  # 16 images: more iterations help more here than larger batches
     config.augment.pad = 3
-    config.augment.erase.probability = 0.0  # hides too much from a network that sees each image a few times
+    config.augment.erase.probability = 0.0  # hides too much if the network sees each image only a few times
 
     # One residual block per stage: on small maps a deeper trunk takes four times as long and learns no faster.
     for name in config.recipe:
@@ -50,7 +50,7 @@ def small(preset: str = "paper") -> ConfigDict:
     return config
 
 
-# From random weights Adam is faster; coupled L2 would outweigh its gradients while the classifier is small.
+# Adam is faster from random weights. Coupled L2 would outweigh its gradients while the classifier's weights are small.
 _ADAM = {"kind": "adam", "b1": 0.9, "b2": 0.999, "l2": 0.0}
 
 
@@ -69,8 +69,8 @@ def _image(image: ConfigDict) -> None:
     image.networks.G.mlp = 128
     image.networks.D.update({"width": 16, "init_std": 0.04})
     image.decay.update({"at": (1200,), "warmup": 50})
-    # L_id_recon waits too: on the first images, which show nobody yet, it would undo what E_a has from the teacher. It
-    # grows slowly, or G writes identities into the images as stripes before it draws garments.
+    # L_id_recon starts late too: the first generated images show no person, and it would undo what E_a has from the
+    # teacher. Its weight grows slowly; otherwise G encodes identities as stripes before it draws garments.
     image.ramp.update({"start": 400, "slope": {term: 0.0025 for term in image.ramp.slope} | {"L_id_recon": 0.00075}})
     image.optimizers.trunk.update(_ADAM | {"learning_rate": 5e-4})
     image.optimizers.head.update(_ADAM | {"learning_rate": 1e-3})
@@ -79,9 +79,9 @@ def _image(image: ConfigDict) -> None:
 
 
 def add_control(config: ConfigDict) -> None:
-    """Adds the stage `control`: the teacher trained on for as many iterations as the image stage, by L_id only.
+    """Adds the stage `control`: the teacher, trained further by L_id only, for as many steps as the image stage.
 
-    Batches, augmentation, scale of the loss, E_a's optimisers and their schedule are those of the image stage.
+    Batches, augmentation, loss scale, and E_a's optimisers and schedule are those of the image stage.
     """
     image = config.image
     control = config.teacher.to_dict() | {

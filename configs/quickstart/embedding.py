@@ -1,8 +1,8 @@
-"""The embedding-space system with its widths turned down, on drawn people: the rows of Table 6.
+"""A narrow version of the embedding-space system, on drawn people: the rows of Table 6.
 
     make quickstart-table6
 
-ROW as in `configs/sysu_embedding.py`.
+Rows, as `quickstart/embedding:ROW`, are those of `configs/sysu_embedding.py`.
 
 Hardware: two CPU cores are enough. 2,400 steps of M_bdtr, 400 of the classifier, 1,000 of the encoders and decoders.
 """
@@ -14,7 +14,7 @@ from configs.quickstart import two_stream
 
 
 def get_config(row: str = "hard_triplet") -> ConfigDict:
-    """`configs/sysu_embedding.py` on the embeddings of `configs/quickstart/two_stream.py`."""
+    """Returns `configs/sysu_embedding.py` on the embeddings of `configs/quickstart/two_stream.py`."""
     config = sysu_embedding.get_config(row)
     two_stream.narrow(config)
     adam = {"learning_rate": 1e-3}

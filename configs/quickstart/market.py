@@ -1,4 +1,4 @@
-"""The quickstart's recipe on drawn people by day alone, in Market-1501's tree: what a small Method2 starts from.
+"""The quickstart's recipe on drawn RGB images in Market-1501's tree: the starting point of the small Method2.
 
     make quickstart-method2
 
@@ -11,7 +11,7 @@ from configs import market_image, quickstart
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """`configs/quickstart/__init__.py` with the data of `configs/market_image.py`."""
+    """Returns `configs/quickstart/__init__.py` with the data of `configs/market_image.py`."""
     config = quickstart.small(preset)
     market = market_image.get_config(preset)
     for key in ("dataset", "modalities", "train_split", "protocol"):

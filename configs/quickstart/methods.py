@@ -1,4 +1,4 @@
-"""Method1 and Method2 of Tables 7 and 8 with their widths turned down, on drawn people.
+"""Narrow versions of Method1 and Method2 of Tables 7 and 8, on drawn people.
 
     make quickstart-method2
 
@@ -7,7 +7,7 @@ Presets, as `quickstart/methods:NAME`:
     method1  E_a and its head start from the teacher, as in the quickstart; E_s, G and D from random weights
     method2  E_a, E_s, G and D start from runs/quickstart_market (quickstart/market), the head from random weights
 
-They differ in nothing else.
+This is the only difference.
 
 Hardware: two CPU cores are enough. 2,400 steps of the teacher and 1,500 of the image system.
 """
@@ -21,7 +21,7 @@ PRESETS = ("method1", "method2")
 
 
 def get_config(preset: str = "method1") -> ConfigDict:
-    """`configs/quickstart/__init__.py` without the control; the presets differ in what the image stage starts from."""
+    """Returns the quickstart's recipe without the control. The presets differ in where the image stage starts."""
     check_preset(preset, PRESETS)
     config = quickstart.small()
     if preset == "method2":

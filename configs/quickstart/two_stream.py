@@ -1,4 +1,4 @@
-"""M_bdtr with its widths turned down, on drawn people; `:baseline` is the same without its ranking loss.
+"""A narrow M_bdtr, on drawn people; `:baseline` is the same without its ranking loss.
 
     make quickstart-table6
 
@@ -11,14 +11,14 @@ from configs import quickstart, sysu_two_stream
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
-    """`configs/sysu_two_stream.py` with the data, widths and rates of `configs/quickstart/__init__.py`."""
+    """Returns `configs/sysu_two_stream.py` with the data, widths and rates of `configs/quickstart/__init__.py`."""
     config = sysu_two_stream.get_config(preset)
     narrow(config)
     return config
 
 
 def narrow(config: ConfigDict) -> None:
-    """Turns the two streams of a recipe down."""
+    """Gives the two streams of a recipe the quickstart's data, widths, rates and steps."""
     small = quickstart.small()
     for key in ("dtype", "data_dir", "image_size", "train_split", "augment"):
         config[key] = small[key]
@@ -28,5 +28,5 @@ def narrow(config: ConfigDict) -> None:
     stage.update({key: teacher[key] for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "decay")})
     for name, group in stage.optimizers.items():
         group.update(teacher.optimizers[name].to_dict() | {"networks": group.networks})
-    # From random weights the ranking loss would draw all features into one point before identities are told apart.
+    # L_rank starts late: from random weights it would pull all features to one point before they separate identities.
     stage.ramp = {"start": 500, "slope": {"L_rank": 0.002}}
