@@ -1,6 +1,6 @@
-"""Compilation that is fast rather than good, and tiny trees of noise.
+"""Fast compilation, and fixtures that write tiny dataset trees.
 
-Tests run each program a few times, so most of XLA's optimisations would cost more than they save.
+A test runs its program only a few times, so most of XLA's optimisations would cost more time than they save.
 """
 
 import os
@@ -26,7 +26,7 @@ def write_image(path: Path, seed: int, grey: bool = False) -> None:
 
 
 def write_sysu(root: Path, splits: dict[str, list[int]], images: int = 3) -> Path:
-    """Every identity has `images` pictures in every camera, no two alike."""
+    """Writes a tree of SYSU-MM01 with `images` different pictures of every identity in every camera."""
     for camera, modality in SYSU_CAMERAS.items():
         for person in (person for people in splits.values() for person in people):
             for index in range(1, images + 1):
@@ -53,7 +53,7 @@ MARKET_NAMES = {
 
 @pytest.fixture(scope="session")
 def sysu_root(tmp_path_factory) -> Path:
-    """Six training, two validation and two test identities, three images in each of six cameras."""
+    """Writes a tree of six training, two validation and two test identities, three images in each of six cameras."""
     splits = {"train": [3, 1, 2, 5, 8, 13], "val": [21, 34], "test": [6, 4]}
     return write_sysu(tmp_path_factory.mktemp("trees") / "sysu", splits)
 
@@ -69,13 +69,13 @@ def market_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make_sysu(tmp_path):
-    """A tree of this test's own, to break."""
+    """Returns a function that writes a tree for one test, which may damage it."""
     return lambda **splits: write_sysu(tmp_path / "sysu", {"train": [], "val": [], "test": []} | splits, images=2)
 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
-    """Six training, four validation and five test identities in SYSU-MM01's tree, two images per camera."""
+    """Draws six training, four validation and five test identities in SYSU-MM01's tree, two images per camera."""
     root = tmp_path_factory.mktemp("drawn") / "tree"
     plan = synthetic.sysu_plan(6, 4, 5, 2, 0)
     synthetic.write(plan, root, seed=0, size=(64, 32), arguments={}, workers=1)

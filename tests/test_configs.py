@@ -1,4 +1,4 @@
-"""Every recipe of configs/ builds, at its full size; nothing is computed but shapes."""
+"""Every recipe of configs/ builds at its full size. Only shapes are computed."""
 
 import importlib
 from pathlib import Path
@@ -67,15 +67,15 @@ def test_the_default_is_the_documented_one(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_an_unknown_preset_is_told_the_known_ones(name):
-    with pytest.raises(ValueError, match=r'"typo" is unknown; choose') as told:
+def test_an_unknown_preset_is_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match=r'"typo" is unknown; choose') as error:
         get_config(name)("typo")
     for preset in set(PRESETS[name]) - {"market"}:
-        assert preset in str(told.value)
+        assert preset in str(error.value)
 
 
-def test_method2_takes_over_what_market_trains():
-    """The networks are the same, and the folder is the one that market_image's docstring trains into."""
+def test_method2_starts_from_what_market_trains():
+    """The networks are the same, and the folder is the one in the commands of market_image's docstring."""
     market, method2 = market_image.get_config(), get_config("sysu_image")("market")
     assert method2.image.networks == market.image.networks
     commands = market_image.__doc__ or ""
@@ -85,7 +85,7 @@ def test_method2_takes_over_what_market_trains():
     assert method2 == get_config("sysu_image")("paper")
 
 
-def test_the_small_methods_differ_in_what_they_start_from_alone():
+def test_the_small_methods_differ_only_in_what_they_start_from():
     method1, method2 = (get_config("quickstart.methods")(preset) for preset in ("method1", "method2"))
     assert method2.image.networks == get_config("quickstart.market")().image.networks
     assert (method1.image.start_from, method1.image.transfer_from) == ("teacher", "")
@@ -95,7 +95,7 @@ def test_the_small_methods_differ_in_what_they_start_from_alone():
 
 
 class Market:
-    """A tiny tree of Market-1501, read by its own layout; its images are noise."""
+    """A tiny dataset in the tree of Market-1501. Its images are noise."""
 
     image_size: tuple[int, int] = (64, 32)
 
@@ -110,7 +110,7 @@ class Market:
     field = "image"
 
     def stream(self, rows, start):
-        raise AssertionError("not asked for")
+        raise AssertionError("not used in this test")
 
 
 def tiny_market():
@@ -127,9 +127,9 @@ def test_one_modality_is_sampled_pictured_and_scored(tmp_path):
     assert rows.shape == (2, 1, 2)
     assert set(source.records.split[rows.ravel()]) == {"train"}
 
-    pictured = recipe.sample_rows(config, source.records)
-    assert len(pictured) % 2 == 0
-    assert set(source.records.person_id[pictured]) == {1, 1501}
+    sample = recipe.sample_rows(config, source.records)
+    assert len(sample) % 2 == 0
+    assert set(source.records.person_id[sample]) == {1, 1501}
 
     assert validator(config, source, stages.build(config, "image", 2)) is None  # the dataset has no validation split
     benchmark = Benchmark.of(config, source.records)
@@ -143,8 +143,8 @@ def test_one_modality_is_sampled_pictured_and_scored(tmp_path):
     assert all(score["probe_images"] == 2 for score in scores.values())
 
 
-def test_an_iteration_on_rgb_alone():
-    """Different-identity pairs of one modality, on one device; without the terms that only lengthen the compilation."""
+def test_an_iteration_on_rgb_only():
+    """Pairs different identities of one modality on one device, without terms that only lengthen the compilation."""
     config = tiny_market()
     config.image.update({"start_from": "", "teacher": ""})
     config.image.weights.update({"L_dis": 0.0, "L_code_s": 0.0, "L_code_a": 0.0})
@@ -158,9 +158,9 @@ def test_an_iteration_on_rgb_alone():
     after, metrics = train_step(before, batch, jax.random.key(0))
     assert {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_adv_D", "L_adv_G"} <= set(metrics)
     assert all(np.isfinite(value).all() for value in metrics.values())
-    moved = jax.tree.map(lambda old, new: np.any(old != new[0]), before.params, after.params)
+    has_changed = jax.tree.map(lambda old, new: np.any(old != new[0]), before.params, after.params)
     for network in ("E_s", "E_a", "G", "D", "head"):
-        assert any(jax.tree.leaves(moved[network])), network
+        assert any(jax.tree.leaves(has_changed[network])), network
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The house has floors: a module imports only from lower ones, and no circle of modules is left."""
+"""The package has layers: a module imports only from lower layers, and there are no import cycles."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -9,7 +9,7 @@ import pytest
 import rgbir_jax
 
 ROOT = Path(rgbir_jax.__file__).parent
-FLOORS = (  # from the ground up; rooms on one floor do not know each other
+LAYERS = (  # from the lowest up; parts in one layer do not import each other
     ("errors",),
     ("lookup",),
     ("losses", "models", "datasets"),
@@ -22,7 +22,7 @@ FLOORS = (  # from the ground up; rooms on one floor do not know each other
     ("run",),
     ("commands",),
 )
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 
 
 def module_name(path: Path) -> str:
@@ -33,7 +33,7 @@ MODULES = {module_name(path): path for path in ROOT.rglob("*.py")}
 
 
 def imported_by(path: Path) -> set[str]:
-    """The package's modules that a file imports, wherever in the file."""
+    """Returns the package's modules that a file imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -47,22 +47,22 @@ def imported_by(path: Path) -> set[str]:
 IMPORTS = {name: imported_by(path) for name, path in MODULES.items()}
 
 
-def room(name: str) -> str:
+def part(name: str) -> str:
     return name.split(".")[1]
 
 
-def test_every_room_has_a_floor():
-    assert {room(name) for name in MODULES if name != "rgbir_jax"} == set(FLOOR)
+def test_every_part_has_a_layer():
+    assert {part(name) for name in MODULES if name != "rgbir_jax"} == set(LAYER)
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"rgbir_jax"}))
-def test_imports_come_from_lower_floors(name):
-    others = {other for other in IMPORTS[name] if room(other) != room(name)}
-    higher = {other for other in others if FLOOR[room(other)] >= FLOOR[room(name)]}
+def test_imports_come_from_lower_layers(name):
+    others = {other for other in IMPORTS[name] if part(other) != part(name)}
+    higher = {other for other in others if LAYER[part(other)] >= LAYER[part(name)]}
     assert not higher, f"{name} imports {', '.join(sorted(higher))}"
 
 
-def test_there_is_no_circle():
+def test_there_is_no_import_cycle():
     # A package's __init__ imports its modules, which do not import it.
     graph = {name: others - {name.rpartition(".")[0]} for name, others in IMPORTS.items() if name != "rgbir_jax"}
     try:

@@ -1,4 +1,4 @@
-"""Values that a config names."""
+"""Values that a config names: known, unknown and imported ones."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_known_values_are_found():
     assert choose("two", KNOWN, "config.number") == "two"
 
 
-def test_unknown_values_are_refused_with_those_there_are():
+def test_unknown_values_are_refused_with_the_known_ones():
     message = r'config.number "tow" is unknown; choose "one", "two" or "three"'
     with pytest.raises(UserError, match=message + r"\.$"):
         choose("tow", KNOWN, "config.number")
@@ -21,7 +21,7 @@ def test_unknown_values_are_refused_with_those_there_are():
         find("tow", KNOWN, "config.number")
 
 
-def test_a_value_of_one_s_own_is_imported(tmp_path):
+def test_a_user_s_own_value_is_imported(tmp_path):
     (tmp_path / "my_numbers.py").write_text("FOUR = 4\n")
     (tmp_path / "broken_numbers.py").write_text("import not_installed_anywhere\n")
     make_importable(str(tmp_path))
@@ -32,5 +32,5 @@ def test_a_value_of_one_s_own_is_imported(tmp_path):
         find("no_numbers:ONE", KNOWN, "config.number")
     with pytest.raises(
         ModuleNotFoundError, match="not_installed_anywhere"
-    ):  # a fault of that module keeps its traceback
+    ):  # an error inside that module keeps its traceback
         find("broken_numbers:ONE", KNOWN, "config.number")

@@ -1,4 +1,4 @@
-"""A run opens from its folder only, and its features are those that eval.py scores."""
+"""A run opens from its folder only, and computes the features that eval.py scores."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def image_recipe():
 
 
 def embedding_recipe():
-    """Two-stream features, then a classifier and the component s."""
+    """Returns a short recipe of two streams, a classifier, and encoders and decoders."""
     config, small = tiny_embedding_config(), get_config("teacher")
     for key in ("source", "image_size", "augment", "train_split", "batch"):
         config[key] = small[key]
@@ -34,7 +34,7 @@ def embedding_recipe():
 
 @pytest.fixture(scope="module", params=[image_recipe, embedding_recipe])
 def trained(request, drawn, tmp_path_factory):
-    """(folder of a run whose dataset is gone, its test images, their modality, the features that were scored)."""
+    """Trains, scores and deletes the dataset. Returns (run's folder, test images, modality, file of their features)."""
     folder = tmp_path_factory.mktemp("run")
     data = folder / "data"
     shutil.copytree(drawn, data)
@@ -57,7 +57,7 @@ def test_features_are_those_of_eval(trained):
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
 
 
-def test_what_a_run_knows_of_itself(trained):
+def test_the_facts_of_a_run(trained):
     folder, images, _, _ = trained
     run = rgbir_jax.load(folder)
     assert len(run.facts.people) == 6
@@ -75,7 +75,7 @@ def test_other_images_are_refused(trained):
         run.features(np.zeros((2, 64, 32, 3), np.uint8), np.array([0, 1, 0]))
 
 
-def test_what_is_no_run_is_refused(trained, tmp_path):
+def test_a_folder_without_a_run_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match=r"config.json is missing: .* holds no run"):
         rgbir_jax.load(tmp_path)
     shutil.copy(Path(trained[0]) / "config.json", tmp_path)

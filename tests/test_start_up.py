@@ -1,4 +1,4 @@
-"""What starting does not import: TensorFlow takes seconds, and a machine without it trains from memory."""
+"""Modules that a start does not import: TensorFlow takes seconds, and without it one can train from memory."""
 
 import json
 import subprocess
@@ -28,14 +28,16 @@ except SystemExit as end:
     if end.code not in (None, 0, 1):  # absl's help ends with 1
         raise
 """
-TELL = "\nimport json, sys\nprint(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+PRINT_MODULES = "\nimport json, sys\nprint(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
 
 
 def run(code: str) -> tuple[str, set[str]]:
-    """(what it printed, the top-level modules that are loaded at the end) of a fresh interpreter."""
-    ran = subprocess.run([sys.executable, "-c", code + TELL], cwd=ROOT, text=True, capture_output=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr
-    printed, _, loaded = ran.stdout.strip().rpartition("\n")
+    """Runs code in a new interpreter. Returns (printed text, the top-level modules that are loaded at the end)."""
+    process = subprocess.run(
+        [sys.executable, "-c", code + PRINT_MODULES], cwd=ROOT, text=True, capture_output=True, timeout=600
+    )
+    assert process.returncode == 0, process.stderr
+    printed, _, loaded = process.stdout.strip().rpartition("\n")
     return printed, set(json.loads(loaded))
 
 
@@ -43,17 +45,17 @@ def run_train(*arguments) -> tuple[str, set[str]]:
     return run(PROGRAM.format(arguments=[str(argument) for argument in arguments]))
 
 
-def test_tensorflow_would_be_noticed():
+def test_an_import_of_tensorflow_is_noticed():
     pytest.importorskip("tensorflow_datasets")
     assert run("import rgbir_jax.data.tf_data")[1] >= TENSORFLOW
 
 
-def test_the_package_alone_imports_no_library():
+def test_importing_the_package_imports_no_library():
     _, loaded = run("import rgbir_jax")
     assert not loaded & ({"jax", "flax", "optax", "orbax"} | TENSORFLOW)
 
 
-def test_what_computes_imports_no_tensorflow():
+def test_computing_modules_import_no_tensorflow():
     _, loaded = run(EVERYTHING)
     assert loaded >= {"jax", "flax", "optax", "orbax"}
     assert not loaded & TENSORFLOW

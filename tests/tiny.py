@@ -1,4 +1,4 @@
-"""What several tests share: a recipe small enough to compile in seconds, and batches for it."""
+"""Recipes that are small enough to compile in seconds, and batches for them."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,7 @@ from configs import quickstart, sysu_two_stream
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
-    """The quickstart's recipe, narrower: all of it is computed and it is soon compiled."""
+    """Returns the quickstart's recipe with narrower networks, which compute everything and compile quickly."""
     config = quickstart.small(preset)
     config.batch.identities = 4
     for name in config.recipe:
@@ -23,7 +23,7 @@ def tiny_config(preset: str = "paper") -> ConfigDict:
 
 
 def tiny_two_stream_config(preset: str = "bdtr") -> ConfigDict:
-    """The two streams, as narrow and short."""
+    """Returns the two-stream recipe with narrow and short networks."""
     config = sysu_two_stream.get_config(preset)
     config.dtype = "float32"
     config.image_size = (32, 16)
@@ -37,7 +37,7 @@ def tiny_two_stream_config(preset: str = "bdtr") -> ConfigDict:
 
 
 def drawn_batch(config: ConfigDict, classes: int = 4) -> dict:
-    """A batch of noise with the shapes of a real one: [identity, modality, shot, height, width, 3]."""
+    """Returns a batch of noise with the shapes of a real one: [identity, modality, shot, height, width, 3]."""
     rng = np.random.default_rng(0)
     shape = (config.batch.identities, len(config.modalities), config.batch.shots)
     return {
@@ -49,6 +49,6 @@ def drawn_batch(config: ConfigDict, classes: int = 4) -> dict:
 
 @pytest.fixture
 def tiny():
-    """(config, batch) of the tiny recipe."""
+    """Returns (config, batch) of the tiny recipe."""
     config = tiny_config()
     return config, drawn_batch(config)

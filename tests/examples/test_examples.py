@@ -1,4 +1,4 @@
-"""The examples train, score, report and open from their folder, without a change to the package."""
+"""Each example trains, is scored, writes a report and opens from its folder, without changes to the package."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from tests.end_to_end.conftest import ROOT, run
 
 FILES = sorted((ROOT / "examples").glob("*.py"))
-# (config overrides, the folder of each stage)
+# the config overrides that make each example short
 SHORT = {
     "triplet": ("recipe=('teacher','image')", "teacher.steps=2", "image.steps=2"),
     "resnet18": ("recipe=('teacher',)", "teacher.steps=2"),
@@ -23,7 +23,7 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def photos(drawn, tmp_path_factory) -> Path:
-    """The drawn people in the tree of examples/own_dataset.py."""
+    """Copies the drawn people into the tree of examples/own_dataset.py."""
     root = tmp_path_factory.mktemp("photos") / "tree"
     for camera, folder in ((1, "rgb"), (2, "rgb"), (4, "rgb"), (5, "rgb"), (3, "ir"), (6, "ir")):
         for image in drawn.glob(f"cam{camera}/*/*.jpg"):
@@ -63,6 +63,6 @@ def test_an_example_trains_and_is_scored(name, drawn, photos, tmp_path):
         "x = np.zeros((2, *run.facts.image_size, 3), np.uint8); "
         "print(np.linalg.norm(run.features(x, np.array([0, 1])), axis=1).tolist())"
     )
-    opened = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert opened.returncode == 0, opened.stderr
-    np.testing.assert_allclose(json.loads(opened.stdout), 1, rtol=1e-5)
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    np.testing.assert_allclose(json.loads(process.stdout), 1, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Features of images that any function computes: unit vectors, and an error if one of them is not finite."""
+"""Features of a stage: unit vectors, and an error if one of them is not finite."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ def _unused(*arguments):
 
 
 def _source(white=WHITE):
-    """Seven grey images, some of them white."""
+    """Returns a source of seven grey images, some of them white."""
     images = np.full((IMAGES, 4, 4, 3), 100, np.uint8)
     images[list(white)] = 255
     numbers = np.arange(1, IMAGES + 1, dtype=np.int32)
@@ -45,7 +45,7 @@ def _source(white=WHITE):
 
 @dataclass(frozen=True, eq=False)
 class MeanColour(Stage):
-    """Its features are the mean colour, `value` if an image is white."""
+    """A stage whose features are the mean colour, or `value` for a white image."""
 
     value: float
 
@@ -60,24 +60,24 @@ def _stage(value: float) -> Stage:
 
 
 def extract(stage, state, source, rows, progress=""):
-    """Features of some rows, two at a time."""
+    """Computes the features of some rows, two at a time."""
     return extractor((stage,), batch_size=2)((state,), *of_rows(source, rows), progress=progress)
 
 
 def test_unit_vectors_in_the_order_of_the_rows():
     rows = np.array([6, 2, 0, 1])
-    found = extract(_stage(1e4), STATE, _source(), rows)
+    features = extract(_stage(1e4), STATE, _source(), rows)
     grey, white = (
         np.asarray(augment.normalise(np.full((1, 1, 1, 3), shade, np.uint8))).ravel() for shade in (100, 255)
     )
-    for row, feature in zip(rows, found, strict=True):
+    for row, feature in zip(rows, features, strict=True):
         colour = np.where(white > 2, 1e4, white) if row in WHITE else grey
         np.testing.assert_allclose(feature, colour / np.linalg.norm(colour), rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_features_that_are_not_finite_are_not_scored(value):
-    """Nor are those whose length overflows: divided by it they would be zero."""
+    """A feature whose norm overflows is not scored either: divided by the norm it would be zero."""
     stage, rows = _stage(value), np.arange(IMAGES)
     with pytest.raises(FloatingPointError, match=r"features of 2 of 7 images, computed by teacher, are not finite"):
         extract(stage, STATE, _source(), rows, progress="teacher")
@@ -107,8 +107,8 @@ def test_damaged_embeddings_are_computed_again(tmp_path, damage):
     whole = embed(_stage(1), STATE, _source(), "data", path).read(np.arange(IMAGES))
     content = path.read_bytes()
     if damage == "nan":
-        with np.load(path) as kept:
-            arrays = dict(kept)
+        with np.load(path) as file:
+            arrays = dict(file)
         arrays["vectors"][3] = np.nan
         np.savez(path, **arrays)
     elif damage == "flipped":

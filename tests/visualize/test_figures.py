@@ -12,8 +12,8 @@ def images(*shape) -> np.ndarray:
     return RNG.integers(0, 256, (*shape, 8, 4, 3), np.uint8)
 
 
-def shown(figure) -> list[np.ndarray]:
-    """The pictures of a figure in the order of its axes."""
+def pictures_of(figure) -> list[np.ndarray]:
+    """Returns the pictures of a figure in the order of its axes."""
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
 
 
@@ -36,8 +36,8 @@ def test_ranked_lists_frame_right_and_wrong_differently():
     labels = [["a", "b", "c"], ["d", "e", "f"]]
     figure = rankings.ranked_lists(probes, ranked, right, ["first", "second"], labels)
     expected = [picture for row in range(2) for picture in (probes[row], *ranked[row])]
-    for found, picture in zip(shown(figure), expected, strict=True):
-        np.testing.assert_array_equal(found, picture)
+    for actual, picture in zip(pictures_of(figure), expected, strict=True):
+        np.testing.assert_array_equal(actual, picture)
     marks = [axes.get_xlabel() for axes in figure.axes]
     assert marks == ["first", "✓ a", "✗ b", "✗ c", "second", "✗ d", "✓ e", "✓ f"]
     frames = [axes.spines["left"] for axes in figure.axes]
@@ -46,31 +46,31 @@ def test_ranked_lists_frame_right_and_wrong_differently():
 
 def test_swapped_grid_has_structures_as_rows_and_appearances_as_columns():
     sources, swapped = images(3), images(3, 3)
-    found = shown(swaps.swapped_grid(sources, swapped))
+    pictures = pictures_of(swaps.swapped_grid(sources, swapped))
     for column in range(3):
-        np.testing.assert_array_equal(found[1 + column], sources[column])
+        np.testing.assert_array_equal(pictures[1 + column], sources[column])
     for row in range(3):
-        np.testing.assert_array_equal(found[4 * (row + 1)], sources[row])
+        np.testing.assert_array_equal(pictures[4 * (row + 1)], sources[row])
         for column in range(3):
-            np.testing.assert_array_equal(found[4 * (row + 1) + 1 + column], swapped[row, column])
+            np.testing.assert_array_equal(pictures[4 * (row + 1) + 1 + column], swapped[row, column])
 
 
-def test_interpolations_stand_between_their_two_sources():
+def test_interpolations_are_between_their_two_sources():
     sources, steps = images(2), images(2, 3)
-    found = shown(swaps.strips(sources, steps, "appearance"))
+    pictures = pictures_of(swaps.strips(sources, steps, "appearance"))
     expected = [sources[0], *steps[0], sources[1], sources[1], *steps[1], sources[0]]
-    for picture, wanted in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(picture, wanted)
+    for picture, expected_picture in zip(pictures, expected, strict=True):
+        np.testing.assert_array_equal(picture, expected_picture)
 
 
-def test_tsne_has_a_marker_a_modality_and_a_colour_a_person():
+def test_tsne_has_a_marker_per_modality_and_a_colour_per_person():
     person = np.repeat(np.arange(4), 6)
     modality = np.tile([0, 0, 0, 1, 1, 1], 4)
     features = RNG.normal(size=(24, 5)) + 5 * person[:, None]
     (axes,) = tsne.embedding_plot(features, person, modality).axes
-    drawn = [points for points in axes.collections if len(points.get_offsets())]
-    assert [len(points.get_offsets()) for points in drawn] == [3] * 8
-    assert len({tuple(points.get_facecolor()[0]) for points in drawn}) == 4
+    groups = [points for points in axes.collections if len(points.get_offsets())]
+    assert [len(points.get_offsets()) for points in groups] == [3] * 8
+    assert len({tuple(points.get_facecolor()[0]) for points in groups}) == 4
 
 
 def test_a_step_that_was_logged_twice_counts_once(tmp_path):
