@@ -39,7 +39,7 @@ def test_flip_and_crop_is_a_window_of_the_padded_image(images):
     """Every result is one of the windows that NumPy cuts from the padded image, mirrored or not."""
     results = np.asarray(flip_and_crop(keys(64), images, PAD))
     assert results.dtype == np.uint8
-    found = []
+    windows = []
     for image, result in zip(np.asarray(images), results, strict=True):
         padded = np.pad(image, ((PAD, PAD), (PAD, PAD), (0, 0)), mode="edge")
         matches = [
@@ -50,8 +50,8 @@ def test_flip_and_crop_is_a_window_of_the_padded_image(images):
             if (padded[top : top + HEIGHT, left : left + WIDTH][:, :: -1 if flipped else 1] == result).all()
         ]
         assert len(matches) == 1
-        found += matches
-    tops, lefts, flips = map(np.array, zip(*found, strict=True))
+        windows += matches
+    tops, lefts, flips = map(np.array, zip(*windows, strict=True))
     assert set(tops) == set(lefts) == set(range(2 * PAD + 1))
     assert 16 < flips.sum() < 48
     assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.5
@@ -65,32 +65,32 @@ def test_without_padding_only_the_flip_is_left(images):
 
 
 def rectangles(x: np.ndarray) -> np.ndarray:
-    """(height, width, top, left) of the zeros of each image; fails where they are no full rectangle."""
-    found = []
+    """Returns (height, width, top, left) of the zeros of each image; fails if they are not a full rectangle."""
+    boxes = []
     for zero in (x == 0).all(-1):
         if not zero.any():
             continue
         rows, columns = np.flatnonzero(zero.any(1)), np.flatnonzero(zero.any(0))
         assert zero.sum() == len(rows) * len(columns)
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (len(rows), len(columns))
-        found.append((len(rows), len(columns), rows[0], columns[0]))
-    return np.array(found)
+        boxes.append((len(rows), len(columns), rows[0], columns[0]))
+    return np.array(boxes)
 
 
-def test_erased_rectangles_have_the_area_and_aspect_asked_for():
+def test_erased_rectangles_have_the_requested_area_and_aspect():
     height, width = 64, 32
     x = jnp.ones((1000, height, width, 3))
     result = np.asarray(erase(keys(1000), x, 0.5, (0.02, 0.4), (0.3, 3.3)))
     assert set(np.unique(result)) == {0, 1}
-    found = rectangles(result)
-    assert 420 < len(found) < 580  # five standard deviations about one half
-    tall, wide, top, left = found.T
+    boxes = rectangles(result)
+    assert 420 < len(boxes) < 580  # five standard deviations around one half
+    tall, wide, top, left = boxes.T
     # Rounding to whole pixels moves a side by half a pixel at most.
     assert ((tall + 0.5) * (wide + 0.5) >= 0.02 * height * width).all()
     assert ((tall - 0.5) * (wide - 0.5) <= 0.4 * height * width).all()
     assert ((tall + 0.5) / (wide - 0.5) >= 0.3).all()
     assert ((tall - 0.5) / (wide + 0.5) <= 3.3).all()
-    # Both ranges are used up, and every place where the rectangle fits.
+    # The values cover both ranges, and all places in which the rectangle fits.
     area, aspect = tall * wide / (height * width), tall / wide
     assert area.min() < 0.05
     assert area.max() > 0.35
@@ -112,7 +112,7 @@ def test_erase_leaves_the_rest_and_can_be_switched_off(images):
 
 
 def test_results_do_not_depend_on_how_the_batch_is_divided(images):
-    """Keys of places in the global batch: two halves give what the whole gives."""
+    """Keys belong to places in the global batch, so two halves give the same images as the whole."""
     key = jax.random.key(3)
 
     def views(images, start):
@@ -125,6 +125,6 @@ def test_results_do_not_depend_on_how_the_batch_is_divided(images):
     assert not np.array_equal(halves[0], views(images[:32], 32))
 
 
-def test_constants_are_imagenets():
+def test_constants_are_those_of_imagenet():
     np.testing.assert_allclose(MEAN * 255, [123.675, 116.28, 103.53], rtol=1e-5)
     np.testing.assert_allclose(STD * 255, [58.395, 57.12, 57.375], rtol=1e-5)

@@ -8,7 +8,7 @@ from rgbir_jax.datasets.records import Records
 
 
 def make_records(counts: dict[int, tuple[int, int]]) -> Records:
-    """person_id -> (RGB images, IR images), in a shuffled order of rows."""
+    """Makes records in shuffled order. `counts` has (RGB images, IR images) of each person_id."""
     person, modality = np.array(
         [(p, m) for p, images in counts.items() for m in (0, 1) for _ in range(images[m])], np.int32
     ).T
@@ -57,7 +57,7 @@ def test_rows_have_the_identity_and_modality_of_their_place(records):
         assert all(len(set(shots)) == 2 for shots in rows.reshape(-1, 2))
 
 
-def test_modalities_come_in_the_order_asked_for(records):
+def test_modalities_come_in_the_requested_order(records):
     rows = make_sampler(records, modalities=(1, 0))(0)
     assert (records.modality[rows] == np.array([1, 0])[:, None]).all()
     assert make_sampler(records, modalities=(0,))(0).shape == (3, 1, 2)
@@ -65,21 +65,21 @@ def test_modalities_come_in_the_order_asked_for(records):
 
 def test_an_epoch_shows_each_identity_at_most_once(records):
     sampler = make_sampler(records)
-    seen = []
+    history = []
     for epoch in range(30):
         people = np.concatenate([records.person_id[sampler(2 * epoch + i)[:, 0, 0]] for i in range(2)])
         assert len(set(people)) == 6
-        seen.extend(people)
-    shown = [seen.count(person) for person in COUNTS]
-    assert min(shown) >= 20  # the one that sits out changes
-    assert len({tuple(seen[6 * e : 6 * e + 6]) for e in range(30)}) == 30
+        history.extend(people)
+    counts = [history.count(person) for person in COUNTS]
+    assert min(counts) >= 20  # the identity that is left out changes
+    assert len({tuple(history[6 * e : 6 * e + 6]) for e in range(30)}) == 30
 
 
 def test_images_are_drawn_evenly(records):
     """Each of n images has probability shots / n; five standard deviations allowed."""
     sampler = make_sampler(records, identities=7)
-    drawn = np.bincount(np.concatenate([sampler(step).ravel() for step in range(3000)]), minlength=len(records))
-    for row, count in enumerate(drawn):
+    counts = np.bincount(np.concatenate([sampler(step).ravel() for step in range(3000)]), minlength=len(records))
+    for row, count in enumerate(counts):
         probability = 2 / COUNTS[records.person_id[row]][records.modality[row]]
         deviation = np.sqrt(3000 * probability * (1 - probability))
         assert abs(count - 3000 * probability) <= 5 * deviation
@@ -88,21 +88,21 @@ def test_images_are_drawn_evenly(records):
 def test_too_few_images_repeat_only_after_all_were_shown(records):
     rows = make_sampler(records, identities=7, shots=5)(0)
     for shots in rows.reshape(-1, 5):
-        have = COUNTS[records.person_id[shots[0]]][records.modality[shots[0]]]
+        available = COUNTS[records.person_id[shots[0]]][records.modality[shots[0]]]
         times = np.unique(shots, return_counts=True)[1]
-        assert len(times) == min(have, 5)
+        assert len(times) == min(available, 5)
         assert times.max() - times.min() <= 1
 
 
 def test_label_is_the_rank_among_training_identities(records):
-    trained = np.flatnonzero(np.isin(records.person_id, [88, 7, 30]))
-    sampler = IdentitySampler(records, trained, identities=2, shots=1)
+    rows = np.flatnonzero(np.isin(records.person_id, [88, 7, 30]))
+    sampler = IdentitySampler(records, rows, identities=2, shots=1)
     assert sampler.people.tolist() == [7, 30, 88]
     expected = {7: 0, 30: 1, 88: 2}
     assert sampler.label.dtype == np.int32
     assert sampler.label.tolist() == [expected.get(person, -1) for person in records.person_id]
     for step in range(10):
-        assert set(sampler(step).ravel()) <= set(trained)
+        assert set(sampler(step).ravel()) <= set(rows)
 
 
 def test_processes_share_the_global_batch(records):

@@ -55,7 +55,7 @@ def test_infrared_images_have_three_equal_channels(source):
     assert (images == images[..., :1]).all()
 
 
-def test_batches_are_what_the_sampler_says(source, sysu_root):
+def test_batches_have_the_rows_of_the_sampler(source, sysu_root):
     sampler = make_sampler(source)
     for step, batch in zip(range(3, 9), batches(source, sampler, start=3), strict=False):
         rows = sampler(step)
@@ -102,18 +102,18 @@ def test_market_trains_on_one_modality(market_root, tmp_path):
     np.testing.assert_array_equal(first[0]["image"], first[1]["image"])
 
 
-def test_the_prepared_set_is_used_again_and_made_anew_when_the_tree_changes(make_sysu, tmp_path):
+def test_the_prepared_set_is_reused_and_made_again_if_the_tree_changes(make_sysu, tmp_path):
     root = make_sysu(train=[1])
     config = make_config(root, "")
     before = open_source(config)
     [path] = (tmp_path / "sysu.prepared").glob("*/24x12.npy")
-    written = path.stat().st_mtime_ns
+    mtime = path.stat().st_mtime_ns
     open_source(config)
-    assert path.stat().st_mtime_ns == written
+    assert path.stat().st_mtime_ns == mtime
 
     image = root / "cam1/0001/0001.jpg"
     Image.new("RGB", (30, 50), "red").save(image)
-    os.utime(image, ns=(written, written))
+    os.utime(image, ns=(mtime, mtime))
     after = open_source(config)
     assert not np.array_equal(after.read(np.array([0])), before.read(np.array([0])))
     np.testing.assert_array_equal(after.read(np.array([0]))[0], by_hand(image))
@@ -122,9 +122,9 @@ def test_the_prepared_set_is_used_again_and_made_anew_when_the_tree_changes(make
 @pytest.mark.parametrize("name", ["memory", "tf_data"])
 def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_path):
     root = make_sysu(train=[1, 2])
-    victim = root / "cam3/0002/0001.jpg"
-    whole = victim.read_bytes()
-    victim.write_bytes(whole[: len(whole) // 2])
+    image = root / "cam3/0002/0001.jpg"
+    content = image.read_bytes()
+    image.write_bytes(content[: len(content) // 2])
     config = make_config(root, tmp_path / "prepared", source=name)
     for _ in range(2):
         with pytest.raises(ValueError, match=r"cam3/0002/0001.jpg cannot be decoded.*whole copy of the image"):
@@ -134,7 +134,7 @@ def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_pat
     ]
     assert not list((tmp_path / "prepared").rglob("*tfrecord*"))
 
-    victim.write_bytes(whole)
+    image.write_bytes(content)
     np.testing.assert_array_equal(
         open_source(config).read(np.array([8]))[0], by_hand(root / open_source(config).records.path[8])
     )
@@ -155,7 +155,7 @@ def test_wrong_values_are_named(sysu_root, tmp_path):
         open_source(make_config(sysu_root, tmp_path / "file"))
 
 
-def test_without_tensorflow_the_way_out_is_named(sysu_root, tmp_path, monkeypatch):
+def test_without_tensorflow_the_alternatives_are_named(sysu_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.delitem(sys.modules, "rgbir_jax.data.tf_data", raising=False)
     with pytest.raises(UserError, match=r"pip install 'rgbir-jax\[data\]'.*config.source = \"memory\""):
@@ -168,7 +168,7 @@ def test_in_threads_keeps_order_and_passes_errors_on():
         list(in_threads(lambda x: 1 // (50 - x), range(100)))
 
 
-def test_what_is_no_image_is_named(tmp_path):
+def test_a_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "a.jpg").write_text("hello")
     with pytest.raises(ValueError, match=r"a.jpg cannot be decoded"):
         decode(tmp_path / "a.jpg", SIZE)

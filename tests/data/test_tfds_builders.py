@@ -10,30 +10,30 @@ from rgbir_jax.data import tfds_builders  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["sysu_mm01", "market1501"])
-def test_a_stranger_loads_it_through_tfds(name, sysu_root, market_root, tmp_path):
+def test_tfds_loads_it_by_name(name, sysu_root, market_root, tmp_path):
     root = {"sysu_mm01": sysu_root, "market1501": market_root}[name]
     records = DATASETS[name].read(root)
-    loaded, info = tfds.load(
+    splits, info = tfds.load(
         f"{name}/256x128",
         data_dir=tmp_path,
         with_info=True,
         download_and_prepare_kwargs={"download_config": tfds.download.DownloadConfig(manual_dir=root)},
     )
     assert info.features["image"].shape == (256, 128, 3)
-    assert set(loaded) == set(records.split)
-    seen = 0
-    for split, examples in loaded.items():
+    assert set(splits) == set(records.split)
+    count = 0
+    for split, examples in splits.items():
         for example in examples.as_numpy_iterator():
             [row] = np.flatnonzero(records.path == example["path"].decode())
-            seen += 1
+            count += 1
             assert records.split[row] == split
             for field in ("person_id", "camera", "index", "modality"):
                 assert example[field] == getattr(records, field)[row]
             np.testing.assert_array_equal(example["image"], decode(root / records.path[row], (256, 128)))
-    assert seen == len(records)
+    assert count == len(records)
 
 
-def test_other_sizes_are_configs_of_their_own(market_root, tmp_path):
+def test_other_sizes_are_separate_configs(market_root, tmp_path):
     builder = tfds.builder("market1501/16x8", data_dir=tmp_path)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=market_root))
     assert builder.info.config_name == "16x8"
@@ -41,12 +41,12 @@ def test_other_sizes_are_configs_of_their_own(market_root, tmp_path):
 
 
 def test_what_tfds_users_expect(sysu_root, tmp_path):
-    """Supervised pairs, names of the modalities, a homepage, a citation, and the numbers of this very tree."""
+    """Supervised pairs, names of the modalities, a homepage, a citation, and the numbers of images in this tree."""
     tree = tfds.download.DownloadConfig(manual_dir=sysu_root)
     builder = tfds.builder("sysu_mm01/12x6", data_dir=tmp_path)
     assert "This tree" not in builder.info.description
     builder.download_and_prepare(download_config=tree)
-    for info in (builder.info, tfds.builder("sysu_mm01/12x6", data_dir=tmp_path).info):  # and when it is opened again
+    for info in (builder.info, tfds.builder("sysu_mm01/12x6", data_dir=tmp_path).info):  # also after it is opened again
         assert "This tree has 180 images of 10 people: 36 test, 108 train, 36 val." in info.description
     assert builder.info.homepage == "https://github.com/wuancong/SYSU-MM01"
     assert builder.info.citation.startswith("@inproceedings{wu2017rgb")
@@ -73,7 +73,7 @@ def market_as_example(request, market_root):
 
 @pytest.mark.usefixtures("sysu_as_example")
 class Sysu(tfds.testing.DatasetBuilderTestCase):
-    """What TFDS itself asks of a builder."""
+    """The tests that TFDS provides for a builder."""
 
     DATASET_CLASS = tfds_builders.REGISTERED["sysu_mm01"]
     SPLITS = {"train": 108, "val": 36, "test": 36}  # noqa: RUF012
@@ -81,7 +81,7 @@ class Sysu(tfds.testing.DatasetBuilderTestCase):
 
 @pytest.mark.usefixtures("market_as_example")
 class Market(tfds.testing.DatasetBuilderTestCase):
-    """What TFDS itself asks of a builder."""
+    """The tests that TFDS provides for a builder."""
 
     DATASET_CLASS = tfds_builders.REGISTERED["market1501"]
     SPLITS = {"train": 5, "query": 2, "gallery": 3}  # noqa: RUF012

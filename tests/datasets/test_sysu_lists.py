@@ -22,10 +22,10 @@ def test_permutations_round_trip(tmp_path):
     counts = {(1, 1): 3, (2, 1): 12, (3, 1): 1, (6, PEOPLE): 5}
     permutations = {key: np.array([rng.permutation(n) + 1 for _ in range(10)]) for key, n in counts.items()}
     write_permutations(tmp_path / "rand_perm_cam.mat", permutations)
-    read = sysu_lists.read_permutations(tmp_path / "rand_perm_cam.mat")
-    assert read.keys() == permutations.keys()
+    result = sysu_lists.read_permutations(tmp_path / "rand_perm_cam.mat")
+    assert result.keys() == permutations.keys()
     for key, draws in permutations.items():
-        np.testing.assert_array_equal(read[key], draws)
+        np.testing.assert_array_equal(result[key], draws)
 
 
 def test_permutations_of_one_image_are_read(tmp_path):
@@ -54,7 +54,7 @@ def test_incomplete_permutations_are_refused(tmp_path, draws):
         sysu_lists.read_permutations(tmp_path / "p.mat")
 
 
-def test_absent_permutation_file(tmp_path):
+def test_missing_permutation_file(tmp_path):
     with pytest.raises(UserError, match=r"exp/rand_perm_cam\.mat"):
         sysu_lists.read_permutations(tmp_path / "p.mat")
 
@@ -66,7 +66,7 @@ def test_ids_from_text_and_matlab(tmp_path):
         assert sysu_lists.read_ids(tmp_path / name).tolist() == [6, 10, 17]
 
 
-def test_ids_from_something_else(tmp_path):
+def test_other_id_files_are_refused(tmp_path):
     (tmp_path / "test_id.txt").write_text("six")
     (tmp_path / "test_id.mat").write_text("6,10")
     with pytest.raises(ValueError, match="not a comma-separated list"):

@@ -1,4 +1,4 @@
-"""Protocols against plain loops that follow their descriptions image by image."""
+"""Compares the protocols with plain loops that follow their descriptions image by image."""
 
 import random
 from pathlib import Path
@@ -14,7 +14,7 @@ PEOPLE, TEST_IDS = 12, [2, 3, 5, 7, 8, 11, 12]
 
 
 def table(person_id, camera, index=None, split="test") -> Records:
-    """Records of images that have no files."""
+    """Returns records of images that have no files."""
     person_id, camera = (np.asarray(column, np.int32) for column in (person_id, camera))
     return Records(
         path=np.arange(len(person_id)).astype(str),
@@ -27,7 +27,7 @@ def table(person_id, camera, index=None, split="test") -> Records:
 
 
 def sysu_scores(features, person_id, camera, index, *, settings=None, **options):
-    """Scores features under SYSU-MM01's searches, or under some of them."""
+    """Scores features under all searches of SYSU-MM01, or under the named settings."""
     records = table(person_id, camera, index)
     searches = sysu_mm01.drawn_searches(records, **options)
     return evaluate(features, records, [s for s in searches if settings is None or s.name in settings])
@@ -40,7 +40,7 @@ def market_scores(features, person_id, camera, split):
 
 @pytest.fixture(scope="module")
 def dataset():
-    """(features, person_id, camera, index), permutations: a small SYSU-MM01, rows shuffled."""
+    """Returns (features, person_id, camera, index), permutations of a small SYSU-MM01 with shuffled rows."""
     rng = np.random.default_rng(0)
     table, permutations = [], {}
     for person in range(1, PEOPLE + 1):
@@ -56,7 +56,7 @@ def dataset():
 
 
 def slow(images, gallery_of_trial, probe_cameras):
-    """(rank-1, rank-3, mAP, mINP, counted probes) of each trial, probe by probe; ranks count persons."""
+    """Computes (rank-1, rank-3, mAP, mINP, counted probes) of each trial, probe by probe. Ranks count persons."""
     features, person_id, camera, _ = images
     probes = np.flatnonzero(np.isin(camera, probe_cameras) & np.isin(person_id, TEST_IDS))
     trials = []
@@ -75,25 +75,25 @@ def slow(images, gallery_of_trial, probe_cameras):
 
 
 def gallery_drawer(protocol, images, permutations, cameras, shots):
-    """Trial -> rows of the gallery, by the protocol's description."""
+    """Returns a function from a trial to the rows of its gallery, by the protocol's description."""
     row_of = {image: row for row, image in enumerate(zip(*(column.tolist() for column in images[1:]), strict=True))}
 
     def draw(trial):
         random.seed(trial)
         rows = []
         for person in TEST_IDS:
-            seen = [c for c in cameras if (c, person) in permutations]
+            person_cameras = [c for c in cameras if (c, person) in permutations]
             if protocol == "official" or (protocol == "paper" and shots == 1):
-                for c in seen:
+                for c in person_cameras:
                     rows += [row_of[person, c, n] for n in permutations[c, person][trial][:shots]]
             elif protocol == "paper":
-                turns = [(k, c) for k in range(20) for c in seen if k < permutations[c, person].shape[1]]
+                turns = [(k, c) for k in range(20) for c in person_cameras if k < permutations[c, person].shape[1]]
                 rows += [row_of[person, c, permutations[c, person][trial][k]] for k, c in turns[:10]]
             else:
-                for c in seen:
+                for c in person_cameras:
                     files = [f"{number:04d}.jpg" for number in sorted(permutations[c, person][trial])]
-                    drawn = random.sample(files, min(10, len(files))) if shots > 1 else [random.choice(files)]
-                    rows += [row_of[person, c, int(file.removesuffix(".jpg"))] for file in drawn]
+                    sample = random.sample(files, min(10, len(files))) if shots > 1 else [random.choice(files)]
+                    rows += [row_of[person, c, int(file.removesuffix(".jpg"))] for file in sample]
         return rows
 
     return draw
@@ -139,12 +139,12 @@ def test_random_features_score_the_expectation_of_a_random_ranking(dataset):
         "all_multi"
     ]
     rank1, precision = [], []
-    taken = {key: min(10, draws.shape[1]) for key, draws in permutations.items() if key[0] in (1, 2, 4, 5)}
+    counts = {key: min(10, draws.shape[1]) for key, draws in permutations.items() if key[0] in (1, 2, 4, 5)}
     for person, cam in zip(person_id, camera, strict=True):
         if cam not in (3, 6):
             continue
-        seen = {key: count for key, count in taken.items() if not (cam == 3 and key[0] == 2)}
-        n, hits = sum(seen.values()), sum(count for key, count in seen.items() if key[1] == person)
+        visible = {key: count for key, count in counts.items() if not (cam == 3 and key[0] == 2)}
+        n, hits = sum(visible.values()), sum(count for key, count in visible.items() if key[1] == person)
         rank1.append(hits / n)
         k = np.arange(1, n + 1)
         precision.append(np.mean((1 + (k - 1) * (hits - 1) / (n - 1)) / k))  # E[AP] of a random order
@@ -152,7 +152,7 @@ def test_random_features_score_the_expectation_of_a_random_ranking(dataset):
     assert chance["mAP"] == pytest.approx(np.mean(precision), rel=0.04)
 
 
-def test_absent_permutations_say_where_they_come_from(dataset):
+def test_missing_permutations_are_refused_with_their_origin(dataset):
     with pytest.raises(ValueError, match=r"needs rand_perm_cam\.mat: it comes with the SYSU-MM01 release"):
         sysu_scores(*dataset[0])
     assert sysu_scores(*dataset[0], protocol="agw", settings=["all_single"])
@@ -164,14 +164,14 @@ def test_unknown_protocol(dataset):
 
 
 @pytest.mark.parametrize("camera", [1, 6])
-def test_absent_images_are_named(dataset, camera):
+def test_missing_images_are_named(dataset, camera):
     images, permutations = dataset
     person = next(p for p in TEST_IDS if (camera, p) in permutations)
     count = permutations[camera, person].shape[1]
-    kept = ~((images[1] == person) & (images[2] == camera) & (images[3] == count))
+    present = ~((images[1] == person) & (images[2] == camera) & (images[3] == count))
     message = f"Identity {person} has {count - 1} images in camera {camera} here.*names the images 1 to {count}"
     with pytest.raises(ValueError, match=message):
-        sysu_scores(*(column[kept] for column in images), permutations=permutations)
+        sysu_scores(*(column[present] for column in images), permutations=permutations)
 
 
 def test_identities_without_images(dataset):
@@ -195,7 +195,7 @@ def test_market_hides_junk_and_the_query_s_own_camera():
 
 
 def random_market(queries: int, people: int, per_person: int):
-    """(features, person_id, camera, split): random features, so that nothing is known of anybody."""
+    """Returns (features, person_id, camera, split). The features are random and do not depend on the person."""
     rng = np.random.default_rng(0)
     person_id = np.concatenate([rng.integers(1, people + 1, queries), np.repeat(np.arange(people + 1), per_person)])
     camera = rng.integers(1, 7, len(person_id))
@@ -203,7 +203,7 @@ def random_market(queries: int, people: int, per_person: int):
     return rng.normal(size=(len(person_id), 64)), person_id, camera, split
 
 
-def test_market_names_both_forms_of_ap_and_they_differ_in_map_alone():
+def test_market_names_both_forms_of_ap_and_they_differ_only_in_map():
     scores = market_scores(*random_market(60, people=5, per_person=12))
     assert list(scores) == ["single_query_trapezoid", "single_query_hits"]
     trapezoid, hits = scores.values()
@@ -216,6 +216,6 @@ def test_market_names_both_forms_of_ap_and_they_differ_in_map_alone():
 
 
 def test_trapezoids_score_random_features_lower():
-    """By a tenth at this size; one published case has 0.225 by trapezoids and 0.249 at the hits."""
+    """Lower by a tenth at this size; one published case has 0.225 by trapezoids and 0.249 at the hits."""
     trapezoid, hits = market_scores(*random_market(400, people=3, per_person=12)).values()
     assert trapezoid["mAP"] / hits["mAP"] == pytest.approx(0.9, abs=0.03)

@@ -1,4 +1,4 @@
-"""Feature files: every spelling is read, every fault named, and the scores written are those printed."""
+"""Feature files: all spellings are read, faults are named, and the written scores equal the printed ones."""
 
 import json
 
@@ -12,7 +12,7 @@ from rgbir_jax.evaluation.evaluate import evaluate
 
 
 def arrays() -> dict[str, np.ndarray]:
-    """Four persons, six cameras, two images each."""
+    """Returns the arrays of four persons in six cameras, two images each."""
     person_id, camera, index = np.stack(np.meshgrid([1, 2, 3, 4], np.arange(1, 7), [1, 2])).reshape(3, -1)
     feature = np.random.default_rng(0).normal(size=(len(index), 5)).astype(np.float32)
     return {"feature": feature, "person_id": person_id, "camera": camera, "index": index}
@@ -22,16 +22,16 @@ def arrays() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("camera", ["camera", "cam"])
 def test_spellings(tmp_path, person_id, camera):
     content = arrays()
-    renamed = {
+    new_content = {
         "feature": content["feature"],
         person_id: content["person_id"].astype(np.uint16),
         camera: content["camera"],
         "index": content["index"],
     }
-    np.savez(tmp_path / "f.npz", **renamed)
-    read = feature_file.read_features(tmp_path / "f.npz")
+    np.savez(tmp_path / "f.npz", **new_content)
+    file = feature_file.read_features(tmp_path / "f.npz")
     for name, array in content.items():
-        np.testing.assert_array_equal(getattr(read, name), array)
+        np.testing.assert_array_equal(getattr(file, name), array)
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_scores_are_printed_and_written(tmp_path):
     (tmp_path / "ids.txt").write_text("1,2,4")
     out = tmp_path / "out.json"
     table = feature_file.score_feature_file(str(tmp_path / "f.npz"), None, str(tmp_path / "ids.txt"), "agw", str(out))
-    written = json.loads(out.read_text())
-    assert written.pop("protocol") == "agw"
+    content = json.loads(out.read_text())
+    assert content.pop("protocol") == "agw"
     file = feature_file.read_features(tmp_path / "f.npz")
     searches = sysu_mm01.drawn_searches(file.records(), "agw", test_ids=[1, 2, 4])
-    assert written == evaluate(file.feature, file.records(), searches)
+    assert content == evaluate(file.feature, file.records(), searches)
     headline, _, *rows = table.splitlines()
     assert "f.npz; protocol agw" in headline
     assert [row.split()[0] for row in rows] == list(sysu_mm01.SETTINGS)
-    single = written["all_single"]
+    single = content["all_single"]
     assert rows[0].split()[1:4] == [
         f"{100 * single['cmc'][0]:.2f}",
         "±",

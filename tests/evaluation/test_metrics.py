@@ -1,4 +1,4 @@
-"""Ranks against one plain loop over probes, with ties, hidden images, several galleries and small chunks."""
+"""Compares ranks with a plain loop over probes: ties, hidden images, several galleries and small chunks."""
 
 import numpy as np
 import pytest
@@ -8,28 +8,28 @@ from rgbir_jax.evaluation.metrics import Images
 
 
 def images(n: int, seed: int, people: int = 7) -> Images:
-    """Whole-number features: distances are exact and many are equal."""
+    """Returns images with whole-number features: distances are exact and many are equal."""
     rng = np.random.default_rng(seed)
     features = rng.integers(-2, 3, (n, 4)).astype(np.float32)
     return Images(features, rng.integers(1, people + 1, n), rng.integers(1, 5, n))
 
 
-def same_camera(probe: Images, gallery: Images) -> np.ndarray:
+def hide_same_camera(probe: Images, gallery: Images) -> np.ndarray:
     return (probe.person_id[:, None] == gallery.person_id) & (probe.camera[:, None] == gallery.camera)
 
 
-def nothing(probe: Images, gallery: Images) -> np.ndarray:
+def hide_nothing(probe: Images, gallery: Images) -> np.ndarray:
     return np.zeros((len(probe), len(gallery)), bool)
 
 
 def slow(probe, gallery, rows, hidden, unit):
-    """(first, AP at hits, AP by trapezoids, INP) of each probe, None if it does not count."""
+    """Computes (first, AP at hits, AP by trapezoids, INP) of each probe, None if it does not count."""
     rows = np.sort(rows)
     results = []
     for p in range(len(probe)):
-        seen = [r for r in rows if not hidden(probe[p : p + 1], gallery[r : r + 1])[0, 0]]
-        distance = [float(np.sum((probe.feature[p] - gallery.feature[r]) ** 2)) for r in seen]
-        people = [gallery.person_id[seen[k]] for k in sorted(range(len(seen)), key=lambda k: distance[k])]
+        visible = [r for r in rows if not hidden(probe[p : p + 1], gallery[r : r + 1])[0, 0]]
+        distance = [float(np.sum((probe.feature[p] - gallery.feature[r]) ** 2)) for r in visible]
+        people = [gallery.person_id[visible[k]] for k in sorted(range(len(visible)), key=lambda k: distance[k])]
         places = [k for k, person in enumerate(people) if person == probe.person_id[p]]
         if not places:
             results.append(None)
@@ -42,7 +42,7 @@ def slow(probe, gallery, rows, hidden, unit):
 
 
 def trapezoids(places):
-    """The area under the precision-recall curve, drawn point by point: recall from 0 to 1 in steps of one hit."""
+    """Computes the area under the precision-recall curve point by point: recall from 0 to 1 in steps of one hit."""
     area, recall, precision = 0.0, 0.0, 1.0
     for rank in range(1, places[-1] + 2):
         hits = sum(place < rank for place in places)
@@ -52,7 +52,7 @@ def trapezoids(places):
 
 
 @pytest.mark.parametrize("unit", ["identity", "image"])
-@pytest.mark.parametrize("hidden", [nothing, same_camera])
+@pytest.mark.parametrize("hidden", [hide_nothing, hide_same_camera])
 def test_agrees_with_a_plain_loop(monkeypatch, unit, hidden):
     monkeypatch.setattr(metrics, "MAX_ROWS", 5)
     probe, gallery = images(33, seed=1, people=9), images(60, seed=2)
@@ -63,21 +63,22 @@ def test_agrees_with_a_plain_loop(monkeypatch, unit, hidden):
         expected = slow(probe, gallery, rows, hidden, unit)
         assert ranks.counted.tolist() == [figures is not None for figures in expected]
         figures = np.array([figures for figures in expected if figures is not None]).reshape(-1, 4)
-        kept = ranks.select(ranks.counted)
-        np.testing.assert_array_equal(kept.first, figures[:, 0])
-        np.testing.assert_allclose(kept.average_precision, figures[:, 1], rtol=1e-12)
-        np.testing.assert_allclose(kept.trapezoid, figures[:, 2], rtol=1e-12)
-        assert kept.trapezoid is not None
-        assert np.all(kept.trapezoid <= kept.average_precision + 1e-12)  # precision just before a hit is no higher
-        np.testing.assert_allclose(kept.inverse_penalty, figures[:, 3], rtol=1e-12)
+        counted = ranks.select(ranks.counted)
+        np.testing.assert_array_equal(counted.first, figures[:, 0])
+        np.testing.assert_allclose(counted.average_precision, figures[:, 1], rtol=1e-12)
+        np.testing.assert_allclose(counted.trapezoid, figures[:, 2], rtol=1e-12)
+        assert counted.trapezoid is not None
+        # The precision just before a hit is not higher.
+        assert np.all(counted.trapezoid <= counted.average_precision + 1e-12)
+        np.testing.assert_allclose(counted.inverse_penalty, figures[:, 3], rtol=1e-12)
 
 
 def one_list(places: list[int], length: int) -> metrics.Ranks:
-    """The ranks of one probe whose person is at these places, from 0, of a gallery of this length."""
+    """Returns the ranks of one probe whose person is at these places (from 0) in a gallery of this length."""
     person = np.where(np.isin(np.arange(length), places), 1, 2)
     gallery = Images(np.arange(length, dtype=float)[:, None], person, np.ones(length, int))
     probe = Images(np.zeros((1, 1)), np.array([1]), np.array([2]))
-    return metrics.rank(probe, gallery, [np.arange(length)], nothing, "image", trapezoid=True)[0]
+    return metrics.rank(probe, gallery, [np.arange(length)], hide_nothing, "image", trapezoid=True)[0]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_both_forms_of_ap_by_hand(places, hits, trapezoid):
 
 
 def test_trapezoids_are_computed_only_on_request():
-    (ranks,) = metrics.rank(images(3, seed=1), images(9, seed=2), [np.arange(9)], nothing, "image")
+    (ranks,) = metrics.rank(images(3, seed=1), images(9, seed=2), [np.arange(9)], hide_nothing, "image")
     assert ranks.trapezoid is None
     assert ranks.select(ranks.counted).trapezoid is None
 
@@ -107,16 +108,16 @@ def test_equal_images_keep_the_gallery_s_order():
     feature = np.random.default_rng(0).normal(size=(1, 512))
     gallery = Images(np.repeat(feature, 40, axis=0), np.repeat([1, 2], 20), np.ones(40, int))
     probe = Images(np.random.default_rng(1).normal(size=(2, 512)), np.array([1, 2]), np.full(2, 3))
-    (ranks,) = metrics.rank(probe, gallery, [np.arange(40)], nothing, "image")
+    (ranks,) = metrics.rank(probe, gallery, [np.arange(40)], hide_nothing, "image")
     assert ranks.first.tolist() == [0, 20]
     np.testing.assert_allclose(ranks.inverse_penalty, [1, 20 / 40])
 
 
 def test_memory_bound_decides_the_chunks_and_not_the_result(monkeypatch):
     probe, gallery = images(50, seed=4), images(80, seed=5)
-    whole = metrics.rank(probe, gallery, [np.arange(80)], nothing, "identity")[0]
+    whole = metrics.rank(probe, gallery, [np.arange(80)], hide_nothing, "identity")[0]
     monkeypatch.setattr(metrics, "DISTANCES", 1)
-    single = metrics.rank(probe, gallery, [np.arange(80)], nothing, "identity")[0]
+    single = metrics.rank(probe, gallery, [np.arange(80)], hide_nothing, "identity")[0]
     np.testing.assert_array_equal(whole.first, single.first)
     np.testing.assert_array_equal(whole.average_precision, single.average_precision)
 
@@ -142,7 +143,7 @@ def test_summary_averages_over_counted_probes_then_over_trials():
     assert scores["counted_probes"] == 2
 
 
-def test_summary_averages_the_form_of_ap_it_is_asked_for():
+def test_summary_averages_the_requested_form_of_ap():
     first, counted = np.array([0, 2, 0]), np.array([True, True, False])
     ranks = metrics.Ranks(first, np.array([1.0, 0.5, 0.9]), np.ones(3), counted, np.array([1.0, 0.3, 0.8]))
     hits, trapezoid = metrics.summarise([ranks, ranks]), metrics.summarise([ranks, ranks], "trapezoid")

@@ -26,10 +26,10 @@ class Source:
         return IMAGES[rows]
 
     def stream(self, rows, start):
-        raise AssertionError("not asked for")
+        raise AssertionError("not used in this test")
 
 
-def measured(render):
+def measure(render):
     class Renderer(Stage):
         def render(self, state, structure, appearance):
             return render(state, structure, appearance)
@@ -38,13 +38,13 @@ def measured(render):
     return reconstruction(stage, State(jnp.int32(0), {}, {}, {}), Source(), ROWS, batch_size=2)
 
 
-def test_a_perfect_generator_has_no_error_and_the_mean_image_its_own():
-    found = measured(lambda state, structure, appearance: structure)
-    assert found.l1 == 0
+def test_a_perfect_generator_has_no_error_but_the_mean_image_has_one():
+    error = measure(lambda state, structure, appearance: structure)
+    assert error.l1 == 0
     x = NORMALISED[ROWS]
-    assert found.mean_image == pytest.approx(np.abs(x - x.mean(0)).mean(), rel=1e-5)
+    assert error.mean_image == pytest.approx(np.abs(x - x.mean(0)).mean(), rel=1e-5)
 
 
 def test_batches_of_unequal_size_count_by_their_images():
-    found = measured(lambda state, structure, appearance: jnp.zeros_like(appearance))
-    assert found.l1 == pytest.approx(np.abs(NORMALISED[ROWS]).mean(), rel=1e-5)
+    error = measure(lambda state, structure, appearance: jnp.zeros_like(appearance))
+    assert error.l1 == pytest.approx(np.abs(NORMALISED[ROWS]).mean(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""What scores.json holds, and scores as text."""
+"""The content of scores.json, and its scores as text."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def setting(**changes) -> dict:
 
 
 def test_systems_are_the_entries_with_settings_in_their_order():
-    found = {
+    content = {
         "protocol": "official",
         "dataset": "sysu_mm01",
         "steps": 20,
@@ -37,18 +37,18 @@ def test_systems_are_the_entries_with_settings_in_their_order():
         "trained": {"all_single": setting()},
         "m": {"all_single": setting()},
     }
-    assert list(scores.systems(found)) == ["chance", "teacher", "control", "trained", "m"]
-    assert scores.systems(found)["control"] is found["control"]
+    assert list(scores.systems(content)) == ["chance", "teacher", "control", "trained", "m"]
+    assert scores.systems(content)["control"] is content["control"]
     assert scores.systems({"protocol": "official", "empty": {}}) == {}
 
 
 def cells(text: str) -> tuple[str, list[list[str]]]:
-    """(headline, cells of the table's lines); `AP by` and a figure with its deviation are one cell."""
+    """Returns (headline, cells of the table's lines). `AP by` is one cell, and so is a figure with its deviation."""
     headline, *lines = text.splitlines()
     return headline, [line.replace(" ± ", "±").replace("AP by", "AP_by").split() for line in lines]
 
 
-def test_the_table_says_which_ap_it_shows():
+def test_the_table_names_the_form_of_ap():
     rows = {"trained": setting(), "market": setting(AP="trapezoid")}
     text = scores.table(rows, "official", "sysu_mm01, all_single")
     headline, (head, trained, market) = cells(text)
@@ -70,8 +70,8 @@ def test_trials_that_cannot_differ_have_no_deviation():
 
 def test_the_table_of_market_1501():
     person_id, split = np.array([1, 1, 2]), np.array(["query", "gallery", "gallery"])
-    scored = market_scores(np.eye(3), person_id, np.array([1, 2, 2]), split)
-    text = scores.table(scored, "single_query", "market1501")
+    settings = market_scores(np.eye(3), person_id, np.array([1, 2, 2]), split)
+    text = scores.table(settings, "single_query", "market1501")
     headline, (_, trapezoid, hits) = cells(text)
     assert headline.endswith("in %, one trial")
     assert (trapezoid[0], trapezoid[5]) == ("single_query_trapezoid", "trapezoid")
@@ -79,10 +79,10 @@ def test_the_table_of_market_1501():
 
 
 def test_chance_keeps_the_name_of_the_ap_and_averages_the_figures(monkeypatch):
-    given = iter([0.1, 0.2, 0.3, 0.4, 0.5])
+    values = iter([0.1, 0.2, 0.3, 0.4, 0.5])
 
     def score(features, records, searches):
-        return {"single_query_trapezoid": setting(mAP=next(given), AP="trapezoid")}
+        return {"single_query_trapezoid": setting(mAP=next(values), AP="trapezoid")}
 
     monkeypatch.setattr(evaluate, "evaluate", score)
     records = table([1, 1, 2], [1, 2, 2], split=["query", "gallery", "gallery"])

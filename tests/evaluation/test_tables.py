@@ -1,4 +1,4 @@
-"""The paper's tables: its own figures, and every run under the row, and in the block, that it belongs to."""
+"""The paper's tables: the paper's figures, and each run in the block and under the row that it belongs to."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ ROWS_OF_TABLE_6 = [
 
 
 def setting(rank1: float, trials: int = 10) -> dict:
-    """A setting of scores.json: rank k is rank1 + k - 1 thousandths, mAP half of rank1."""
+    """Returns a setting of scores.json: rank k is rank1 + k - 1 thousandths, mAP half of rank1."""
     return {
         "cmc": [rank1 + place / 1000 for place in range(50)],
         "mAP": rank1 / 2,
@@ -38,7 +38,7 @@ def setting(rank1: float, trials: int = 10) -> dict:
 
 
 def scores(rank1: float, dataset: str = "SYSU-MM01", settings: Sequence[str] = SETTINGS, trials: int = 10) -> dict:
-    """What scores.json holds; the i-th setting's rank-1 is rank1 + i hundredths, and the untrained network has 0."""
+    """Returns scores.json's content: setting i has a rank-1 of rank1 + i hundredths, the untrained network of 0."""
     trained = {name: setting(rank1 + i / 100, trials) for i, name in enumerate(settings)}
     untrained = {name: setting(0.0) for name in settings}
     head = {"protocol": "official", "dataset": dataset, "steps": 20_000, "controls": []}
@@ -46,7 +46,7 @@ def scores(rank1: float, dataset: str = "SYSU-MM01", settings: Sequence[str] = S
 
 
 def write_run(folder: Path, config: ConfigDict, scored: dict | None = None) -> Path:
-    """The two files of a scored run."""
+    """Writes the two files of a scored run. Returns its folder."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     (folder / "scores.json").write_text(json.dumps(scores(0.3) if scored is None else scored))
@@ -54,19 +54,19 @@ def write_run(folder: Path, config: ConfigDict, scored: dict | None = None) -> P
 
 
 def image_config(preset: str = "paper", **changes) -> ConfigDict:
-    """The full-size image-space recipe with changed values of its last stage."""
+    """Returns the full-size image-space recipe with changed values of its last stage."""
     config = sysu_image.get_config(preset)
     config.image.update(changes)
     return config
 
 
 def lines(block: tables.Block) -> list[tuple[str, str, str | None]]:
-    """(source, method, run) of each row."""
+    """Returns (source, method, run) of each row."""
     return [(row.source, row.method, row.run) for row in block.rows]
 
 
-def ours(number: int, runs: Path) -> dict[str | None, str]:
-    """Run -> the method that it is shown as."""
+def methods_of_runs(number: int, runs: Path) -> dict[str | None, str]:
+    """Returns the method name that each run has in a table."""
     blocks = tables.compare(number, str(runs)).blocks
     return {row.run: row.method for block in blocks for row in block.rows if row.run is not None}
 
@@ -90,10 +90,10 @@ def test_the_paper_s_figures(number, method, single, multi):
     table = tables.compare(number, None)
     (row,) = [row for row in table.blocks[0].rows if row.method == method]
     assert row.source == "the paper"
-    for shown, printed in ((row.single, single), (row.multi, multi)):
-        assert list(shown) == list(table.columns[: len(printed)])
-        assert tuple(figure.mean for figure in shown.values()) == printed
-        assert all(figure.std is None for figure in shown.values())
+    for figures, expected in ((row.single, single), (row.multi, multi)):
+        assert list(figures) == list(table.columns[: len(expected)])
+        assert tuple(figure.mean for figure in figures.values()) == expected
+        assert all(figure.std is None for figure in figures.values())
 
 
 def test_rows_without_runs():
@@ -111,7 +111,7 @@ def test_rows_without_runs():
     assert {name: figure.mean for name, figure in agw.single.items()} == {"r1": 47.50, "mAP": 47.65}
 
 
-def test_a_run_stands_under_the_paper_s_row(tmp_path):
+def test_a_run_is_under_the_paper_s_row(tmp_path):
     write_run(tmp_path / "one", image_config(), scores(0.4112))
     write_run(tmp_path / "deeper" / "two", quickstart.get_config(), scores(0.2))
     write_run(tmp_path / "three", image_config(transfer_from="runs/market"))
@@ -139,21 +139,21 @@ def test_a_run_stands_under_the_paper_s_row(tmp_path):
     assert indoor[0].multi["mAP"].mean == 22.06
 
 
-def test_what_belongs_to_tables_7_and_8(tmp_path):
+def test_runs_that_belong_to_tables_7_and_8(tmp_path):
     without_teacher = image_config()
     without_teacher.image.weights.L_dis = 0.0
-    teacher_alone = sysu_image.get_config()
-    teacher_alone.recipe = ("teacher",)
+    teacher_only = sysu_image.get_config()
+    teacher_only.recipe = ("teacher",)
     write_run(tmp_path / "a", image_config("dgnet"))
     write_run(tmp_path / "b", image_config("dgnet", transfer_from="runs/market"))
     write_run(tmp_path / "c", sysu_two_stream.get_config("baseline"))
     write_run(tmp_path / "without_L_dis", without_teacher)
     write_run(tmp_path / "lsgan", image_config(adversarial="lsgan"))
-    write_run(tmp_path / "teacher", teacher_alone)
+    write_run(tmp_path / "teacher", teacher_only)
     write_run(tmp_path / "embedding", sysu_embedding.get_config())
     for number in (7, 8):
-        # In this order: the two-stream baseline, the preset, its variant, then those named by their folders.
-        assert list(ours(number, tmp_path).items()) == [
+        # The order: the two-stream baseline, the preset, its variant, then runs that are named by their folders.
+        assert list(methods_of_runs(number, tmp_path).items()) == [
             ("c", "two-stream baseline"),
             ("a", "dgnet preset"),
             ("b", "dgnet preset; transferred"),
@@ -193,7 +193,7 @@ def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
     assert block.rows[1].steps == 20_000
 
 
-def test_drawn_people_never_stand_among_the_paper_s_rows(tmp_path):
+def test_drawn_people_are_never_among_the_paper_s_rows(tmp_path):
     write_run(tmp_path / "drawn", quickstart.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
     write_run(tmp_path / "two", sysu_two_stream.get_config(), scores(0.8, "SYSU-MM01 (drawn)"))
     write_run(tmp_path / "A", image_config(adversarial="lsgan"), scores(0.7, "SYSU-MM01 (drawn)"))
@@ -210,16 +210,16 @@ def test_drawn_people_never_stand_among_the_paper_s_rows(tmp_path):
     assert not any("No run" in note for note in real.notes)
     assert [row.run for row in drawn.rows] == ["two", "drawn", "A"]
 
-    printed = tables.table_with_runs(7, str(tmp_path), None)
-    above, below = printed.split("## SYSU-MM01 (drawn)")
+    text = tables.table_with_runs(7, str(tmp_path), None)
+    above, below = text.split("## SYSU-MM01 (drawn)")
     assert "(drawn)" not in above
     assert below.strip().startswith("The people in this block are drawn by a program: its rows cannot be compared with")
     assert "45.44" in above
     assert "45.44" not in below
 
 
-def test_other_images_than_the_published_ones_have_a_block_of_their_own(tmp_path):
-    """They are recognised by their numbers, whatever the folder holds besides."""
+def test_other_images_than_the_published_ones_have_a_separate_block(tmp_path):
+    """They are recognised by their numbers of images, whatever else the folder holds."""
     other = scores(0.9)
     other["trained"]["all_single"]["probe_images"] = 288
     write_run(tmp_path / "subset", image_config(), other)
@@ -239,9 +239,9 @@ def test_other_images_than_the_published_ones_have_a_block_of_their_own(tmp_path
 def test_markdown_is_a_table(tmp_path):
     write_run(tmp_path / "run|1", image_config(), scores(0.4112))
     write_run(tmp_path / "single", image_config(), scores(0.05, trials=1))
-    printed = tables.table_with_runs(7, str(tmp_path), None).splitlines()
-    assert printed[0] == "# Table 7: SYSU-MM01, all search (in %)"
-    grid = [line for line in printed if line.startswith("|")]
+    text = tables.table_with_runs(7, str(tmp_path), None).splitlines()
+    assert text[0] == "# Table 7: SYSU-MM01, all search (in %)"
+    grid = [line for line in text if line.startswith("|")]
     assert len({len(line) for line in grid}) == 1
     head, rule, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in grid)
     assert head == [
@@ -259,29 +259,29 @@ def test_markdown_is_a_table(tmp_path):
 
 
 @pytest.mark.parametrize("number", [6, 7, 8])
-def test_json_says_the_same(tmp_path, number):
+def test_json_has_the_same_content(tmp_path, number):
     write_run(tmp_path / "runs" / "real", sysu_two_stream.get_config())
     write_run(tmp_path / "runs" / "drawn", sysu_two_stream.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
     out = tmp_path / "table.json"
-    printed = tables.table_with_runs(number, str(tmp_path / "runs"), str(out))
-    written = json.loads(out.read_text(encoding="utf-8"))
-    assert written["number"] == number
-    assert [block["comparable"] for block in written["blocks"]] == [True, False]
-    grids = [line for line in printed.splitlines() if line.startswith("|")]
+    text = tables.table_with_runs(number, str(tmp_path / "runs"), str(out))
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert content["number"] == number
+    assert [block["comparable"] for block in content["blocks"]] == [True, False]
+    grids = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in grids]
-    shown = [line for line in cells if line[0] in ("the paper", "published elsewhere", "this code")]
-    rows = [row for block in written["blocks"] for row in block["rows"]]
-    assert len(shown) == len(rows)
-    for line, row in zip(shown, rows, strict=True):
-        figures = [row[shot].get(column) for shot in ("single", "multi") for column in written["columns"]]
+    text_rows = [line for line in cells if line[0] in ("the paper", "published elsewhere", "this code")]
+    rows = [row for block in content["blocks"] for row in block["rows"]]
+    assert len(text_rows) == len(rows)
+    for line, row in zip(text_rows, rows, strict=True):
+        figures = [row[shot].get(column) for shot in ("single", "multi") for column in content["columns"]]
         texts = ["-" if f is None else f"{f['mean']:.2f}" + (f" ± {f['std']:.2f}" if f["std"] else "") for f in figures]
         assert line[:3] == [row["source"], row["method"], row["run"] or "-"]
         assert line[3:-4] == texts
         assert line[-3] == row["dataset"]
-    assert all(note in printed for block in written["blocks"] for note in block["notes"])
+    assert all(note in text for block in content["blocks"] for note in block["notes"])
 
 
-def test_runs_that_cannot_be_tabled_are_named(tmp_path, capsys):
+def test_runs_that_fit_no_table_are_named(tmp_path, capsys):
     write_run(tmp_path / "good", image_config())
     write_run(tmp_path / "cut", image_config())
     (tmp_path / "cut" / "scores.json").write_text('{"protocol": "offi')
@@ -296,19 +296,19 @@ def test_runs_that_cannot_be_tabled_are_named(tmp_path, capsys):
     write_run(tmp_path / "no_config", image_config())
     (tmp_path / "no_config" / "config.json").unlink()
     write_run(tmp_path / "far" / "too" / "deep", image_config())
-    assert ours(7, tmp_path) == {"good": "Method1"}
-    told = {line.split(" is left out: ")[0]: line for line in capsys.readouterr().err.splitlines()}
-    assert set(told) == {
+    assert methods_of_runs(7, tmp_path) == {"good": "Method1"}
+    messages = {line.split(" is left out: ")[0]: line for line in capsys.readouterr().err.splitlines()}
+    assert set(messages) == {
         str(tmp_path / name) for name in ("cut", "old", "market", "list", "deep/unscored", "no_config")
     }
-    assert "all_single and all_multi, on market1501" in told[str(tmp_path / "market")]
-    assert f"eval.py --workdir {tmp_path / 'deep' / 'unscored'}" in told[str(tmp_path / "deep" / "unscored")]
-    # A run of another table is not worth a line.
-    assert ours(6, tmp_path) == {}
+    assert "all_single and all_multi, on market1501" in messages[str(tmp_path / "market")]
+    assert f"eval.py --workdir {tmp_path / 'deep' / 'unscored'}" in messages[str(tmp_path / "deep" / "unscored")]
+    # A run of another table is not reported.
+    assert methods_of_runs(6, tmp_path) == {}
     assert str(tmp_path / "market") not in capsys.readouterr().err
 
 
-def test_no_runs_is_one_sentence(tmp_path):
+def test_no_runs_is_reported_in_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"absent is not a folder; --runs names"):
         tables.compare(7, str(tmp_path / "absent"))
     with pytest.raises(ValueError, match="has no scored run, one or two folders deep"):
@@ -320,14 +320,14 @@ def eval_py(*flags: str) -> subprocess.CompletedProcess:
 
 
 def test_the_command(tmp_path):
-    done = eval_py("--table=8", f"--json={tmp_path / 'out.json'}")
-    assert done.returncode == 0, done.stderr
-    assert "| Method2 | -   | 53.53 " in done.stdout
+    process = eval_py("--table=8", f"--json={tmp_path / 'out.json'}")
+    assert process.returncode == 0, process.stderr
+    assert "| Method2 | -   | 53.53 " in process.stdout
     assert json.loads((tmp_path / "out.json").read_text())["number"] == 8
     for flags in ((), ("--table=6", "--workdir=x"), ("--features=x.npz", "--workdir=x")):
-        refused = eval_py(*flags)
-        assert refused.returncode != 0
-        assert refused.stderr.strip().splitlines() == [
+        failure = eval_py(*flags)
+        assert failure.returncode != 0
+        assert failure.stderr.strip().splitlines() == [
             "eval.py: give one of --workdir, a run's folder to score, --features, an .npz file to score, "
             "and --table, 6, 7 or 8."
         ]
@@ -338,5 +338,5 @@ def test_the_command(tmp_path):
 
 def test_tables_need_neither_jax_nor_tensorflow():
     code = "import sys, eval, rgbir_jax.evaluation.tables; print({'jax', 'tensorflow'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "set()", done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert process.stdout.strip() == "set()", process.stderr
