@@ -63,7 +63,8 @@ def test_computing_modules_import_no_tensorflow():
 
 def test_help_imports_neither_jax_nor_tensorflow():
     printed, loaded = run_train("--help")
-    assert "--workdir" in printed
+    for flag in ("config", "workdir", "describe", "flops", "distributed", "traceback"):
+        assert f"--{'[no]' * (flag not in ('config', 'workdir'))}{flag}:" in printed
     assert not loaded & ({"jax", "flax", "optax", "orbax"} | TENSORFLOW)
 
 

@@ -53,6 +53,7 @@ def _is_recipe(path: Path) -> bool:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    _show_in_help(argv[0])
     try:
         sys.argv = argv = _with_config_file(argv)
         rest = flags.FLAGS(argv)
@@ -72,6 +73,14 @@ def _parse(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         sys.exit(f"{_program()}: {rest[1]} is not understood; flags are written --name=value.")
     return rest
+
+
+def _show_in_help(program: str) -> None:
+    """Lets --help list the flags of this package: absl lists only those of the file that was started."""
+    for module, members in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("rgbir_jax."):
+            for flag in members:
+                flags.FLAGS.register_key_flag_for_module(program, flag)
 
 
 def _with_config_file(argv: list[str]) -> list[str]:
