@@ -1,4 +1,4 @@
-"""The project's programs as a user starts them."""
+"""Functions that start the project's programs as a user does."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def start(program: str, *arguments, **environment) -> subprocess.Popen:
 
 
 def run(program: str, *arguments, **environment) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
+    """Runs a program to its end. Returns (exit code, standard output, standard error)."""
     process = start(program, *arguments, **environment)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err

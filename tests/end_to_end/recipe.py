@@ -1,4 +1,4 @@
-"""A config file for train.py: the quickstart's recipe, shrunk, for the dataset of the fixture `drawn`."""
+"""A config file for train.py: a tiny version of the quickstart's recipe for the dataset of the fixture `drawn`."""
 
 from ml_collections import ConfigDict
 
@@ -7,7 +7,7 @@ from tests.tiny import tiny_config
 
 
 def get_config(stages: str = "teacher,image") -> ConfigDict:
-    """A few iterations of the given stages."""
+    """Returns a recipe of a few iterations of the given stages."""
     config = tiny_config()
     config.source = "memory"
     config.image_size = (64, 32)

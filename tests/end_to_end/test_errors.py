@@ -1,4 +1,4 @@
-"""What a user gets wrong: one sentence, a non-zero exit, and nothing written."""
+"""Errors of a user: one sentence, a non-zero exit code, and nothing is written."""
 
 import shutil
 
@@ -26,14 +26,14 @@ def _train(*arguments):
     ],
 )
 def test_wrong_arguments_of_training(tmp_path, arguments, sentence):
-    (said,) = _train(f"--config={RECIPE}", f"--workdir={tmp_path / 'run'}", *arguments)
-    assert sentence in said
+    (message,) = _train(f"--config={RECIPE}", f"--workdir={tmp_path / 'run'}", *arguments)
+    assert sentence in message
     assert not (tmp_path / "run").exists()
 
 
-def test_a_preset_that_is_not_there():
-    (said,) = _train("--config=quickstart:papre", "--workdir=x")
-    assert 'preset "papre" is unknown; choose one of paper' in said
+def test_an_unknown_preset():
+    (message,) = _train("--config=quickstart:papre", "--workdir=x")
+    assert 'preset "papre" is unknown; choose one of paper' in message
 
 
 @pytest.mark.parametrize("source", ["memory", "tf_data"])
@@ -42,13 +42,13 @@ def test_a_truncated_image_is_named_before_training(drawn, tmp_path, source):
     shutil.copytree(drawn, tree)
     broken = next(tree.glob("cam*/0001/0002.jpg"))
     broken.write_bytes(broken.read_bytes()[:400])
-    (said,) = _train(
+    (message,) = _train(
         f"--config={RECIPE}",
         f"--workdir={tmp_path / 'run'}",
         f"--config.data_dir={tree}",
         f"--config.source={source}",
     )
-    assert f"{broken} cannot be decoded" in said
+    assert f"{broken} cannot be decoded" in message
     assert not (tmp_path / "run").exists()
 
 

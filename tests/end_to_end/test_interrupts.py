@@ -1,4 +1,4 @@
-"""A run that is stopped goes on when its command is given again."""
+"""A stopped run continues when the same command is given again."""
 
 import signal
 import time
@@ -25,14 +25,14 @@ def _latest(workdir) -> int | None:
 
 
 def wait_for_checkpoint(process, workdir) -> None:
-    """Returns when the teacher has one."""
+    """Waits until the teacher has a checkpoint."""
     folder = workdir / "teacher" / "checkpoints"
     while not any(path.name.isdigit() for path in folder.glob("*")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
-def test_kill_and_ctrl_c_lose_nothing_but_the_iterations_since_the_last_checkpoint(drawn, tmp_path):
+def test_kill_and_ctrl_c_lose_only_the_iterations_since_the_last_checkpoint(drawn, tmp_path):
     workdir = tmp_path / "run"
     process = start("train.py", *_command(drawn, workdir, 100_000))
     wait_for_checkpoint(process, workdir)
@@ -57,7 +57,7 @@ def test_kill_and_ctrl_c_lose_nothing_but_the_iterations_since_the_last_checkpoi
     code, _, err = run("train.py", *_command(drawn, workdir, stopped_at + 4))
     assert code == 0, err
     assert _latest(workdir) == stopped_at + 4
-    # A finished run is left alone, and another recipe is refused its folder.
+    # A finished run does not change, and another recipe cannot use its folder.
     before = (workdir / "teacher" / "metrics.jsonl").read_bytes()
     assert run("train.py", *_command(drawn, workdir, stopped_at + 4))[0] == 0
     assert (workdir / "teacher" / "metrics.jsonl").read_bytes() == before

@@ -1,4 +1,4 @@
-"""A network of NaN does not train, is not kept and is not scored, whether a file, a disk or a learning rate made it."""
+"""A network with NaN from a file, a disk or a learning rate is not trained, not saved and not scored."""
 
 import json
 import shutil
@@ -23,13 +23,13 @@ from tests.models.test_pretrained import save
 def _config(drawn, **changes):
     config = get_config("teacher")
     config.data_dir = str(drawn)
-    config.teacher.networks.E_a.pool = "avg"  # the mean over a ReLU, which can lose NaN
+    config.teacher.networks.E_a.pool = "avg"  # a mean over a ReLU, which can drop NaN
     config.teacher.update({"steps": 4, "log_every": 1, "evaluate_every": 0, "checkpoint_every": 1} | changes)
     return config
 
 
 def _restored(config, workdir):
-    """(best iteration, its State), without the check."""
+    """Returns (best iteration, its State), without the check."""
     shapes = jax.eval_shape(stages.build(config, "teacher", 6).init, jax.random.key(0), {})
     with closing(Checkpoints(Path(workdir) / "teacher" / "checkpoints")) as checkpoints:
         step = checkpoints.best()
@@ -66,7 +66,7 @@ def test_a_weights_file(drawn, tmp_path, name, value, message):
 
 @pytest.fixture(scope="module")
 def trained(drawn, tmp_path_factory):
-    """Folder of a run with a teacher of two iterations."""
+    """Trains a teacher for two iterations. Returns the run's folder."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
     recipe.train(_config(drawn, steps=2), str(workdir))
     return workdir
@@ -74,7 +74,7 @@ def trained(drawn, tmp_path_factory):
 
 @pytest.fixture
 def damaged(drawn, trained, tmp_path, monkeypatch):
-    """A copy of that run whose checkpoint has one NaN."""
+    """Copies that run and puts one NaN into its checkpoint. Returns the copy's folder."""
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     config = _config(drawn)
@@ -93,7 +93,7 @@ def damaged(drawn, trained, tmp_path, monkeypatch):
 MESSAGE = r"checkpoints/2 is damaged: params/E_a/trunk/conv1/kernel is not finite; delete .*/run/teacher and train"
 
 
-def test_a_damaged_checkpoint_is_not_trained_on(drawn, damaged):
+def test_a_damaged_checkpoint_is_not_trained_further(drawn, damaged):
     with pytest.raises(ValueError, match=MESSAGE):
         recipe.train(_config(drawn), str(damaged))
 
@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_not_scored(damaged):
 
 @pytest.mark.parametrize(("groups", "evaluate_every"), [(("trunk",), 0), (("trunk", "head"), 1)])
 def test_a_learning_rate_that_is_too_high(drawn, tmp_path, groups, evaluate_every):
-    """Of the trunk only, the losses can stay finite: its NaN may not come through the pooling."""
+    """If only the trunk's rate is too high, losses can stay finite: the pooling may drop the NaN of the trunk."""
     config = _config(drawn, steps=12, evaluate_every=evaluate_every)
     for group in groups:
         config.teacher.optimizers[group].learning_rate = 1e20
@@ -123,6 +123,6 @@ def test_a_learning_rate_that_is_too_high(drawn, tmp_path, groups, evaluate_ever
         recipe.train(config, str(tmp_path))
     step, state = _restored(config, tmp_path)
     assert step is None or (step < 4 and first_not_finite(state) is None)
-    logged = [json.loads(line) for line in (tmp_path / "teacher" / "metrics.jsonl").read_text().splitlines()]
-    assert not any("val/mAP" in line for line in logged)
-    assert all(np.isfinite(value) for line in logged for value in line.values())
+    lines = [json.loads(line) for line in (tmp_path / "teacher" / "metrics.jsonl").read_text().splitlines()]
+    assert not any("val/mAP" in line for line in lines)
+    assert all(np.isfinite(value) for line in lines for value in line.values())

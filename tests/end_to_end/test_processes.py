@@ -27,36 +27,40 @@ def _command(drawn, workdir, stages, steps):
 
 
 def _start_two(*command, devices: int):
-    """Two processes of one run, each with some devices."""
+    """Starts two processes of one run, each with this number of devices."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    joined = ("--distributed", f"--coordinator=localhost:{port}", "--process_count=2")
+    options = ("--distributed", f"--coordinator=localhost:{port}", "--process_count=2")
     return [
-        start(IN_FLOAT64, *command, *joined, f"--process_index={index}", JAX_NUM_CPU_DEVICES=devices)
+        start(IN_FLOAT64, *command, *options, f"--process_index={index}", JAX_NUM_CPU_DEVICES=devices)
         for index in range(2)
     ]
 
 
 def _finish(processes) -> list[tuple[int, str]]:
-    """(exit code, standard error) of each."""
+    """Waits for the processes. Returns (exit code, standard error) of each."""
     try:
-        with ThreadPoolExecutor(len(processes)) as pool:  # one that is not read could fill its pipe and wait
-            said = list(pool.map(lambda process: process.communicate(timeout=900)[1], processes))
+        with ThreadPoolExecutor(len(processes)) as pool:  # a process whose pipe is full and not read would block
+            errors = list(pool.map(lambda process: process.communicate(timeout=900)[1], processes))
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, err) for process, err in zip(processes, said, strict=True)]
+    return [(process.returncode, err) for process, err in zip(processes, errors, strict=True)]
 
 
 @pytest.mark.parametrize("stages", ["teacher", pytest.param("teacher,image", marks=pytest.mark.slow)])
-def test_two_processes_train_and_one_goes_on_to_the_same_scores(drawn, tmp_path, stages):
-    """Two processes with two devices each go half the last stage's way, one with four the rest; then one all of it."""
+def test_two_processes_train_and_one_continues_to_the_same_scores(drawn, tmp_path, stages):
+    """Compares two runs on four devices.
+
+    In the first, two processes train half of the last stage's steps, and one process the rest. In the second, one
+    process trains all of them.
+    """
     for code, err in _finish(_start_two(*_command(drawn, tmp_path / "shared", stages, 2), devices=2)):
         assert code == 0, err
     last = stages.split(",")[-1]
-    found = {}
-    for name in ("shared", "alone"):
+    results = {}
+    for name in ("shared", "single"):
         code, _, err = run(IN_FLOAT64, *_command(drawn, tmp_path / name, stages, 4), JAX_NUM_CPU_DEVICES=4)
         assert code == 0, err
         code, _, err = run(IN_FLOAT64, "eval.py", f"--workdir={tmp_path / name}", JAX_NUM_CPU_DEVICES=4)
@@ -64,19 +68,19 @@ def test_two_processes_train_and_one_goes_on_to_the_same_scores(drawn, tmp_path,
         lines = (tmp_path / name / last / "metrics.jsonl").read_text().splitlines()
         metrics = [json.loads(line) for line in lines]
         scores = json.loads((tmp_path / name / "scores.json").read_text())
-        found[name] = metrics, scores["trained"]
-    (metrics, scores), (alone_metrics, alone_scores) = found["shared"], found["alone"]
-    # The first process alone has logged, each iteration once.
+        results[name] = metrics, scores["trained"]
+    (metrics, scores), (single_metrics, single_scores) = results["shared"], results["single"]
+    # Only the first process has logged, each iteration once.
     assert [line["step"] for line in metrics if "val/mAP" in line] == [2, 4]
-    for term in set(alone_metrics[0]) - {"images_per_second", "waiting_for_input"}:
+    for term in set(single_metrics[0]) - {"images_per_second", "waiting_for_input"}:
         # E_a starts as the teacher: L_dis is a difference of nearly equal logits.
-        assert metrics[0][term] == pytest.approx(alone_metrics[0][term], rel=1e-6, abs=1e-12), term
-    for setting, expected in alone_scores.items():
+        assert metrics[0][term] == pytest.approx(single_metrics[0][term], rel=1e-6, abs=1e-12), term
+    for setting, expected in single_scores.items():
         assert scores[setting]["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
         np.testing.assert_allclose(scores[setting]["cmc"], expected["cmc"], atol=1e-6)
 
 
-def test_a_stop_asked_of_one_process_stops_both_and_one_can_go_on(drawn, tmp_path):
+def test_a_stop_of_one_process_stops_both_and_one_can_continue(drawn, tmp_path):
     processes = _start_two(*_command(drawn, tmp_path / "run", "teacher", 100_000), devices=1)
     wait_for_checkpoint(processes[0], tmp_path / "run")
     processes[1].send_signal(signal.SIGTERM)
@@ -95,7 +99,7 @@ def test_a_stop_asked_of_one_process_stops_both_and_one_can_go_on(drawn, tmp_pat
 
 
 def test_an_error_in_one_process_ends_it_with_one_sentence(drawn, tmp_path):
-    """And at once: nobody waits for the others' iterations."""
+    """It ends at once: no process waits for the iterations of the other."""
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "config.json").write_text("{}")

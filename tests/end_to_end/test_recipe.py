@@ -17,7 +17,7 @@ SETTINGS = {"all_single", "all_multi", "indoor_single", "indoor_multi"}
 
 @pytest.fixture(scope="module")
 def run(drawn, tmp_path_factory):
-    """(workdir, Scored) of the shrunken quickstart."""
+    """Trains and scores the tiny quickstart. Returns (workdir, Scored)."""
     config = get_config("teacher,control,image")
     config.data_dir = str(drawn)
     workdir = str(tmp_path_factory.mktemp("runs") / "quickstart")
@@ -48,7 +48,7 @@ def test_scores_of_every_system_and_setting(run, drawn):
     assert "the control (rank-1 " in table
 
 
-def test_which_is_ahead_is_a_sentence():
+def test_the_comparison_is_a_sentence():
     def system(rank1, mAP):
         return {"all_single": {"cmc": [rank1], "mAP": mAP}}
 
@@ -66,7 +66,7 @@ def test_which_is_ahead_is_a_sentence():
     assert comparison({"settings": scores["settings"], "trained": system(0.1, 0.1)}) == ""
 
 
-def test_the_report_stands_alone(run):
+def test_the_report_is_self_contained(run):
     _, scored = run
     page = Path(report.write(scored)).read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
@@ -77,7 +77,7 @@ def test_the_report_stands_alone(run):
     assert f"Drawn after {scored.scores['steps']} iterations; the paper trains 150,000." in page
 
 
-def test_what_training_leaves(run):
+def test_the_log_of_training(run):
     workdir, _ = run
     lines = [json.loads(line) for line in Path(workdir, "image", "metrics.jsonl").read_text().splitlines()]
     logged = {name for line in lines for name in line}
@@ -86,7 +86,7 @@ def test_what_training_leaves(run):
     late = [line for line in lines if "weight/L_dis" in line]
     assert late[0]["weight/L_dis"] < late[-1]["weight/L_dis"]
     assert all(np.isfinite(value) for line in late for value in line.values())
-    assert late[-1]["L_total"] < 2 * late[0]["L_total"]  # no jump where they start
+    assert late[-1]["L_total"] < 2 * late[0]["L_total"]  # no jump when the late losses start
 
 
 def test_a_changed_protocol_needs_no_training(run):
@@ -98,14 +98,14 @@ def test_a_changed_protocol_needs_no_training(run):
 def test_description_before_anything_runs(drawn):
     config = get_config()
     config.data_dir = str(drawn)
-    said = json.loads(describe.describe(config, as_json=True, flops=True))
-    assert said["recipe"] == ["teacher", "image"]
-    assert said["identities"] == 6
-    image = said["stages"]["image"]
+    description = json.loads(describe.describe(config, as_json=True, flops=True))
+    assert description["recipe"] == ["teacher", "image"]
+    assert description["identities"] == 6
+    image = description["stages"]["image"]
     assert set(image["networks"]) == {"E_a", "head", "E_s", "G", "D"}
     assert image["networks"]["G"]["outputs"] == [[64, 32, 3]]
     assert image["weights"]["L_dis"]["weight"] == 1
-    assert image["flops_per_step"] > said["stages"]["teacher"]["flops_per_step"] > 0
+    assert image["flops_per_step"] > description["stages"]["teacher"]["flops_per_step"] > 0
     text = describe.describe(config, flops=True)
     for word in ("L_code_s", "grows from iteration", "FLOPs per step", "E_s"):
         assert word in text

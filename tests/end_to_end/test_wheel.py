@@ -1,4 +1,4 @@
-"""The wheel works outside the checkout, in an environment that has nothing else."""
+"""The wheel works outside the checkout, in an environment with nothing else installed."""
 
 import json
 import shutil
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.slow
 
 
 def call(*command, cwd: Path) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_it_draws_trains_scores_and_opens_a_run(tmp_path):
@@ -34,20 +34,20 @@ def test_it_draws_trains_scores_and_opens_a_run(tmp_path):
 
     call(programs / "rgbir-draw", "--out=tree", "--train=6", "--val=2", "--test=4", "--images=2", "--size", "64", "32",
          cwd=tmp_path)  # fmt: skip
-    described = call(programs / "rgbir-train", "--config=sysu_image:dgnet", "--describe", "--json", cwd=tmp_path)
-    assert json.loads(described)["recipe"] == ["teacher", "image"]
+    description = call(programs / "rgbir-train", "--config=sysu_image:dgnet", "--describe", "--json", cwd=tmp_path)
+    assert json.loads(description)["recipe"] == ["teacher", "image"]
     short = ["recipe=('teacher',)", "teacher.steps=2", "data_dir=tree", "source=memory"]
     call(programs / "rgbir-train", "--config=quickstart", "--workdir=run", *(f"--config.{option}" for option in short),
          cwd=tmp_path)  # fmt: skip
-    printed = call(programs / "rgbir-eval", "--workdir=run", "--features_out=features.npz", cwd=tmp_path)
-    assert "No report is written: it needs" in printed
-    assert "pip install 'rgbir-jax[report]'" in printed
+    scores_text = call(programs / "rgbir-eval", "--workdir=run", "--features_out=features.npz", cwd=tmp_path)
+    assert "No report is written: it needs" in scores_text
+    assert "pip install 'rgbir-jax[report]'" in scores_text
 
     (tmp_path / "tree").rename(tmp_path / "elsewhere")
     code = (
         "import numpy as np, rgbir_jax; run = rgbir_jax.load('run'); "
         "print(rgbir_jax.__file__, run.features(np.zeros((3, 64, 32, 3), np.uint8), np.array([0, 1, 0])).shape)"
     )
-    opened = call(python, "-c", code, cwd=tmp_path)
-    assert str(tmp_path / "env") in opened
-    assert "(3, 128)" in opened
+    output = call(python, "-c", code, cwd=tmp_path)
+    assert str(tmp_path / "env") in output
+    assert "(3, 128)" in output

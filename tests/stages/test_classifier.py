@@ -1,4 +1,4 @@
-"""The teacher, and the control that trains it on."""
+"""The teacher, and the control that trains it further."""
 
 import jax
 import numpy as np
@@ -13,8 +13,8 @@ CLASSES = 4
 KEY = jax.random.key(0)
 
 
-def stepped(config, name, state):
-    """(state, metrics) after an iteration."""
+def train_once(config, name, state):
+    """Trains one iteration. Returns (state, metrics)."""
     step = parallel.pmap(stages.build(config, name, CLASSES).train_step)
     batch = parallel.shard(jax.device_get(drawn_batch(config)))
     return step(parallel.replicate(jax.device_get(state)), batch, KEY)
@@ -28,8 +28,8 @@ def test_the_control_starts_from_the_teacher():
     state = control.init(jax.random.key(1), {"teacher": teacher})
     assert control.needs == ("teacher",)
     assert state.step == 0
-    for ours, theirs in ((state.params, teacher.params), (state.batch_stats, teacher.batch_stats)):
-        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    for actual, expected in ((state.params, teacher.params), (state.batch_stats, teacher.batch_stats)):
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 def test_the_control_trains_as_the_image_stage_does():
@@ -47,9 +47,9 @@ def test_the_control_trains_as_the_image_stage_does():
 def test_total_scale_multiplies_the_gradient_and_not_the_logged_loss():
     config = tiny_config()
     state = stages.build(config, "teacher", CLASSES).init(KEY, {})
-    _, once = stepped(config, "teacher", state)
+    _, once = train_once(config, "teacher", state)
     config.teacher.total_scale = 2.0
-    _, twice = stepped(config, "teacher", state)
+    _, twice = train_once(config, "teacher", state)
     assert twice["L_id"] == pytest.approx(float(once["L_id"]), rel=1e-5)
     for network in ("E_a", "head"):
         norm = f"gradient_norm/{network}"

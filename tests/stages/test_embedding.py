@@ -42,7 +42,7 @@ def drawn_batch():
 
 @cache
 def system(row: str = "hard_triplet"):
-    """(config, EmbeddingSystem, state) with a random classifier."""
+    """Returns (config, EmbeddingSystem, state) with a random classifier."""
     config = tiny_config(row)
     config.embedding.weights.update({term: 0.7 for term in ("L_simple", "L_dis")})
     classifier = stages.build(config, "embedding_classifier", CLASSES).init(jax.random.key(1), {})
@@ -51,7 +51,7 @@ def system(row: str = "hard_triplet"):
 
 
 def on_devices(function):
-    """Compiles a function of (state, batch, key) for batches [device, ...]; it gives a result a device."""
+    """Compiles a function of (state, batch, key) for batches [device, ...]. It returns one result per device."""
     return jax.jit(jax.vmap(function, (None, 0, None), axis_name=parallel.AXIS))
 
 
@@ -69,24 +69,24 @@ def first(tree):
 
 
 @cache
-def looked_into(row: str = "hard_triplet"):
-    """(triplets, terms, gradients by term) of the batch."""
+def triplets_terms_gradients(row: str = "hard_triplet"):
+    """Computes (triplets, terms, gradients by term) of the batch."""
     _, built, state = system(row)
 
-    def look(state, batch, key):
+    def compute(state, batch, key):
         def terms(params):
             triplets = built.encode(params, batch["embedding"], batch["label"], key)
-            found = built.terms(params, state.frozen["classifier"], triplets)
-            return found, (triplets, found)
+            values = built.terms(params, state.frozen["classifier"], triplets)
+            return values, (triplets, values)
 
-        gradients, found = jax.jacrev(terms, has_aux=True)(state.params)
-        return *found, gradients
+        gradients, triplets_and_terms = jax.jacrev(terms, has_aux=True)(state.params)
+        return *triplets_and_terms, gradients
 
-    return first(on_devices(look)(state, split(drawn_batch(), 1), KEY))
+    return first(on_devices(compute)(state, split(drawn_batch(), 1), KEY))
 
 
 def mlp(params, x, rectify):
-    """One row, layer after layer."""
+    """Applies a network to one row, layer after layer."""
     for i in range(len(params)):
         layer = params[f"Dense_{i}"]
         x = np.asarray(layer["kernel"], float).T @ x + np.asarray(layer["bias"], float)
@@ -98,11 +98,11 @@ def mlp(params, x, rectify):
 @pytest.mark.parametrize("row", ["random_triplet", "hard_triplet"])
 def test_a_triplet_is_an_anchor_with_an_ir_positive_and_an_ir_negative_and_their_codes(row):
     _, _, state = system(row)
-    x, _, _ = looked_into(row)
+    x, _, _ = triplets_terms_gradients(row)
     batch = drawn_batch()
     rgb, ir = (np.asarray(batch["embedding"][:, modality]).reshape(-1, DIM) for modality in (0, 1))
     owner = np.repeat(batch["label"], SHOTS)
-    root = np.sqrt(DIM)  # of unit vectors to those of mean square one
+    root = np.sqrt(DIM)  # the factor from unit vectors to vectors of mean square one
     np.testing.assert_allclose(x.X_1, root * rgb, rtol=1e-5)
     np.testing.assert_array_equal(x.y_1, owner)
     for X, y in ((x.X_2, x.y_1), (x.X_3, x.y_3)):
@@ -122,7 +122,7 @@ def test_a_triplet_is_an_anchor_with_an_ir_positive_and_an_ir_negative_and_their
 
 def test_hard_triplets_have_the_farthest_positive_and_the_nearest_negative():
     _, _, state = system()
-    x, _, _ = looked_into()
+    x, _, _ = triplets_terms_gradients()
     ir = np.asarray(standardised(drawn_batch()["embedding"][:, 1]), float)
     s_ir = np.array([mlp(state.params["E_ir"]["s"], row, True) for row in ir.reshape(-1, DIM)])
     distance = np.abs(np.asarray(x.s_1, float)[:, None] - s_ir).sum(-1)
@@ -144,9 +144,9 @@ def test_random_triplets_change_with_the_iteration_and_hard_ones_do_not():
 
 
 def test_terms_by_hand():
-    """Every term from its equation in section 4.1, one triplet at a time."""
+    """Computes every term by its equation in section 4.1, one triplet at a time."""
     config, _, state = system()
-    x, found, _ = looked_into()
+    x, terms, _ = triplets_terms_gradients()
     params, classifier = state.params, state.frozen["classifier"]["params"]
     expected = dict.fromkeys(("L_simple", "L_cross", "L_dis", "L_triplet"), 0.0)
     n = IDENTITIES * SHOTS
@@ -157,7 +157,7 @@ def test_terms_by_hand():
             decoder = params[f"D_{modality}"]
             return mlp(decoder["m"], m, False) + mlp(decoder["s"], s, False)
 
-        def surprise(X, y):
+        def cross_entropy(X, y):
             logits = mlp(classifier["classifier"], mlp(classifier["hidden_layer"], X, True), False)
             return np.log(np.exp(logits).sum()) - logits[int(y)]
 
@@ -169,15 +169,15 @@ def test_terms_by_hand():
         expected["L_simple"] += error(t["X_3"], D("ir", t["m_3"], t["s_3"])) / n
         expected["L_cross"] += error(t["X_1"], D("rgb", t["m_1"], t["s_2"])) / n
         expected["L_cross"] += error(t["X_2"], D("ir", t["m_2"], t["s_1"])) / n
-        expected["L_dis"] += surprise(D("rgb", t["m_1"], t["s_3"]), t["y_3"]) / n
-        expected["L_dis"] += surprise(D("ir", t["m_3"], t["s_1"]), t["y_1"]) / n
-        apart = np.abs(t["s_1"] - t["s_2"]).sum() - np.abs(t["s_1"] - t["s_3"]).sum()
-        expected["L_triplet"] += max(0, config.embedding.margin + apart) / n
-    assert {term: float(value) for term, value in found.items()} == pytest.approx(expected, rel=1e-4)
+        expected["L_dis"] += cross_entropy(D("rgb", t["m_1"], t["s_3"]), t["y_3"]) / n
+        expected["L_dis"] += cross_entropy(D("ir", t["m_3"], t["s_1"]), t["y_1"]) / n
+        difference = np.abs(t["s_1"] - t["s_2"]).sum() - np.abs(t["s_1"] - t["s_3"]).sum()
+        expected["L_triplet"] += max(0, config.embedding.margin + difference) / n
+    assert {term: float(value) for term, value in terms.items()} == pytest.approx(expected, rel=1e-4)
 
 
 def test_each_term_reaches_the_networks_it_should_and_no_other():
-    _, _, gradients = looked_into()
+    _, _, gradients = triplets_terms_gradients()
     reached = {
         term: {
             f"{network}/{component}"
@@ -227,7 +227,7 @@ def test_hard_triplets_are_harder_than_random_ones():
 
 @pytest.mark.parametrize("row", ["random_triplet", "hard_triplet"])
 def test_one_device_and_four_agree(row):
-    """With one identity a device, every negative is on another one."""
+    """With one identity per device, every negative is on another device."""
     config = tiny_config(row)
     # Adam turns a rounding error of a gradient near zero into a whole step; plain SGD shows the gradients.
     config.embedding.optimizers.autoencoders.update({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.0})
@@ -246,17 +246,17 @@ def test_features_are_a_component_from_each_embedding_s_own_encoder(component):
     features = {"s": stage, **stage.controls}[component].features
     x = jnp.asarray(np.random.default_rng(5).normal(size=(6, DIM)), jnp.float32)
     modality = jnp.array([0, 1, 1, 0, 0, 1], jnp.int32)
-    found = features(state, x, modality)
-    for row, code, number in zip(np.asarray(x, float), found, modality, strict=True):
+    codes = features(state, x, modality)
+    for row, code, number in zip(np.asarray(x, float), codes, modality, strict=True):
         encoder = state.params["E_ir" if number else "E_rgb"][component]
         np.testing.assert_allclose(code, mlp(encoder, row / np.sqrt((row**2).mean()), True), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(features(state, 7 * x, modality), found, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features(state, 7 * x, modality), codes, rtol=1e-4, atol=1e-5)
 
 
-def test_the_stages_say_what_they_read_and_need():
+def test_what_the_stages_read_and_need():
     config = tiny_config()
-    found = {name: stages.build(config, name, CLASSES) for name in config.recipe}
-    assert {name: (stage.reads, stage.needs) for name, stage in found.items()} == {
+    built = {name: stages.build(config, name, CLASSES) for name in config.recipe}
+    assert {name: (stage.reads, stage.needs) for name, stage in built.items()} == {
         "two_stream": ("", ()),
         "embedding_classifier": ("two_stream", ()),
         "embedding": ("two_stream", ("embedding_classifier",)),
@@ -264,7 +264,7 @@ def test_the_stages_say_what_they_read_and_need():
 
 
 def train(stage, previous, steps):
-    """(state, first metrics, last metrics) on the drawn batch."""
+    """Trains on the drawn batch. Returns (state, first metrics, last metrics)."""
     state = parallel.replicate(jax.device_get(stage.init(KEY, previous)))
     step, batch = parallel.pmap(stage.train_step), parallel.shard(jax.device_get(drawn_batch()))
     history = []
@@ -293,16 +293,16 @@ def test_the_classifier_s_loss_and_features_by_hand():
     state, batch = stage.init(KEY, {}), drawn_batch()
     _, metrics = first(on_devices(stage.train_step)(state, split(batch, 1), KEY))
     params = state.params["classifier"]
-    surprise, right = [], []
+    cross_entropy, right = [], []
     for i, modality, shot in np.ndindex(IDENTITIES, 2, SHOTS):
         x = np.asarray(batch["embedding"][i, modality, shot], float)
         hidden = mlp(params["hidden_layer"], np.sqrt(DIM) * x, True)
         logits = mlp(params["classifier"], hidden, False)
-        surprise.append(np.log(np.exp(logits).sum()) - logits[batch["label"][i]])
+        cross_entropy.append(np.log(np.exp(logits).sum()) - logits[batch["label"][i]])
         right.append(np.argmax(logits) == batch["label"][i])
         feature = stage.features(state, batch["embedding"][i, modality, shot][None], jnp.array([modality]))
         np.testing.assert_allclose(feature[0], hidden, rtol=1e-4, atol=1e-5)
-    assert metrics["L_id"] == pytest.approx(np.mean(surprise), rel=1e-4)
+    assert metrics["L_id"] == pytest.approx(np.mean(cross_entropy), rel=1e-4)
     assert metrics["accuracy"] == pytest.approx(np.mean(right))
 
 
@@ -330,16 +330,16 @@ def test_the_full_size_recipe_fits_together():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"triplets": "semi-hard"}, '"semi-hard" is unknown; choose "random" or "hard"'),
         ({"classifier": ""}, "L_dis needs a classifier"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(change, said):
+def test_an_impossible_config_is_refused(change, message):
     config = tiny_config()
     config.embedding.update(change)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         stages.build(config, "embedding", CLASSES)
 
 

@@ -1,4 +1,4 @@
-"""The image-space system: its terms, their gradients, and what an iteration moves."""
+"""The image-space system: its terms, their gradients, and what an iteration changes."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -21,7 +21,7 @@ KEY = jax.random.key(0)
 
 @cache
 def system(preset: str = "paper"):
-    """(config, ImageSystem, state) with a random teacher."""
+    """Returns (config, ImageSystem, state) with a random teacher."""
     config = tiny_config(preset)
     config.image.ramp.slope = {}  # every weight at its final value from the first iteration
     config.image.decay.warmup = 0
@@ -64,8 +64,8 @@ REACHES = {
         "L_adv_G": EVERYWHERE,
         "L_dis": {"E_a", "head"},
     },
-    # E_a's code is detached and swapped images are judged by a fixed copy of E_a. L_code_s here as the coin falls for
-    # the image; otherwise it reaches E_s only.
+    # E_a's code is detached, and a fixed copy of E_a judges swapped images. L_code_s is listed for the coin's side on
+    # which the image learns; on the other side it reaches E_s only.
     "dgnet": {
         "L_simple": {"E_s", "G"},
         "L_cross": {"E_s", "G"},
@@ -82,7 +82,7 @@ REACHES = {
 
 
 def key_of_coin(side: bool) -> jax.Array:
-    """A key for which the coin of `generator_terms` falls on this side: True where E_s learns."""
+    """Returns a key for which the coin of `generator_terms` is `side`: True if E_s learns."""
     keys = map(jax.random.key, range(20))
     return next(key for key in keys if jax.random.bernoulli(jax.random.split(key)[1]) == side)
 
@@ -115,12 +115,12 @@ def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
 
 
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
-def test_the_teacher_is_asked_by_the_batch_about_the_image_and_its_mirror_image(preset):
-    """The distribution q by its definition, whatever the teacher's dropout and running statistics are."""
+def test_the_teacher_uses_batch_statistics_and_averages_the_image_and_its_mirror_image(preset):
+    """Compares q with its definition. The teacher's dropout and running statistics have no effect on it."""
     config, built, state = system(preset)
     x = jnp.asarray(np.random.default_rng(1).normal(size=(6, *config.image_size, 3)), jnp.float32)
     teacher = state.frozen["teacher"]
-    elsewhere = jax.tree.map(lambda x: 3 * x + 1, teacher["batch_stats"])
+    other_statistics = jax.tree.map(lambda x: 3 * x + 1, teacher["batch_stats"])
     system_with_dropout = replace(built, teacher=with_dropout(built.teacher))
 
     def ask(built, batch_stats, x):
@@ -136,7 +136,7 @@ def test_the_teacher_is_asked_by_the_batch_about_the_image_and_its_mirror_image(
         return jax.nn.softmax(logits)
 
     q = (one_device(softmax, x) + one_device(softmax, x[:, :, ::-1])) / 2
-    for system_, batch_stats in ((built, teacher["batch_stats"]), (system_with_dropout, elsewhere)):
+    for system_, batch_stats in ((built, teacher["batch_stats"]), (system_with_dropout, other_statistics)):
         log_q = one_device(partial(ask, system_), batch_stats, x)
         np.testing.assert_allclose(np.exp(log_q), q, rtol=1e-4, atol=1e-6)
 
@@ -145,12 +145,12 @@ def with_dropout(recogniser):
     return replace(recogniser, heads={name: head.clone(dropout=0.5) for name, head in recogniser.heads.items()})
 
 
-def test_a_frozen_judge_of_swaps_has_no_dropout():
-    """L_id_recon and L_code_a do not depend on the head's dropout; L_dis, by which E_a learns, does."""
+def test_swapped_images_are_judged_without_dropout():
+    """L_id_recon and L_code_a do not depend on the head's dropout. L_dis, which trains E_a, does."""
     config, built, state = system()
-    lossy = replace(built, recogniser=with_dropout(built.recogniser))
+    other = replace(built, recogniser=with_dropout(built.recogniser))
     batch = drawn_batch(config)
-    plain, dropped = (one_device(partial(generator_terms_of, system_), state, batch) for system_ in (built, lossy))
+    plain, dropped = (one_device(partial(generator_terms_of, system_), state, batch) for system_ in (built, other))
     for term in ("L_id_recon", "L_code_a"):
         assert plain[term] == pytest.approx(float(dropped[term]), rel=1e-5)
     assert plain["L_dis"] != pytest.approx(float(dropped["L_dis"]), rel=1e-3)
@@ -160,8 +160,8 @@ def generator_terms_of(built, state, batch):
     return all_terms(built, state.params, state, batch, KEY)[1]
 
 
-def test_the_fine_head_sees_anchors_and_names_swaps_by_their_structure():
-    """L_fine_orig and L_fine_recon of `dgnet` from E_a and the head themselves."""
+def test_the_fine_head_trains_on_anchors_and_labels_swaps_by_their_structure():
+    """Compares L_fine_orig and L_fine_recon of `dgnet` with values computed from E_a and the head."""
     config, built, state = system("dgnet")
 
     def both(state, batch):
@@ -192,14 +192,14 @@ def test_both_heads_make_the_retrieval_feature_the_second_at_half_weight():
     np.testing.assert_allclose(built.recogniser.normalise(features), expected / np.sqrt(1.25), rtol=1e-4, atol=1e-6)
 
 
-def test_an_encoder_starts_only_from_one_that_pools_alike():
+def test_an_encoder_starts_only_from_one_with_the_same_pooling():
     config = tiny_config()
     config.teacher.networks.E_a.pool = "avg"
     with pytest.raises(ValueError, match=r'trained on "avg" pooling; set config.teacher.networks.E_a.pool to "max"'):
         stages.build(config, "image", CLASSES)
 
 
-def test_the_coin_of_l_code_s_falls_both_ways():
+def test_the_coin_of_l_code_s_gives_both_results():
     config, built, state = system("dgnet")
 
     def g_learns(state, batch, key):
@@ -219,8 +219,8 @@ def test_the_coin_of_l_code_s_falls_both_ways():
 
 
 @cache
-def stepped(preset: str = "paper"):
-    """(config, built, state before, state after, metrics) of one iteration."""
+def one_iteration(preset: str = "paper"):
+    """Trains one iteration. Returns (config, built, state before, state after, metrics)."""
     config, built, state = system(preset)
     after, metrics = one_device(built.train_step, state, drawn_batch(config), KEY)
     return config, built, state, after, metrics
@@ -228,7 +228,7 @@ def stepped(preset: str = "paper"):
 
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
 def test_l_total_is_the_weighted_sum_of_every_logged_term(preset):
-    config, _, _, after, metrics = stepped(preset)
+    config, _, _, after, metrics = one_iteration(preset)
     weights = {term: weight for term, weight in config.image.weights.items() if weight}
     norms = {f"gradient_norm/{network}" for network in ("E_s", "G", "D", "E_a", *config.image.networks.heads)}
     assert set(metrics) == set(weights) | norms | {"L_total", "accuracy"}
@@ -238,7 +238,7 @@ def test_l_total_is_the_weighted_sum_of_every_logged_term(preset):
 
 
 def test_the_generator_plays_against_the_new_discriminator():
-    config, built, state, after, metrics = stepped()
+    config, built, state, after, metrics = one_iteration()
 
     def adversarial(state, batch, params_D):
         augment_key, generate_key, loss_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)
@@ -256,13 +256,14 @@ def test_the_generator_plays_against_the_new_discriminator():
 
 
 @pytest.mark.parametrize(
-    ("still", "moved"), [({"discrimination"}, {"E_s", "G", "E_a", "head"}), ({"generation", "trunk", "head"}, {"D"})]
+    ("fixed", "expected"),
+    [({"discrimination"}, {"E_s", "G", "E_a", "head"}), ({"generation", "trunk", "head"}, {"D"})],
 )
-def test_a_player_moves_its_own_parameters_alone(still, moved):
-    config, _, state, _, _ = stepped()
+def test_each_side_changes_only_its_own_parameters(fixed, expected):
+    config, _, state, _, _ = one_iteration()
     config = config.copy_and_resolve_references()
     for group in config.image.optimizers:
-        if group in still:
+        if group in fixed:
             config.image.optimizers[group].update({"learning_rate": 0.0})
     built = ImageSystem.build(config, "image", CLASSES)
     after, _ = one_device(built.train_step, state, drawn_batch(config), KEY)
@@ -276,12 +277,12 @@ def test_a_player_moves_its_own_parameters_alone(still, moved):
             )
         )
     }
-    assert changed == moved
+    assert changed == expected
 
 
-def test_running_statistics_come_from_real_images_alone():
-    """The statistics after an iteration are those of the pass over real images; the teacher's stay as they were."""
-    config, built, state, after, _ = stepped()
+def test_running_statistics_come_only_from_real_images():
+    """The statistics after an iteration are those of the pass over real images. The teacher's do not change."""
+    config, built, state, after, _ = one_iteration()
 
     def real_pass(state, batch):
         augment_key, generate_key, _ = jax.random.split(jax.random.fold_in(KEY, 0), 3)
@@ -295,8 +296,8 @@ def test_running_statistics_come_from_real_images_alone():
     jax.tree.map(np.testing.assert_array_equal, after.frozen, state.frozen)
 
 
-def test_one_generator_forward_an_iteration():
-    """An iteration costs what its two sides cost, less a generation that both would need."""
+def test_one_generator_forward_pass_per_iteration():
+    """An iteration costs as much as its two sides, minus one generation, which both sides need."""
     config, built, state = system()
     batch = drawn_batch(config)
 
@@ -348,7 +349,7 @@ def test_the_full_size_step_fits_together(preset):
 
 
 def test_a_tiny_batch_can_be_overfitted():
-    """On four identities without augmentation the images come back and their owners are known."""
+    """Images of four identities, without augmentation, are reconstructed and recognised."""
     config = tiny_config()
     config.image.networks.E_s.update({"width": 4, "code": 16})
     config.augment.update({"pad": 0, "erase": {"probability": 0.0, "area": (0.02, 0.4), "aspect": (0.3, 3.3)}})
@@ -372,7 +373,7 @@ def test_a_tiny_batch_can_be_overfitted():
 
 
 def _smooth_people(config):
-    """An image an identity: a block of its own colour at its own height; the shots are equal."""
+    """Draws one image per identity: a block of its own colour at its own height. The shots are equal."""
     image = np.full((4, 2, 2, *config.image_size, 3), 100, np.uint8)
     for identity, colour in enumerate(np.random.default_rng(3).integers(0, 256, (4, 3))):
         image[identity, :, :, 8 + 10 * identity : 28 + 10 * identity, 8:24] = colour

@@ -13,11 +13,11 @@ def drawn():
     return np.asarray(jax.vmap(lambda key: partners(key, N, M))(jax.random.split(jax.random.key(0), 500)))
 
 
-def test_every_appearance_is_lent_once(drawn):
+def test_every_appearance_is_used_once(drawn):
     np.testing.assert_array_equal(np.sort(drawn, axis=1), np.broadcast_to(np.arange(N * M), drawn.shape))
 
 
-def test_the_partner_is_somebody_else(drawn):
+def test_the_partner_is_another_identity(drawn):
     assert np.all(drawn // M != np.arange(N * M) // M)
 
 
@@ -42,7 +42,7 @@ def test_one_identity_has_no_partner():
         (1, 1, "one identity has no different-identity pairs; set config.batch.identities >= 2"),
     ],
 )
-def test_a_part_of_one_identity_is_refused_with_the_way_out(identities, parts, sentence):
+def test_a_part_of_one_identity_is_refused_with_the_solution(identities, parts, sentence):
     with pytest.raises(ValueError, match=sentence):
         check_identities(ConfigDict({"identities": identities, "parts": parts}))
     check_identities(ConfigDict({"identities": 8, "parts": 4}))

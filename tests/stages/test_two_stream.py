@@ -1,4 +1,4 @@
-"""M_bdtr: its terms, their gradients, and which stream sees what."""
+"""M_bdtr: its terms, their gradients, and the images of each stream."""
 
 from functools import cache
 
@@ -20,7 +20,7 @@ GRADIENT_NORMS = {"gradient_norm/rgb", "gradient_norm/ir", "gradient_norm/head"}
 
 @cache
 def system(preset: str = "bdtr"):
-    """(config, TwoStream, state, batch)."""
+    """Returns (config, TwoStream, state, batch)."""
     config = tiny_two_stream_config(preset)
     config.two_stream.weights.L_id = 0.7
     built = TwoStream.build(config, "two_stream", CLASSES)
@@ -28,7 +28,7 @@ def system(preset: str = "bdtr"):
 
 
 def on_devices(function):
-    """Compiles a function of (state, batch, key) for batches [device, ...]; it gives a result a device."""
+    """Compiles a function of (state, batch, key) for batches [device, ...]. It returns one result per device."""
     return jax.jit(jax.vmap(function, (None, 0, None), axis_name=parallel.AXIS))
 
 
@@ -46,32 +46,32 @@ def first(tree):
 
 
 @cache
-def looked_into():
-    """(terms, embeddings, logits, gradients by term) of the batch."""
+def terms_outputs_gradients():
+    """Computes (terms, embeddings, logits, gradients by term) of the batch."""
     _, built, state, batch = system()
 
-    def look(state, batch, key):
+    def compute(state, batch, key):
         x = batch["image"].astype(jnp.float32) / 128 - 1
         label = jnp.broadcast_to(batch["label"][:, None, None], x.shape[:3])
 
         def terms(params):
             embedding, logits, _ = built.forward(params, state.batch_stats, x, key)
-            found = built.terms(embedding, logits, label)
-            return found, (found, embedding, logits)
+            values = built.terms(embedding, logits, label)
+            return values, (values, embedding, logits)
 
-        gradients, found = jax.jacrev(terms, has_aux=True)(state.params)
-        return *found, gradients
+        gradients, outputs = jax.jacrev(terms, has_aux=True)(state.params)
+        return *outputs, gradients
 
-    return first(on_devices(look)(state, split(batch, 1), KEY))
+    return first(on_devices(compute)(state, split(batch, 1), KEY))
 
 
 def test_terms_by_hand():
-    found, embedding, logits, _ = looked_into()
-    assert set(found) == {"L_id", "L_rank"}
+    terms, embedding, logits, _ = terms_outputs_gradients()
+    assert set(terms) == {"L_id", "L_rank"}
     log_p = np.asarray(logits, float)
     log_p = log_p - np.log(np.exp(log_p).sum(-1, keepdims=True))
     by_hand = [-log_p[i, modality, shot, i] for i, modality, shot in np.ndindex(4, 2, 2)]
-    assert found["L_id"] == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert terms["L_id"] == pytest.approx(np.mean(by_hand), rel=1e-5)
 
     x = np.asarray(embedding, float)
     x /= np.linalg.norm(x, axis=-1, keepdims=True)
@@ -82,11 +82,11 @@ def test_terms_by_hand():
         h = min(negatives, key=lambda negative: np.linalg.norm(anchor - negative))
         cross = max(0, 0.5 + np.linalg.norm(anchor - positive) - np.linalg.norm(anchor - h))
         by_hand += (cross + 0.1 * max(0, 0.1 - np.linalg.norm(h - positive))) / 8
-    assert found["L_rank"] == pytest.approx(by_hand, rel=1e-5)
+    assert terms["L_rank"] == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_each_term_reaches_the_networks_it_should_and_no_other():
-    _, _, _, gradients = looked_into()
+    _, _, _, gradients = terms_outputs_gradients()
     reached = {
         term: {
             f"{network}/{module}"
@@ -116,20 +116,20 @@ def test_the_baseline_is_the_same_network_without_the_ranking_loss():
     assert config == system()[0]
 
 
-def test_every_parameter_moves_and_all_replicas_alike():
-    """With one identity a device, every negative is on another one."""
+def test_every_parameter_changes_and_all_replicas_are_equal():
+    """With one identity per device, every negative is on another device."""
     _, _, state, batch = system()
     four = train_step()(state, split(batch, 4), KEY)
     for replicas in jax.tree.leaves(four):
         np.testing.assert_array_equal(replicas, np.broadcast_to(replicas[:1], replicas.shape))
-    moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), first(four)[0].params, state.params)
-    assert min(jax.tree.leaves(moved)) > 0
+    change = jax.tree.map(lambda new, old: np.abs(new - old).max(), first(four)[0].params, state.params)
+    assert min(jax.tree.leaves(change)) > 0
 
 
 def test_each_stream_s_statistics_come_from_its_own_modality():
     _, _, state, batch = system()
     other = batch | {"image": batch["image"].at[:, 1].set(255 - batch["image"][:, 1])}
-    before, after = (first(train_step()(state, split(seen, 1), KEY))[0].batch_stats for seen in (batch, other))
+    before, after = (first(train_step()(state, split(inputs, 1), KEY))[0].batch_stats for inputs in (batch, other))
     same = {
         name: all(map(np.array_equal, jax.tree.leaves(before[name]), jax.tree.leaves(after[name]))) for name in before
     }

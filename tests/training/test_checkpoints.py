@@ -21,9 +21,9 @@ def _state(step: int, width: int = 3) -> State:
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    opened = Checkpoints(tmp_path / "checkpoints")
-    yield opened
-    opened.close()
+    manager = Checkpoints(tmp_path / "checkpoints")
+    yield manager
+    manager.close()
 
 
 def test_nothing_is_saved_yet(checkpoints):
@@ -36,18 +36,18 @@ def test_keeps_the_newest_and_the_best(checkpoints, tmp_path):
         checkpoints.save(step, _state(step), score)
     checkpoints.wait()
     assert (checkpoints.latest(), checkpoints.best()) == (5, 2)
-    kept = {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
-    assert kept == {"2", "5"}
+    steps = {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    assert steps == {"2", "5"}
 
 
 def test_the_best_of_an_earlier_run_is_kept(tmp_path):
     for step, score in [(1, 0.5), (2, 0.3), (3, None)]:
-        opened = Checkpoints(tmp_path / "checkpoints")
-        opened.save(step, _state(step), score)
-        opened.close()
-    opened = Checkpoints(tmp_path / "checkpoints")
-    assert (opened.latest(), opened.best()) == (3, 1)
-    opened.close()
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        checkpoints.save(step, _state(step), score)
+        checkpoints.close()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert (checkpoints.latest(), checkpoints.best()) == (3, 1)
+    checkpoints.close()
 
 
 def test_without_scores_the_newest_is_the_best(checkpoints):
@@ -125,22 +125,22 @@ def test_nan_is_not_restored_in_part(checkpoints, tmp_path, unchecked):
 
 def test_a_damaged_checkpoint_can_be_deleted_to_use_another_one(tmp_path, unchecked):
     folder = tmp_path / "checkpoints"
-    opened = Checkpoints(folder)
-    opened.save(1, _state(1), 0.5)
-    opened.save(2, _broken(2), 0.4)
-    opened.wait()
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(1, _state(1), 0.5)
+    checkpoints.save(2, _broken(2), 0.4)
+    checkpoints.wait()
     with pytest.raises(ValueError, match=r"checkpoints/2 is damaged: .* delete that folder to use .* of iteration 1 "):
-        opened.restore(2, _state(0))
-    opened.close()
+        checkpoints.restore(2, _state(0))
+    checkpoints.close()
     shutil.rmtree(folder / "2")
-    opened = Checkpoints(folder)
-    assert (opened.latest(), opened.best()) == (1, 1)
-    assert opened.restore(1, _state(0)).step == 1
-    opened.close()
+    checkpoints = Checkpoints(folder)
+    assert (checkpoints.latest(), checkpoints.best()) == (1, 1)
+    assert checkpoints.restore(1, _state(0)).step == 1
+    checkpoints.close()
 
 
 def _array_file(folder, step: int):
-    """The largest file: it has the arrays."""
+    """Returns the largest file, which has the arrays."""
     return max(
         (path for path in (folder / str(step)).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
     )
@@ -153,17 +153,17 @@ def test_a_flipped_bit_on_disk(tmp_path):
     w[~np.isfinite(w)] = 0
     w[2000:2002] = 1.5, -1.2345678
     state = _state(1).replace(params={"G": {"w": jnp.asarray(w)}})
-    opened = Checkpoints(tmp_path / "checkpoints")
-    opened.save(1, state)
-    opened.wait()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, state)
+    checkpoints.wait()
     file = _array_file(tmp_path / "checkpoints", 1)
     content = bytearray(file.read_bytes())
     place = content.index(w[2000:2002].tobytes())
     content[place + 3] ^= 0b0100_0000
     file.write_bytes(content)
     with pytest.raises(ValueError, match="params/G/w is not finite"):
-        opened.restore(1, state)
-    opened.close()
+        checkpoints.restore(1, state)
+    checkpoints.close()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_flipped_bit_on_disk(tmp_path):
         lambda folder: (folder / "state/_METADATA").unlink(),
     ],
 )
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax reads that end later
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax reads that finish later
 def test_files_that_cannot_be_read(checkpoints, tmp_path, damage):
     checkpoints.save(1, _state(1))
     checkpoints.wait()
@@ -196,7 +196,7 @@ except ValueError as error:
 
 
 def test_an_array_that_cannot_be_read(tmp_path):
-    """In a process of its own, for Orbax leaves unfinished reads behind, of which pytest would complain later."""
+    """Uses a separate process: Orbax leaves unfinished reads behind, and pytest would report them later."""
     w = jax.random.normal(jax.random.key(0), (5000,))
     with closing(Checkpoints(tmp_path / "checkpoints")) as checkpoints:
         checkpoints.save(1, State(jnp.int32(1), {"G": {"w": w}}, {}, {}, {}))
@@ -209,14 +209,14 @@ def test_an_array_that_cannot_be_read(tmp_path):
 
 
 def test_a_score_that_cannot_be_read(tmp_path):
-    opened = Checkpoints(tmp_path / "checkpoints")
-    opened.save(1, _state(1), 0.5)
-    opened.close()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, _state(1), 0.5)
+    checkpoints.close()
     score = tmp_path / "checkpoints/1/metrics/metrics"
     score.write_text('{"score": 0.')
     with pytest.raises(ValueError, match=rf"{score} is damaged \(.*\); delete the file\. Its"):
         Checkpoints(tmp_path / "checkpoints")
     score.unlink()
-    opened = Checkpoints(tmp_path / "checkpoints")
-    assert opened.best() == 1
-    opened.close()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.best() == 1
+    checkpoints.close()

@@ -1,4 +1,4 @@
-"""How JAX starts after `compilation.prepare`, each in a process of its own: XLA reads its flags once."""
+"""JAX after `compilation.prepare`. Each test starts a new process, because XLA reads its flags only once."""
 
 import os
 import subprocess
@@ -34,6 +34,6 @@ def test_nan_passes_through_a_rectifier_and_its_mean(tmp_path, before):
     assert _run(tmp_path, before) == ("True", "True", f"{before} {FLAG}=".strip())
 
 
-def test_the_flag_of_the_user_stays(tmp_path):
+def test_the_user_s_flag_is_kept(tmp_path):
     flags = f"{FLAG}=LIBRARY_FUSION_TYPE_ELTWISE"
     assert _run(tmp_path, flags)[-1] == flags

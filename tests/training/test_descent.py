@@ -1,4 +1,4 @@
-"""A mean over parts is that over the batch, and an iteration in parts is the mean of the parts' iterations."""
+"""The mean over parts equals the mean over the batch, and an iteration in parts averages over the parts."""
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +28,16 @@ def test_the_mean_over_parts_is_that_of_the_batch(parts):
         return jax.grad(lambda w: jnp.mean(jnp.sin(part["x"] * w)))(w), carry + len(part["x"])
 
     w = jnp.asarray(w[0])
-    found, carry = jax.jit(lambda x: accumulate(gradient, 0, {"x": x}, KEY, parts))(x)
-    np.testing.assert_allclose(found, np.mean(x * np.cos(x * w), axis=0) / 3, rtol=1e-5)
+    actual, carry = jax.jit(lambda x: accumulate(gradient, 0, {"x": x}, KEY, parts))(x)
+    np.testing.assert_allclose(actual, np.mean(x * np.cos(x * w), axis=0) / 3, rtol=1e-5)
     assert carry == 6
 
 
-def test_parts_come_in_order_and_each_has_a_key_of_its_own():
-    def look(carry, part, key):
+def test_parts_come_in_order_and_each_has_its_own_key():
+    def draw(carry, part, key):
         return jax.random.uniform(key), carry * 10 + part[0]
 
-    mean, carry = accumulate(look, jnp.int32(0), jnp.arange(1, 4), KEY, 3)
+    mean, carry = accumulate(draw, jnp.int32(0), jnp.arange(1, 4), KEY, 3)
     assert carry == 123
     draws = [jax.random.uniform(key) for key in jax.random.split(KEY, 3)]
     assert mean == pytest.approx(np.mean(draws))
@@ -51,14 +51,14 @@ def test_parts_that_do_not_divide_the_identities_are_named():
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_an_iteration_reports_the_gradient_norm_of_each_network(parts):
-    """Of the gradient averaged over devices and parts; NaN if the network is, even if its loss is not."""
+    """The gradient is averaged over devices and parts. Its norm is NaN if the network is, even if the loss is not."""
     group = {"networks": ("E", "D"), "kind": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0, "clip": 0.0}
     decay = ConfigDict({"at": (), "factor": 0.1, "warmup": 0})
     optimizers = Optimizers(ConfigDict({"all": group}), decay, ("E", "D"))
 
     def loss(params, batch_stats, x, key):
         del key
-        dropped = jnp.nan_to_num(params["D"]["w"] * jnp.mean(x))  # as a maximum that drops NaN
+        dropped = jnp.nan_to_num(params["D"]["w"] * jnp.mean(x))  # like a maximum that drops NaN
         value = params["E"]["w"] @ jnp.mean(x, axis=0) + params["E"]["b"] + dropped
         return value, ({"L": value}, batch_stats)
 
@@ -74,8 +74,8 @@ def test_an_iteration_reports_the_gradient_norm_of_each_network(parts):
         assert np.isfinite(metrics["L"]).all()
 
 
-def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discriminator():
-    """Against a plain loop over the parts: gradients of D, D's step, gradients of E and G against the new D."""
+def test_an_iteration_in_parts_averages_over_the_parts_with_one_new_discriminator():
+    """Compares with a plain loop over the parts: gradients of D, D's step, gradients of E and G with the new D."""
     config = tiny_config()
     config.batch.parts = 2
     config.image.ramp.slope = {}
@@ -122,11 +122,11 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
     lead = jax.tree.map(lambda x: x[None], batch)
 
     def run(function):
-        found = jax.jit(jax.vmap(function, (None, 0, None), axis_name=parallel.AXIS))(state, lead, KEY)
-        return jax.tree.map(lambda x: x[0], found)
+        after = jax.jit(jax.vmap(function, (None, 0, None), axis_name=parallel.AXIS))(state, lead, KEY)
+        return jax.tree.map(lambda x: x[0], after)
 
-    expected, (found, metrics) = run(by_hand), run(built.train_step)
-    assert found.step == 1
+    expected, (after, metrics) = run(by_hand), run(built.train_step)
+    assert after.step == 1
     assert set(built.weights) <= set(metrics)
     for kind in ("params", "batch_stats"):
         for name, tree in expected[kind].items():
@@ -135,6 +135,6 @@ def test_an_iteration_in_parts_is_the_mean_of_the_parts_against_one_new_discrimi
                 lambda a, b, scale=scale, name=name: np.testing.assert_allclose(
                     a / scale, b / scale, atol=1e-5, err_msg=name
                 ),
-                getattr(found, kind)[name],
+                getattr(after, kind)[name],
                 tree,
             )

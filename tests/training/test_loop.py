@@ -1,4 +1,4 @@
-"""The loop with a stage of one line: w moves towards the mean of a batch, with noise keyed on the step."""
+"""The training loop with a stage of one parameter, which moves towards the mean of a batch plus noise."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def _init(key, previous):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Line(Stage):
-    """A stage of one number."""
+    """A stage of one number, w. Its noise depends on the step."""
 
     def train_step(self, state, batch, key):
         noise = jax.random.normal(jax.random.fold_in(key, state.step))
@@ -85,52 +85,52 @@ def test_runs_to_the_last_iteration_and_logs(tmp_path):
     assert list(tmp_path.glob("events.*"))
 
 
-def test_a_finished_stage_is_left_alone(tmp_path):
+def test_a_finished_stage_does_not_run_again(tmp_path):
     _fit(tmp_path)
     before = _lines(tmp_path)
-    _fit(tmp_path, batches=lambda start: pytest.fail("a finished stage asked for data"))
+    _fit(tmp_path, batches=lambda start: pytest.fail("a finished stage reads data"))
     assert _lines(tmp_path) == before
 
 
-def test_slow_batches_are_told_by_the_time_they_are_waited_for(tmp_path):
+def test_slow_batches_appear_in_the_waiting_time(tmp_path):
     _fit(tmp_path, batches=lambda start: _batches(start, lambda step: time.sleep(0.1)))
     assert all(line["waiting_for_input"] > 0.5 for line in _lines(tmp_path)[1:])
 
 
-def test_the_state_before_an_iteration_is_given_up(tmp_path, monkeypatch):
-    """Its memory is the next one's: a step holds one state, not two."""
-    seen = []
+def test_the_state_before_an_iteration_is_freed(tmp_path, monkeypatch):
+    """The next state reuses its memory: a step holds one state, not two."""
+    states = []
     pmap = parallel.pmap
 
-    def watched(step):
+    def recording_pmap(step):
         compiled = pmap(step)
 
         def call(state, batch, key_data):
-            seen.append(state)
+            states.append(state)
             return compiled(state, batch, key_data)
 
         return call
 
-    monkeypatch.setattr(parallel, "pmap", watched)
-    _fit(tmp_path, checkpoint_every=0)  # a save still reads a state that it shares with a CPU
-    assert len(seen) == 10
-    assert all(leaf.is_deleted() for state in seen for leaf in jax.tree.leaves(state))
+    monkeypatch.setattr(parallel, "pmap", recording_pmap)
+    _fit(tmp_path, checkpoint_every=0)  # on a CPU, a save still reads the memory of the state
+    assert len(states) == 10
+    assert all(leaf.is_deleted() for state in states for leaf in jax.tree.leaves(state))
 
 
-def test_nothing_is_fetched_from_the_devices_but_what_is_logged(tmp_path, monkeypatch):
-    fetched, device_get = [], jax.device_get
-    monkeypatch.setattr(jax, "device_get", lambda tree: (fetched.append(tree), device_get(tree))[1])
+def test_only_what_is_logged_is_fetched_from_the_devices(tmp_path, monkeypatch):
+    trees, device_get = [], jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda tree: (trees.append(tree), device_get(tree))[1])
     _fit(tmp_path, steps=20, log_every=10, checkpoint_every=0)
-    logged = [tree for tree in fetched if isinstance(tree, dict)]
-    assert len(logged) == 2
-    assert len(fetched) == 3  # and the first state
+    metrics = [tree for tree in trees if isinstance(tree, dict)]
+    assert len(metrics) == 2
+    assert len(trees) == 3  # the two logged ones and the first state
 
 
 def test_stop_and_resume_give_the_same_weights(tmp_path):
     _fit(tmp_path / "whole")
 
     def kill(step):
-        if step == 7:  # two batches are sent ahead: this one is fetched during iteration 5
+        if step == 7:  # two batches are loaded ahead: this one is read during iteration 5
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match=r"stopped after iteration \d of 10"):
@@ -140,7 +140,7 @@ def test_stop_and_resume_give_the_same_weights(tmp_path):
     assert _saved(tmp_path / "halves", 10) == _saved(tmp_path / "whole", 10)
 
 
-def test_nan_stops_before_a_checkpoint_is_spoilt(tmp_path):
+def test_nan_stops_training_before_it_is_saved(tmp_path):
     def poisoned(start):
         for batch in _batches(start):
             step = int(batch["image"].flat[0])
@@ -161,12 +161,12 @@ def test_the_best_on_validation_is_kept(tmp_path):
 
 def test_pictures_are_logged(tmp_path):
     _fit(tmp_path, pictures_every=5, sample=jnp.zeros((2, 4, 4, 3)))
-    recorded = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
-    assert recorded.count(b"twice") >= 2
+    content = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
+    assert content.count(b"twice") >= 2
 
 
 def _breaks_at(step: int, leaf: str):
-    """A stage whose metrics stay finite while its state becomes NaN in one iteration."""
+    """Returns a stage whose metrics stay finite while its state becomes NaN in one iteration."""
 
     class Breaking(Line):
         def train_step(self, state, batch, key):
@@ -184,18 +184,18 @@ def _breaks_at(step: int, leaf: str):
 def test_a_state_of_nan_with_finite_metrics_is_neither_validated_nor_saved(tmp_path, leaf, name):
     config = ConfigDict(CONFIG.to_dict() | {"steps": 20, "checkpoint_every": 3, "evaluate_every": 4})
     state = _init(None, {}).replace(batch_stats={"mean": jnp.ones(())})
-    validated = []
+    steps = []
 
     def evaluate(state):
         assert np.isfinite(state.params["w"])
         assert np.isfinite(state.batch_stats["mean"])
-        validated.append(int(state.step))
-        return {"val/mAP": 0.1 * len(validated)}
+        steps.append(int(state.step))
+        return {"val/mAP": 0.1 * len(steps)}
 
     message = rf"{name} is not finite after iteration 8; the last good checkpoint is of iteration 6. The same command"
     with pytest.raises(FloatingPointError, match=message):
         fit(_breaks_at(7, leaf), state, _batches, jax.random.key(0), config, tmp_path, evaluate=evaluate)
-    assert validated == [4]
+    assert steps == [4]
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.latest(), checkpoints.best()) == (6, 4)
     for step in (4, 6):
@@ -204,7 +204,7 @@ def test_a_state_of_nan_with_finite_metrics_is_neither_validated_nor_saved(tmp_p
 
 
 def test_metrics_of_nan_are_not_validated(tmp_path):
-    """Metrics are logged an iteration late; validation must not come first."""
+    """Metrics are logged one iteration late. Validation must not run before that."""
 
     def poisoned(start):
         for batch in _batches(start):
@@ -227,11 +227,11 @@ def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path, monkeypatch):
         checkpoints.save(5, _init(None, {}).replace(params={"w": jnp.float32(jnp.inf)}))
         checkpoints.close()
     with pytest.raises(ValueError, match=r"checkpoints/5 is damaged: params/w is not finite; delete .* and train this"):
-        _fit(tmp_path, batches=lambda start: pytest.fail("training went on"))
+        _fit(tmp_path, batches=lambda start: pytest.fail("training continued"))
     assert _lines(tmp_path) == before
 
 
-def test_a_line_has_the_averages_since_the_line_before(tmp_path):
+def test_a_line_has_the_averages_since_the_previous_line(tmp_path):
     _fit(tmp_path / "every", log_every=1)
     _fit(tmp_path / "fourth", log_every=4)
     single = [line["L_total"] for line in _lines(tmp_path / "every")]
@@ -249,12 +249,12 @@ def test_parameter_norms_are_those_after_the_iteration(tmp_path):
 
 def test_tensorboard_has_the_config_as_text(tmp_path):
     _fit(tmp_path)
-    recorded = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
-    assert b'"checkpoint_every": 4' in recorded
+    content = b"".join(path.read_bytes() for path in tmp_path.glob("events.*"))
+    assert b'"checkpoint_every": 4' in content
 
 
 def test_picture_grids_show_their_sources():
-    """All combinations have the sources above and on the left; a way from one to the next has them at its ends."""
+    """A grid of combinations has the sources above and on the left. An interpolation has them at its ends."""
     sources = np.stack([np.full((4, 3, 3), shade, np.uint8) for shade in (10, 20)])
     grid = np.full((2, 2, 4, 3, 3), 99, np.uint8)
     page = picture_grid(grid, sources, "swapped")

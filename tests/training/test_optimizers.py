@@ -75,7 +75,7 @@ def test_every_network_belongs_to_exactly_one_group(groups, sentence):
         Optimizers(_groups(*groups), DECAY, ("E_s", "G"))
 
 
-def test_a_step_of_one_group_leaves_the_others_alone():
+def test_a_step_of_one_group_does_not_change_the_others():
     optimizers = Optimizers(_groups(("E_s", "G"), ("D",)), DECAY, ("E_s", "G", "D"))
     params = {name: {"w": jnp.ones(2)} for name in ("E_s", "G", "D")}
     state = optimizers.init(params)

@@ -45,5 +45,5 @@ def test_every_part_of_the_state_is_checked(changes, name):
 
 
 def test_large_numbers_are_finite():
-    """Their sum or their square would not be."""
+    """Their sum or their square would overflow."""
     assert first_not_finite({"w": jnp.full(10, 3e38), "b": jnp.full(10, 1e-45)}) is None

@@ -1,4 +1,4 @@
-"""What a fresh stage takes over, and what it refuses. States are drawn, so that nothing is compiled."""
+"""What a new stage takes from another run, and what it refuses. States are random; nothing is compiled."""
 
 import json
 
@@ -22,7 +22,7 @@ TAKEN = {"E_s", "E_a", "G", "D"}
 
 
 def drawn_state(config, classes, name="image"):
-    """(stage, a state of it)."""
+    """Returns (stage, a random state of it)."""
     stage = stages.build(config, name, classes)
     previous = {earlier: drawn_state(config, classes, earlier)[1] for earlier in stage.needs}
     state = jax.eval_shape(stage.init, KEY, previous)
@@ -45,7 +45,7 @@ def market_config(preset="paper"):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """(folder of a run on five identities, the final state of its stage image)."""
+    """Saves a run on five identities. Returns (its folder, the final state of its stage image)."""
     config = market_config()
     workdir = tmp_path_factory.mktemp("runs") / "market"
     _, state = drawn_state(config, classes=5)
@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
 
 
 def note_config(config, workdir):
-    """Leaves what a run leaves of its config."""
+    """Writes the config as a run does."""
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "config.json").write_text(json.dumps(config.to_dict()))
 
@@ -95,10 +95,10 @@ def test_method2_takes_all_networks_but_the_heads(finished, tmp_path, capsys):
     same(started.batch_stats["head"], fresh.batch_stats["head"])
     same((started.step, started.opt_state, started.frozen), (fresh.step, fresh.opt_state, fresh.frozen))
 
-    said = capsys.readouterr().out
-    assert f"from {run}/image, iteration 3; random: head ({count(fresh.params['head']):,} parameters)" in said
+    output = capsys.readouterr().out
+    assert f"from {run}/image, iteration 3; random: head ({count(fresh.params['head']):,} parameters)" in output
     for network in TAKEN:
-        assert f"{network} ({count(fresh.params[network]):,} parameters)" in said
+        assert f"{network} ({count(fresh.params[network]):,} parameters)" in output
 
 
 def count(tree):
@@ -106,7 +106,7 @@ def count(tree):
 
 
 @pytest.mark.parametrize(
-    ("network", "changes", "told"),
+    ("network", "changes", "message"),
     [
         ("E_s", {"width": 3}, r"it has params/E_s/\S+ of shape \(.*\), this config makes params/E_s/\S+ of shape"),
         ("D", {"num_scales": 2}, r"it has no params/D/scale_1/\S+, this config makes params/D/scale_1"),
@@ -114,15 +114,15 @@ def count(tree):
         ("E_a", {"slices": "channel"}, r"there config.image.networks.E_a.slices is part, here it is channel"),
     ],
 )
-def test_networks_that_do_not_fit_are_named(finished, tmp_path, network, changes, told):
+def test_networks_that_do_not_fit_are_named(finished, tmp_path, network, changes, message):
     run, _ = finished
     config = method2(run)
     config.image.networks[network].update(changes)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
 
 
-def test_a_run_that_is_not_there(tmp_path):
+def test_a_missing_run_is_named(tmp_path):
     config = method2(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"nowhere/image does not exist: config.image.transfer_from names no run"):
         transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
@@ -133,7 +133,7 @@ def test_a_run_that_is_not_there(tmp_path):
 
 @pytest.fixture
 def broken_run(tmp_path, monkeypatch):
-    """Saves a run in which one network is NaN; gives its folder and the stage that starts from it."""
+    """Returns a function that saves a run with one NaN network and returns (its folder, the stage to start)."""
     monkeypatch.setattr(Checkpoints, "check", lambda self, step, state: None)
 
     def save_run(network):
@@ -153,19 +153,19 @@ def test_a_run_of_nan_is_refused(broken_run, tmp_path):
         transfer.starting_weights(method2(run), "image", stage, tmp_path / "image")
 
 
-def test_nan_in_what_is_not_taken_does_no_harm(broken_run, tmp_path):
+def test_nan_in_a_network_that_is_not_taken_is_ignored(broken_run, tmp_path):
     run, stage = broken_run("head")
     assert set(transfer.starting_weights(method2(run), "image", stage, tmp_path / "image")["params"]) == TAKEN
 
 
-def test_two_starts_contradict_each_other(finished, tmp_path):
+def test_two_starts_are_refused(finished, tmp_path):
     config = method2(finished[0])
     config.image.start_from = "teacher"
     with pytest.raises(ValueError, match=r"config.image.transfer_from and config.image.start_from both say"):
         transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
 
 
-def test_nothing_is_read_where_there_is_a_checkpoint(tmp_path, capsys):
+def test_nothing_is_read_if_there_is_a_checkpoint(tmp_path, capsys):
     config = method2(str(tmp_path / "nowhere"))
     config.resnet50 = str(tmp_path / "nowhere.pth")
     for name in config.recipe:
@@ -179,7 +179,7 @@ def test_nothing_is_read_where_there_is_a_checkpoint(tmp_path, capsys):
 
 @pytest.fixture
 def imagenet(monkeypatch):
-    """A file that has every tensor which is asked for, all of them 7."""
+    """Replaces the reading of ImageNet weights: every number of every tensor is 7."""
 
     def load(path, like):
         assert path == "imagenet.pth"
@@ -220,7 +220,7 @@ def test_every_trunk_starts_from_imagenet(imagenet, tmp_path, capsys, config, na
         "starts from imagenet.pth.\n"
     )
     leaves = [id(leaf) for leaf in flatten_dict(started.params).values()]
-    assert len(leaves) == len(set(leaves))  # donated: no two may share a buffer
+    assert len(leaves) == len(set(leaves))  # they are donated, so no two may share a buffer
 
 
 def test_a_stage_that_starts_from_an_earlier_one_does_not_take_imagenet(tmp_path):
@@ -230,14 +230,14 @@ def test_a_stage_that_starts_from_an_earlier_one_does_not_take_imagenet(tmp_path
     assert transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path) == {}
 
 
-def test_a_random_start_says_so(tmp_path, capsys):
+def test_a_random_start_is_printed(tmp_path, capsys):
     config = market_config()
     assert transfer.starting_weights(config, "teacher", stages.build(config, "teacher", 4), tmp_path) == {}
     assert capsys.readouterr().out.startswith("teacher: the ResNet of E_a starts from random weights;")
 
 
 class Drawn:
-    """Four training identities and one test identity, two images of each in either modality, all black."""
+    """Four training identities and one test identity, two black images of each per modality."""
 
     records = Records(
         path=np.array([f"{i:02}.jpg" for i in range(20)]),
@@ -259,7 +259,7 @@ class Drawn:
 
 
 def drawn_weights(key, networks):
-    """`state.initialise` without compiling anything."""
+    """Draws weights like `state.initialise`, but compiles nothing."""
     shapes = {network: spec.shapes()[0] for network, spec in networks.items()}
     return tuple(
         draw_leaves({network: kinds[kind] for network, kinds in shapes.items() if kind in kinds})
@@ -268,8 +268,8 @@ def drawn_weights(key, networks):
 
 
 @pytest.fixture
-def fitted(monkeypatch):
-    """The fresh states of the stages that a recipe would train, in place of training them."""
+def initial_states(monkeypatch):
+    """Replaces training. Returns the initial states of the stages that a recipe would train."""
     states = {}
 
     def fit(stage, state, batches, key, config, directory, **others):
@@ -284,17 +284,17 @@ def fitted(monkeypatch):
     return states
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_trained(finished, tmp_path, fitted):
-    """And before the run's config is noted, so that it can be mended in the same workdir."""
+def test_what_does_not_fit_is_refused_before_anything_is_trained(finished, tmp_path, initial_states):
+    """It is refused before the run's config is written, so that the same workdir can be used with a corrected one."""
     config = method2(finished[0])
     config.image.networks.G.mlp = 9
     with pytest.raises(ValueError, match="does not fit: it has params/G"):
         recipe.train(config, str(tmp_path / "run"))
-    assert not fitted
+    assert not initial_states
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, fitted):
+def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, initial_states):
     run, saved = finished
     config = method2(run)
     config.recipe = ("teacher", "image")
@@ -302,8 +302,8 @@ def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, fitted):
     _, teacher = drawn_state(config, 4, "teacher")
     save_stage(tmp_path / "teacher" / "teacher", teacher)
     recipe.train(config, str(tmp_path / "run"))
-    assert fitted.keys() == {"image"}
+    assert initial_states.keys() == {"image"}
     for network in TAKEN:
-        same(fitted["image"].params[network], saved.params[network])
-    assert fitted["image"].params["head"]["classifier"]["kernel"].shape == (8, 4)
-    same(fitted["image"].frozen["teacher"]["params"], teacher.params)
+        same(initial_states["image"].params[network], saved.params[network])
+    assert initial_states["image"].params["head"]["classifier"]["kernel"].shape == (8, 4)
+    same(initial_states["image"].frozen["teacher"]["params"], teacher.params)

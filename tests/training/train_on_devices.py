@@ -1,6 +1,6 @@
-"""Run by test_devices.py: two iterations of a tiny stage on every device there is, in float64.
+"""Program of test_devices.py: trains a tiny stage for two iterations on all devices, in float64.
 
-Rounding errors then lie nine digits under what a forgotten average does, even where gradients nearly cancel.
+Rounding errors are then nine digits smaller than the effect of a missing average, even if gradients nearly cancel.
 """
 
 import sys
@@ -25,7 +25,7 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
     batch = drawn_batch(config, CLASSES)
     if config.batch.parts > 1:
         config.augment.pad = 0
-        batch = in_devices_order(batch, config.batch.parts)
+        batch = order_for_devices(batch, config.batch.parts)
     previous = {}
     for name in config.recipe[: config.recipe.index(stage_name) + 1]:
         for group in config[name].optimizers.values():
@@ -33,7 +33,7 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
             group.update({"kind": "sgd", "learning_rate": 0.01, "momentum": 0.0})
         config[name].decay.warmup = 0
         if "ramp" in config[name]:
-            config[name].ramp.slope = {}  # every term counts from the first iteration
+            config[name].ramp.slope = {}  # every term has its full weight from the first iteration
         stage = stages.build(config, name, CLASSES)
         previous[name] = jax.jit(stage.init)(jax.random.key(len(previous)), dict(previous))
     state = parallel.replicate(jax.device_get(previous[stage_name]))
@@ -49,11 +49,12 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
     )
 
 
-def in_devices_order(batch: dict, parts: int) -> dict:
-    """Each device's share of the first part, then of the next: on any number of them a part has the same identities.
+def order_for_devices(batch: dict, parts: int) -> dict:
+    """Orders a batch so that each part has the same identities on any number of devices.
 
-    An identity's place, and with it what its augmentation draws, then depends on the devices; images that are their own
-    mirror images and are not cropped come out the same.
+    Each device gets its share of the first part, then its share of the next. The place of an identity, and so its
+    random augmentation, still depends on the number of devices. The images are therefore made symmetric: with no
+    cropping, augmentation does not change them.
     """
     order = np.arange(CLASSES).reshape(parts, jax.local_device_count(), -1).swapaxes(0, 1).ravel()
     symmetric = np.maximum(batch["image"], batch["image"][..., ::-1, :])
@@ -62,6 +63,6 @@ def in_devices_order(batch: dict, parts: int) -> dict:
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
-    jnp.float32 = jnp.float64  # what the project, Flax and optax ask for from here on
+    jnp.float32 = jnp.float64  # from here on, the project, Flax and optax use float64
     sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     main(*sys.argv[1:])
