@@ -1,5 +1,8 @@
 """What the command lines share: flags in, and one sentence out if something is wrong."""
 
+import difflib
+import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import CONFIG_FOLDER, choose, make_importable
@@ -56,20 +60,12 @@ def _parse(argv: list[str]) -> list[str]:
     _show_in_help(argv[0])
     try:
         sys.argv = argv = _with_config_file(argv)
-        rest = flags.FLAGS(argv)
     except UserError as error:
         sys.exit(f"{_program()}: {error}")
-    except flags.Error as error:
-        # A config file that fails leaves its whole traceback in the message; the last line says what is wrong.
-        sentence = re.sub(r"^[\w.]*Error: ", "", str(error).strip("; \n").splitlines()[-1])
-        sys.exit(f"{_program()}: {sentence} --help lists the flags.")
-    except (AttributeError, KeyError) as error:
-        # ml_collections names the key in quotes, and quotes that, and guesses if it can.
-        unknown, *guess = re.findall(r"^\W*(\w+)|Did you mean \W*(\w+)", str(error))
-        hint = f"; did you mean {guess[0][1]}?" if guess else "; its file lists the keys."
-        sys.exit(f"{_program()}: the config has no key {unknown[0]}{hint}")
-    except (TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
-        sys.exit(f"{_program()}: {error}")
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, TypeError, ValueError) as error:  # a flag that does not exist, or a value of another type
+        sys.exit(f"{_program()}: {str(error).strip()} --help lists the flags.")
     if len(rest) > 1:
         sys.exit(f"{_program()}: {rest[1]} is not understood; flags are written --name=value.")
     return rest
@@ -95,11 +91,40 @@ def _with_config_file(argv: list[str]) -> list[str]:
         make_importable(str(SHIPPED.parent))  # shipped recipes import each other as configs.NAME
         make_importable(str(path.parent.resolve()))
         os.environ[CONFIG_FOLDER] = str(path.parent.resolve())
+        _check_keys(_load(path, preset), argv)
         value = f"{path}{colon}{preset}"
         argv[i : i + 1] = [argument, value] if match[1] is None else [f"--config={value}"]
         if match[1] is None:
             del argv[i + 2]
     return argv
+
+
+def _load(path: Path, preset: str) -> ConfigDict:
+    """Runs a config file. Its own UserErrors pass through, and a bug in it keeps its traceback."""
+    spec = importlib.util.spec_from_file_location("_config", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} is no config file: it defines no get_config.")
+    if preset and not inspect.signature(module.get_config).parameters:
+        raise UserError(f'{path} has no presets; leave ":{preset}" out.')
+    return module.get_config(*([preset] if preset else []))
+
+
+def _check_keys(config: ConfigDict, argv: list[str]) -> None:
+    """Refuses `--config.KEY=VALUE` for a key that the config does not have."""
+    for argument in argv:
+        match = re.fullmatch(r"--?config\.([^=]+)(=.*)?", argument, re.DOTALL)
+        section = config
+        for key in match[1].split(".") if match else ():
+            if not isinstance(section, ConfigDict) or key not in section:
+                known = list(section) if isinstance(section, ConfigDict) else []
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f"did you mean {close[0]}?" if close else "--describe lists the keys."
+                raise UserError(f"the config has no key {key}; {hint}")
+            section = section[key]
 
 
 def _one_sentence(main: Callable[[], None]) -> None:

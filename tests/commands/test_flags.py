@@ -45,3 +45,41 @@ def test_the_name_becomes_a_file_and_its_folder_importable(arguments, monkeypatc
     assert argv[-1] == "--config.seed=1"
     assert {str(CONFIGS), str(CONFIGS.parent)} <= set(sys.path)
     assert os.environ[CONFIG_FOLDER] == str(CONFIGS)
+
+
+def parsed(*argv):
+    return flags._with_config_file(["train.py", *argv])
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Writes a config file of a user."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(os.environ, CONFIG_FOLDER, "")
+
+    def write(text: str) -> str:
+        (tmp_path / "mine.py").write_text("from ml_collections import ConfigDict\n" + text)
+        return str(tmp_path / "mine.py")
+
+    return write
+
+
+def test_a_key_that_the_config_does_not_have_is_refused(mine):
+    path = mine('def get_config():\n    return ConfigDict({"steps": 3, "rate": (1, 2), "own": {"width": 4}})\n')
+    assert parsed(f"--config={path}", "--config.own.width=5", "--config.rate=(3,4)")[-1] == "--config.rate=(3,4)"
+    for key, message in (
+        ("step", r"no key step; did you mean steps\?"),
+        ("own.widht", r"no key widht; did you mean width\?"),
+        ("own.width.x", "no key x; --describe lists the keys"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parsed(f"--config={path}", f"--config.{key}=5")
+
+
+def test_a_config_file_s_own_errors(mine):
+    with pytest.raises(UserError, match="defines no get_config"):
+        parsed(f"--config={mine('x = 1')}")
+    with pytest.raises(UserError, match=r'has no presets; leave ":small" out'):
+        parsed(f"--config={mine('def get_config(): return ConfigDict()')}:small")
+    with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
+        parsed(f"--config={mine('def get_config(): return 1 / 0')}")
