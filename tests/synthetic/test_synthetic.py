@@ -19,6 +19,7 @@ from scipy.spatial.distance import cdist
 from rgbir_jax import synthetic
 from rgbir_jax.datasets.market1501 import read as read_market1501
 from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
+from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.synthetic import draw
 from rgbir_jax.synthetic.__main__ import main
@@ -313,3 +314,14 @@ def test_raw_pixels_match_across_cameras_but_not_across_modalities():
 
     assert rank1(infrared) < 3 / people
     assert rank1(~infrared) > 5 / people
+
+
+def test_a_drawn_tree_is_known_as_drawn_without_its_notes(tmp_path):
+    """The images themselves say so, whatever is removed next to them."""
+    draw_tree(tmp_path / "tree", "--train", "2", "--val", "0", "--test", "2", "--images", "2", "--size", "32", "16")
+    for name in ("factors.csv", "drawn.json"):
+        (tmp_path / "tree" / name).unlink()
+    records = SYSU_MM01.read(tmp_path / "tree")
+    assert SYSU_MM01.title_of(tmp_path / "tree", records) == "SYSU-MM01 (drawn)"
+    Image.new("RGB", (16, 32)).save(tmp_path / "tree" / records.path[0])
+    assert SYSU_MM01.title_of(tmp_path / "tree", records) == "SYSU-MM01"
