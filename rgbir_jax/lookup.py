@@ -53,7 +53,7 @@ def find(name: str, known: Mapping[str, T], key: str) -> T:
             raise  # the module is there, and something that it imports is not
         raise UserError(
             f"{key} {quoted(name)} cannot be imported: there is no module {error.name}. "
-            f"Put it beside the config file or install it."
+            f"Put it into the config file's folder or install it."
         ) from error
     if not hasattr(module, attribute):
         raise UserError(f"{key} {quoted(name)} is not there: {module.__file__} defines no {attribute}.")

@@ -1,6 +1,6 @@
 """Trains a recipe: `python train.py --config quickstart --workdir runs/quickstart`.
 
-The same command resumes what was interrupted and leaves alone what is finished. `--config` takes a file or the name of
+The same command resumes what was interrupted and skips what is finished. `--config` takes a file or the name of
 a shipped recipe, followed by :PRESET if it has presets; `--config.KEY=VALUE` changes a value. `--describe` prints the
 recipe and trains nothing. With `--distributed`, several processes that were given the same command train one run.
 """

@@ -25,7 +25,7 @@ SPELLINGS = {
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """A feature for each image, and what the image is."""
+    """Features, and what each image shows."""
 
     feature: Float[np.ndarray, "n d"]
     person_id: Int[np.ndarray, "n"]

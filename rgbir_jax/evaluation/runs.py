@@ -1,7 +1,7 @@
 """Scored runs as rows of the paper's tables.
 
-Which row a run belongs to is read from its config: what its last stage is, which terms that stage has and the choices
-on which the paper and DG-Net part ways.
+A run's row follows from its config: the kind of its last stage, that stage's terms, and the choices on which the paper
+and DG-Net differ.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, SHOTS, TERMS, TEST_COUNTS, TEST_SET, Figure, Row
 
-# What tells the two presets of the image-space system apart, and both from ablations: choices, and terms with a weight.
+# The two presets of the image system, as their choices and the terms that have a weight; other systems are ablations.
 _CHOICES = (
     "adversarial",
     "teacher_kl",
@@ -31,7 +31,7 @@ _DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3), _SHARED_TERMS
 
 
 class Run(NamedTuple):
-    """A scored run: its folder, the folder's name under --runs, and what its two files hold."""
+    """A scored run: its folder, the folder's name under --runs, and the content of its two files."""
 
     folder: Path
     name: str
@@ -40,7 +40,7 @@ class Run(NamedTuple):
 
 
 def read_runs(root: Path) -> list[Run]:
-    """Every scored run one or two folders deep, by name."""
+    """Reads every scored run one or two folders deep, by name."""
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; --runs names the one that the runs' folders are in.")
     names = ("config.json", "scores.json")
@@ -58,7 +58,7 @@ def read_runs(root: Path) -> list[Run]:
     if not found:
         raise UserError(
             f"{root} has no scored run, one or two folders deep; eval.py --workdir {root}/NAME scores one, and "
-            f"without --runs the paper's rows are printed alone."
+            f"without --runs only the published rows are printed."
         )
     return found
 
@@ -112,7 +112,7 @@ def _test_set(scores: dict) -> str:
 
 
 def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
-    """The columns of a setting of scores.json, in percent."""
+    """Returns the columns of a setting of scores.json, in percent."""
     several = len(scored["trials"]) > 1
     figures = {}
     for column in columns:
@@ -123,15 +123,15 @@ def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
 
 
 def _belongs(kind: str, number: int) -> bool:
-    """Whether runs that end with a stage of this kind are in a table.
+    """Says whether runs that end with a stage of this kind are in a table.
 
-    Table 6 has the embedding-space system and what it stands on; 7 and 8 have all but the former.
+    Table 6 has the embedding-space system and M_bdtr, 7 and 8 everything but the former.
     """
     return kind in ("embedding", "two_stream") if number == 6 else kind != "embedding"
 
 
 def _method(stage: dict) -> str | None:
-    """The name of what a run's last stage is; None where neither the paper nor a preset has one."""
+    """Returns the name of a run's last stage; None if neither the paper nor a preset has one for it."""
     match stage["stage"]:
         case "embedding":
             return _embedding_method(stage)

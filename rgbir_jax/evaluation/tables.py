@@ -1,6 +1,6 @@
-"""The paper's Tables 6, 7 and 8, and beside their rows what runs of this code scored.
+"""The paper's Tables 6, 7 and 8, together with runs of this code.
 
-Rows on drawn people stand in a block of their own, without the paper's.
+Runs that were scored on other images than the paper's have blocks of their own, one per dataset.
 """
 
 import json
@@ -41,10 +41,10 @@ class Table:
     """A table of the paper.
 
     Attributes:
-        number: in the paper.
+        number: the table's number in the paper.
         title: its search and dataset.
-        columns: of each shot, from rank-1 (`r1`) to `mAP`.
-        blocks: the first has the paper's rows.
+        columns: the columns of each shot, from rank-1 (`r1`) to `mAP`.
+        blocks: the first has the published rows.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Table:
 
 
 def table_with_runs(number: int, runs: str | None, json_out: str | None) -> str:
-    """A table of the paper with the runs beside it: `eval.py --table`.
+    """Prints a table of the paper with the runs: `eval.py --table`.
 
     Args:
         number: 6, 7 or 8.
@@ -74,19 +74,18 @@ def table_with_runs(number: int, runs: str | None, json_out: str | None) -> str:
 
 
 def compare(number: int, runs: str | None) -> Table:
-    """The paper's rows, each followed by the runs of it, and the runs on drawn people in a second block.
+    """Puts each run behind its published row, or into the block of its dataset.
 
     Args:
         number: 6, 7 or 8.
-        runs: folder with the folders of scored runs, one or two deep; None: the paper's rows alone. A run that
+        runs: folder with the folders of scored runs, one or two deep; None: only the published rows. A run that
             cannot be read or is not scored on this table's search is left out with a line on stderr.
 
     Returns:
         The table; figures in percent, rounded to the two digits that the paper prints.
 
     Raises:
-        UserError: where `runs` is not there.
-        UserError: where no run under it has been scored.
+        UserError: if `runs` does not exist, or if no run under it has been scored.
     """
     layout = LAYOUTS[number]
     found = [] if runs is None else read_runs(Path(runs))
@@ -106,7 +105,7 @@ def compare(number: int, runs: str | None) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """A heading a block, what is to be said of it, and its rows in percent."""
+    """Formats a table as Markdown: a heading, notes and rows in percent for each block."""
     shots = [f"{shot} {column}" for shot in SHOTS for column in table.columns]
     head = ["source", "method", "run", *shots, "protocol", "dataset", "steps", "seed"]
     parts = [f"# Table {table.number}: {table.title} (in %)"]
@@ -129,7 +128,7 @@ def _percent(figure: Figure | None) -> str | None:
 
 
 def _grid(head: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table that also reads well as plain text."""
+    """Formats a Markdown table that also reads well as plain text."""
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     rule = ["-" * width for width in widths]
     rows = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in (head, rule, *lines)]
@@ -137,7 +136,7 @@ def _grid(head: list[str], lines: list[list[str]]) -> str:
 
 
 def _in_order(rows: Sequence[Row], layout: Layout) -> list[Row]:
-    """The rows in the order of the published ones, those of one method as they come, those of no such method last."""
+    """Sorts rows in the order of the published ones; rows of other methods come last."""
     order = [*(row.method for row in layout.published), *_UNPUBLISHED]
 
     def place(row: Row) -> int:
