@@ -113,7 +113,7 @@ def _test_set(scores: dict) -> str:
 
 def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
     """Returns the columns of a setting of scores.json, in percent."""
-    several = len(scored["trials"]) > 1
+    several = len(scored["trials"]) > 1 and scored.get("different_galleries") != 1  # otherwise they cannot differ
     figures = {}
     for column in columns:
         mean = scored["mAP"] if column == "mAP" else scored["cmc"][RANK[column] - 1]

@@ -258,6 +258,15 @@ def test_markdown_is_a_table(tmp_path):
     assert one_trial[3:7] == ["5.00", "5.90", "6.90", "2.50"]
 
 
+def test_trials_that_cannot_differ_have_no_deviation(tmp_path):
+    same = scores(0.3)
+    for setting_scores in same["trained"].values():
+        setting_scores["different_galleries"] = 1
+    write_run(tmp_path / "one", image_config(), same)
+    (row,) = [row for row in tables.compare(7, str(tmp_path)).blocks[0].rows if row.run]
+    assert row.single["r1"] == tables.Figure(30.0, None)
+
+
 @pytest.mark.parametrize("number", [6, 7, 8])
 def test_json_has_the_same_content(tmp_path, number):
     write_run(tmp_path / "runs" / "real", sysu_two_stream.get_config())
