@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int, Shaped
 from ml_collections import ConfigDict
 
 from rgbir_jax import stages as known_stages
@@ -125,30 +125,41 @@ class Run:
         return [*self.chain(reads), name] if reads else [name]
 
     def features(
-        self, images: UInt8[np.ndarray, "n height width 3"], modality: Int[np.ndarray, "modalities"]
+        self, images: Shaped[np.ndarray, "..."], modality: Int[np.ndarray, "..."]
     ) -> Float32[np.ndarray, "n dim"]:
         """Computes the features by which images are compared.
 
         Args:
-            images: RGB images of the size `facts.image_size`; IR images have three equal channels.
-            modality: 0 RGB, 1 IR; one per image.
+            images: uint8 [n, height, width, 3], RGB, of the size `facts.image_size`; IR has three equal channels.
+            modality: int [n], 0 RGB, 1 IR.
 
         Returns:
             Unit vectors. The smaller their Euclidean distance, the more likely two images show the same person.
 
         Raises:
-            UserError: for images of another size, or another number of modalities than of images.
+            UserError: for images of another size or type, or modalities that are not 0 or 1, one per image.
             NotFiniteError: if a feature is not finite.
         """
+        images, modality = np.asarray(images), np.asarray(modality, np.int32)
+        self._check(images, modality)
+        if not len(images):
+            return self.features(np.zeros((1, *self.facts.image_size, 3), np.uint8), np.zeros(1, np.int32))[:0]
+        states = tuple(self.states[name] for name in self.chain(self.last))
+        return self._extract(states, images.__getitem__, modality)
+
+    def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            shape = "x".join(map(str, images.shape))
+            raise UserError(f"the images are {images.dtype} {shape}; give uint8 [n, height, width, 3], RGB in 0..255.")
         if list(images.shape[1:3]) != self.facts.image_size:
             raise UserError(
                 f"the images are {'x'.join(map(str, images.shape[1:3]))}, and {self.folder} was trained on "
                 f"{'x'.join(map(str, self.facts.image_size))} (height x width); resize them."
             )
-        if len(images) != len(modality):
-            raise UserError(f"there are {len(images)} images and {len(modality)} modalities; give one per image.")
-        states = tuple(self.states[name] for name in self.chain(self.last))
-        return self._extract(states, images.__getitem__, np.asarray(modality, np.int32))
+        if modality.shape != (len(images),):
+            raise UserError(f"there are {len(images)} images and {modality.size} modalities; give one per image.")
+        if not np.isin(modality, (0, 1)).all():
+            raise UserError(f"a modality is {modality[~np.isin(modality, (0, 1))][0]}; it must be 0 (RGB) or 1 (IR).")
 
     @functools.cached_property
     def _extract(self):
