@@ -3,7 +3,7 @@
     python train.py --config configs/sysu_embedding.py:ROW --workdir runs/sysu_embedding_ROW --config.data_dir DIR
     python eval.py --workdir runs/sysu_embedding_ROW
 
-`DIR` is the dataset's own tree (README, "The real SYSU-MM01"). ROW, with the paper's rank-1 and mAP (indoor search):
+`DIR` is the dataset's own tree (README, "Train and score"). ROW, with the paper's rank-1 and mAP (indoor search):
 
     simple_dis       L_simple + L_dis                                         1.33   9.07
     simple_dis_cross L_simple + L_dis + L_cross                               8.44  20.43

@@ -3,7 +3,7 @@
     python train.py --config configs/sysu_image.py --workdir runs/sysu_image --config.data_dir DIR
     python eval.py --workdir runs/sysu_image
 
-`DIR` is the dataset's own tree (README, "The real SYSU-MM01"). Presets, as `configs/sysu_image.py:NAME`:
+`DIR` is the dataset's own tree (README, "Train and score"). Presets, as `configs/sysu_image.py:NAME`:
 
     paper   the paper's equations, and DG-Net's choices if the paper gives none (the default)
     dgnet   what DG-Net's released system does
@@ -22,9 +22,14 @@ real data yet.
 
 from ml_collections import ConfigDict
 
+from configs.common import check_preset
+
+PRESETS = ("paper", "dgnet", "market")
+
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """Returns the recipe (teacher, then image system) with every option."""
+    check_preset(preset, PRESETS)
     config = ConfigDict()
     config.recipe = ("teacher", "image")  # stages in order; each name is a section below
     config.seed = 0
@@ -123,8 +128,6 @@ def get_config(preset: str = "paper") -> ConfigDict:
             _dgnet(config)
         case "market":
             _market(config)
-        case _:
-            raise ValueError(f'preset "{preset}" is unknown; choose "paper", "dgnet" or "market".')
     return config
 
 

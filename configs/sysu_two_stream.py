@@ -3,7 +3,7 @@
     python train.py --config configs/sysu_two_stream.py --workdir runs/sysu_two_stream --config.data_dir DIR
     python eval.py --workdir runs/sysu_two_stream
 
-`DIR` is the dataset's own tree (README, "The real SYSU-MM01"). Presets, as `configs/sysu_two_stream.py:NAME`:
+`DIR` is the dataset's own tree (README, "Train and score"). Presets, as `configs/sysu_two_stream.py:NAME`:
 
     bdtr      with the bi-directional dual-constrained top-ranking loss (the default)
     baseline  the same without it: a plain two-stream network
