@@ -125,7 +125,7 @@ class _Loop:
                 self.draw(step, state)
                 scores = self.score(step, state, bar)
                 stop = self.stop(step, asked)
-                if scores or stop or self.due("checkpoint_every", step):
+                if scores or stop or self.due("checkpoint_every", step) or step == steps:
                     self.check_metrics(step, bar)
                     self.checkpoints.save(step, state, scores.get("val/mAP"))
                 if step == start + 1 or scores or self.due("pictures_every", step):

@@ -265,3 +265,8 @@ def test_picture_grids_show_their_sources():
     cells = [[page[12 + 6 * row, 5 * column, 0] for column in range(5)] for row in range(2)]
     assert cells == [[10, 99, 99, 99, 20], [20, 99, 99, 99, 10]]
     assert np.any(page[:12] != 255)
+
+
+def test_the_last_iteration_is_saved_even_if_nothing_else_is(tmp_path):
+    _fit(tmp_path, checkpoint_every=0, log_every=0)
+    assert _saved(tmp_path, 10) != 0
