@@ -11,6 +11,7 @@ import pytest
 import rgbir_jax
 from rgbir_jax.commands import recipe, scoring
 from rgbir_jax.data.sources import open_source
+from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
 from rgbir_jax.run import Facts
 from tests.end_to_end.recipe import get_config
@@ -92,3 +93,19 @@ def test_a_folder_without_a_run_is_refused(trained, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"people": [1]}))
     with pytest.raises(UserError, match=r"run.json is damaged"):
         Facts.read(tmp_path)
+
+
+def test_a_run_is_not_resumed_on_other_people(trained, drawn, capsys, monkeypatch):
+    """Other files of the same people are only reported: they can be a copy, or other images."""
+    folder, records = Path(trained[0]), read(drawn)
+    facts = Facts.read(folder)
+    people = np.array(facts.people)
+    recipe._check_same_data(folder, people, str(drawn), records)  # a copy of the run's own tree, with its dates
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(recipe, "fingerprint", lambda root, records: "0123456789ab")
+    recipe._check_same_data(folder, people, str(drawn), records)
+    assert "other image files of the same identities" in capsys.readouterr().out
+    for others in (people + 1, people[:-1]):
+        with pytest.raises(UserError, match=r"trained on 6 other identities than the \d of this dataset; set --config"):
+            recipe._check_same_data(folder, others, str(drawn), records)
+    recipe._check_same_data(folder.parent, people + 1, str(drawn), records)  # holds no run yet

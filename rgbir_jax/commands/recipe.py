@@ -48,6 +48,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     _check_same_run(config, folder)
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source.records)
+    _check_same_data(folder, sampler.people, config.data_dir, source.records)
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
     transfer.check_resnet50(config.resnet50, built)
     # Read before anything is trained, so that what does not fit is refused at once.
@@ -138,6 +139,27 @@ def _note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, record
     if not (folder / "run.json").is_file():
         dataset = find_dataset(config.dataset).title_of(Path(config.data_dir), records)
         Facts.now(sampler.people, config, dataset, fingerprint(config.data_dir, records)).write(folder)
+
+
+def _check_same_data(folder: Path, people: np.ndarray, data_dir: str, records: Records) -> None:
+    """Refuses to resume a run on other training identities; says so if only the image files changed.
+
+    Args:
+        folder: the run's folder.
+        people: person_id of each training identity.
+        data_dir: the dataset's folder.
+        records: its table. The fingerprint of its files also changes if the tree was copied.
+    """
+    if not (folder / "run.json").is_file():
+        return
+    facts = Facts.read(folder)
+    if facts.people != people.tolist():
+        raise UserError(
+            f"{folder} was trained on {len(facts.people)} other identities than the {len(people)} of this dataset; "
+            f"set --config.data_dir back or choose another --workdir."
+        )
+    if facts.fingerprint != fingerprint(data_dir, records):
+        processes.say(f"{folder} was started on other image files of the same identities; it resumes on these.")
 
 
 def _check_same_run(config: ConfigDict, folder: Path) -> None:

@@ -54,7 +54,7 @@ def fit(
         batches: step -> iterator of host batches from that step on, this process's share of each.
         key: the run's key; every iteration folds its number in.
         config: `steps`, and after how many iterations to act: `log_every`, `checkpoint_every`, `evaluate_every`,
-            `pictures_every` (0 for never).
+            `pictures_every` (0 for never). The last iteration is always saved.
         directory: the stage's folder: `checkpoints/`, `metrics.jsonl`, TensorBoard files.
         evaluate: State -> validation scores; `val/mAP` picks the best checkpoint. None: only the newest is kept.
         sample: normalised images to make the pictures from.
