@@ -26,7 +26,7 @@ from benchmarks.machine import keep, machine, versions
 from rgbir_jax.commands.flags import SHIPPED, config_file
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.scores import systems
-from rgbir_jax.lookup import make_importable
+from rgbir_jax.lookup import make_importable, use_config_folder
 
 # None of these imports JAX: on a GPU it would take the memory that train.py needs.
 ROOT = Path(__file__).parents[1]
@@ -97,8 +97,8 @@ def is_done(folder, config, changes):
         return False
     name, colon, preset = config.partition(":")
     path = config_file(name)
-    for importable in (SHIPPED.parent, path.parent.resolve()):  # as in train.py
-        make_importable(str(importable))
+    make_importable(str(SHIPPED.parent))  # as in train.py
+    use_config_folder(str(path.parent.resolve()))
     values, argv = flags.FlagValues(), ["train.py", f"--config={path}{colon}{preset}", *changes]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:

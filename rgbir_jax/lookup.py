@@ -1,9 +1,10 @@
 """Values that a config names: those of the package by a short name, a user's own by its import path."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from rgbir_jax.errors import UserError
 
@@ -27,16 +28,17 @@ def choose(value: T, allowed: Iterable[T], key: str) -> T:
     return value
 
 
-def find(name: str, known: Mapping[str, T], key: str) -> T:
+def find(name: str, known: Mapping[str, T], kind: type, key: str) -> T:
     """Finds the value that a config key names.
 
     Args:
         name: a key of `known`, or the import path of a user's own value, such as "package.module:Name".
         known: the package's own values by name.
+        kind: what the value must be: an instance, or a subclass if the known values are classes.
         key: the name of the config key, for the message.
 
     Raises:
-        UserError: if the name is unknown, or if the import path leads nowhere.
+        UserError: if the name is unknown, if the import path leads nowhere, or if the value is of another kind.
     """
     if ":" not in name:
         if name not in known:
@@ -45,23 +47,52 @@ def find(name: str, known: Mapping[str, T], key: str) -> T:
                 f'"package.module:Name".'
             )
         return known[name]
+    value = _imported(name, key)
+    if not (issubclass(value, kind) if isinstance(value, type) else isinstance(value, kind)):
+        raise UserError(f"{key} {quoted(name)} is no {kind.__name__} of rgbir_jax; see examples/ for one.")
+    return cast(T, value)
+
+
+def _imported(name: str, key: str) -> Any:
     module_name, _, attribute = name.partition(":")
+    before = set(sys.modules)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and module_name.split(".")[0] != error.name.split(".")[0]:
             raise  # the module is there, and something that it imports is not
         raise UserError(
-            f"{key} {quoted(name)} cannot be imported: there is no module {error.name}. "
-            f"Put it into the config file's folder or install it."
+            f"{key} {quoted(name)} cannot be imported: there is no module {error.name}. Install it, or put it into "
+            f"the folder of the config file, {os.environ.get(CONFIG_FOLDER) or 'which is not known'}."
         ) from error
+    except ValueError as error:
+        raise UserError(f'{key} {quoted(name)} is no import path; write "package.module:Name".') from error
+    _users_modules.update(set(sys.modules) - before)
     if not hasattr(module, attribute):
         raise UserError(f"{key} {quoted(name)} is not there: {module.__file__} defines no {attribute}.")
     return getattr(module, attribute)
 
 
+_users_modules: set[str] = set()  # names of the modules that were imported because a config names them
+
+
+def use_config_folder(folder: str) -> None:
+    """Lets a config name values in the modules of its own folder, and of no other config's.
+
+    Two runs may have modules of the same name: those that came from the folder used before are forgotten.
+    """
+    previous = os.environ.get(CONFIG_FOLDER)
+    if previous and previous != folder:
+        sys.path[:] = [entry for entry in sys.path if entry != previous]
+        for name in _users_modules & sys.modules.keys():
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(previous + os.sep):
+                del sys.modules[name]
+    os.environ[CONFIG_FOLDER] = folder
+    make_importable(folder)
+
+
 def make_importable(folder: str) -> None:
-    """Lets a config name values in a folder, after everything else that is installed."""
+    """Lets modules in a folder be imported, after everything else that is installed."""
     if folder and folder not in sys.path:
         sys.path.append(folder)
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import jax
 import numpy as np
@@ -20,9 +22,9 @@ from rgbir_jax import stages as known_stages
 from rgbir_jax.data.augment import MEAN, STD
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference.features import extractor
-from rgbir_jax.lookup import CONFIG_FOLDER, make_importable
+from rgbir_jax.lookup import CONFIG_FOLDER, use_config_folder
 from rgbir_jax.training import compilation
-from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -78,7 +80,7 @@ class Facts:
 
     def write(self, folder: Path) -> None:
         """Writes run.json into a run's folder."""
-        (folder / "run.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_json(folder / "run.json", asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Facts":
@@ -88,12 +90,13 @@ class Facts:
             UserError: if it is missing or damaged.
         """
         path = folder / "run.json"
-        try:
-            return cls(**json.loads(path.read_text()))
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing; train the run again, in another folder.") from error
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
+        if not path.is_file():
+            raise UserError(f"{path} is missing; the command that trained the run writes it again.")
+        values = read_json(path)
+        kinds = {name: get_origin(kind) or kind for name, kind in get_type_hints(cls).items()}
+        if values.keys() != kinds.keys() or not all(isinstance(values[name], kind) for name, kind in kinds.items()):
+            raise UserError(f"{path} is damaged; delete it: the command that trained the run writes it again.")
+        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,7 @@ class Run:
         return [*self.chain(reads), name] if reads else [name]
 
     def features(
-        self, images: Shaped[np.ndarray, "..."], modality: Int[np.ndarray, "..."]
+        self, images: Shaped[np.ndarray, "..."], modality: Shaped[np.ndarray, "..."]
     ) -> Float32[np.ndarray, "n dim"]:
         """Computes the features by which images are compared.
 
@@ -140,12 +143,12 @@ class Run:
             UserError: for images of another size or type, or modalities that are not 0 or 1, one per image.
             NotFiniteError: if a feature is not finite.
         """
-        images, modality = np.asarray(images), np.asarray(modality, np.int32)
+        images, modality = np.asarray(images), np.asarray(modality)
         self._check(images, modality)
         if not len(images):
             return self.features(np.zeros((1, *self.facts.image_size, 3), np.uint8), np.zeros(1, np.int32))[:0]
         states = tuple(self.states[name] for name in self.chain(self.last))
-        return self._extract(states, images.__getitem__, modality)
+        return self._extract(states, images.__getitem__, modality.astype(np.int32))
 
     def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
@@ -157,9 +160,10 @@ class Run:
                 f"{'x'.join(map(str, self.facts.image_size))} (height x width); resize them."
             )
         if modality.shape != (len(images),):
-            raise UserError(f"there are {len(images)} images and {modality.size} modalities; give one per image.")
-        if not np.isin(modality, (0, 1)).all():
-            raise UserError(f"a modality is {modality[~np.isin(modality, (0, 1))][0]}; it must be 0 (RGB) or 1 (IR).")
+            shape = "x".join(map(str, modality.shape)) or "one number"
+            raise UserError(f"there are {len(images)} images and the modalities are {shape}; give [n], one per image.")
+        if (wrong := ~np.isin(modality, (0, 1))).any():
+            raise UserError(f"a modality is {modality[wrong][0]}; it must be 0 (RGB) or 1 (IR).")
 
     @functools.cached_property
     def _extract(self):
@@ -182,13 +186,13 @@ def load(folder: str | os.PathLike) -> Run:
     folder = Path(folder)
     config = read_config(folder)
     facts = Facts.read(folder)
-    make_importable(facts.config_folder)
+    use_config_folder(facts.config_folder)
     stages: dict[str, Stage] = {}
     states: dict[str, State] = {}
     for name in config.recipe:
         stages[name] = known_stages.build(config, name, len(facts.people))
         shapes = jax.eval_shape(stages[name].init, jax.random.key(0), dict(states))
-        states[name] = restore(stage_folder(config, folder, name), shapes)
+        states[name] = restore(folder / name, shapes)
     return Run(folder, config, facts, stages, states)
 
 
@@ -196,32 +200,55 @@ def read_config(folder: Path) -> ConfigDict:
     """Reads the config that a run was started with.
 
     Raises:
-        UserError: if nothing was trained in the folder.
+        UserError: if nothing was trained in the folder, or if the file is damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{path} is missing: {folder} holds no run; train one with train.py --workdir {folder}.")
-    return ConfigDict(tuples(json.loads(path.read_text())))
-
-
-def stage_folder(config: ConfigDict, folder: Path, name: str) -> Path:
-    """Returns where a stage's checkpoints are: in this run's folder, or in that of the run it is taken from."""
-    return Path(config[name].from_run or folder) / name
+    config = read_json(path)
+    if not config.get("recipe"):
+        raise UserError(f"{path} has no recipe; copy it from a backup, or train the run again in another folder.")
+    return ConfigDict(tuples(config))
 
 
 def restore(folder: Path, like: State) -> State:
     """Restores the State that a stage is scored by and later stages start from.
 
+    Args:
+        folder: the stage's folder.
+        like: a State of its shapes.
+
     Raises:
         UserError: if there is none, or one of another model.
     """
-    checkpoints = Checkpoints(folder / "checkpoints")
-    step = checkpoints.best()
-    if step is None:
-        raise UserError(f"{folder} has no checkpoint; run train.py with this workdir first.")
-    state = checkpoints.restore(step, like)
-    checkpoints.close()
-    return state
+    if not has_checkpoint(folder):
+        raise UserError(f"{folder} has no checkpoint; run train.py with --workdir {folder.parent} first.")
+    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        step = checkpoints.best()
+        assert step is not None
+        return checkpoints.restore(step, like)
+
+
+def read_json(path: Path) -> dict:
+    """Reads a JSON file of names and values.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
+    return values
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Writes a JSON file. If writing is interrupted, the file that was there stays."""
+    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
+    unfinished.write_text(json.dumps(values, indent=1) + "\n")
+    unfinished.replace(path)
 
 
 def tuples(value):

@@ -13,6 +13,7 @@ from rgbir_jax.commands import recipe, scoring
 from rgbir_jax.data.sources import open_source
 from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import CONFIG_FOLDER
 from rgbir_jax.run import Facts
 from tests.end_to_end.recipe import get_config
 from tests.stages.test_embedding import tiny_config as tiny_embedding_config
@@ -73,10 +74,15 @@ def test_other_images_are_refused(trained):
     with pytest.raises(UserError, match=r"the images are 8x8, and .*run was trained on 64x32.*resize them"):
         run.features(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
     images = np.zeros((2, 64, 32, 3), np.uint8)
-    with pytest.raises(UserError, match="there are 2 images and 3 modalities"):
+    with pytest.raises(UserError, match="there are 2 images and the modalities are 3;"):
         run.features(images, np.array([0, 1, 0]))
     with pytest.raises(UserError, match=r"a modality is 2; it must be 0 \(RGB\) or 1 \(IR\)"):
         run.features(images, np.array([0, 2]))
+    with pytest.raises(UserError, match=r"there are 2 images and the modalities are 2x1; give \[n\], one per image"):
+        run.features(images, np.array([[0], [1]]))
+    for modality in (0.5, "rgb"):
+        with pytest.raises(UserError, match=rf"a modality is {modality}; it must be 0"):
+            run.features(images, np.array([modality, modality]))
     with pytest.raises(UserError, match="the images are float32 2x64x32x3; give uint8"):
         run.features(images.astype(np.float32), np.array([0, 1]))
     with pytest.raises(UserError, match="the images are uint8 64x32x3; give uint8"):
@@ -90,9 +96,18 @@ def test_a_folder_without_a_run_is_refused(trained, tmp_path):
     shutil.copy(Path(trained[0]) / "config.json", tmp_path)
     with pytest.raises(UserError, match=r"run.json is missing"):
         rgbir_jax.load(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({"people": [1]}))
-    with pytest.raises(UserError, match=r"run.json is damaged"):
-        Facts.read(tmp_path)
+    for content in ({"people": [1]}, [], json.loads((trained[0] / "run.json").read_text()) | {"people": "1"}):
+        (tmp_path / "run.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"run.json is damaged"):
+            Facts.read(tmp_path)
+    shutil.copy(Path(trained[0]) / "run.json", tmp_path)
+    with pytest.raises(UserError, match=r"has no checkpoint; run train.py with --workdir"):
+        rgbir_jax.load(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "run.json"]  # reading makes nothing
+    for content in ("", "[]", "{}", '{"recipe": ['):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(UserError, match=r"config.json (is damaged|has no recipe)"):
+            rgbir_jax.load(tmp_path)
 
 
 def test_a_run_is_not_resumed_on_other_people(trained, drawn, capsys, monkeypatch):
@@ -109,3 +124,41 @@ def test_a_run_is_not_resumed_on_other_people(trained, drawn, capsys, monkeypatc
         with pytest.raises(UserError, match=r"trained on 6 other identities than the \d of this dataset; set --config"):
             recipe._check_same_data(folder, others, str(drawn), records)
     recipe._check_same_data(folder.parent, people + 1, str(drawn), records)  # holds no run yet
+
+
+def test_a_run_keeps_what_it_takes_from_another(drawn, tmp_path):
+    config = image_recipe()
+    config.data_dir = str(drawn)
+    recipe.train(config, str(tmp_path / "first"))
+    config.teacher.from_run = str(tmp_path / "first")
+    recipe.train(config, str(tmp_path / "second"))
+    images = np.zeros((2, 64, 32, 3), np.uint8), np.array([0, 1])
+    features = rgbir_jax.load(tmp_path / "first").features(*images)
+    facts = json.loads((tmp_path / "first" / "run.json").read_text())
+    (tmp_path / "first" / "run.json").write_text(json.dumps(facts | {"people": [*facts["people"][1:], 999]}))
+    with pytest.raises(UserError, match=r"config.teacher.from_run needs a run on the same ones"):
+        recipe.train(config, str(tmp_path / "third"))
+    shutil.rmtree(tmp_path / "first")
+    np.testing.assert_array_equal(rgbir_jax.load(tmp_path / "second").features(*images), features)
+    with pytest.raises(UserError, match=r"config.teacher.from_run names no run that trained a stage teacher"):
+        recipe.train(config, str(tmp_path / "third"))
+    assert not (tmp_path / "third").exists()
+
+
+def test_a_start_without_a_checkpoint_binds_nothing(drawn, tmp_path, monkeypatch):
+    config = image_recipe()
+    config.data_dir = str(drawn)
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "fit", lambda *arguments, **options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            recipe.train(config, str(tmp_path))
+    config.seed = 1
+    recipe.train(config, str(tmp_path))
+    config.seed = 2
+    with pytest.raises(UserError, match=r"was started with config.seed = 1, now it is 2"):
+        recipe.train(config, str(tmp_path))
+    moved = "somewhere/else"
+    config.seed = 1
+    monkeypatch.setenv(CONFIG_FOLDER, moved)
+    recipe.train(config, str(tmp_path))
+    assert Facts.read(tmp_path).config_folder == moved

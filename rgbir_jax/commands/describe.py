@@ -28,6 +28,7 @@ def describe(config: ConfigDict, as_json: bool = False, flops: bool = False) -> 
         UserError: for a config that contradicts itself.
     """
     compilation.prepare()
+    stages.check_recipe(config)
     classes, source = _classes(config)
     description: dict = {
         "recipe": list(config.recipe),

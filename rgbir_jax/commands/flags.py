@@ -3,17 +3,17 @@
 import difflib
 import importlib.util
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable
+from logging import CRITICAL, getLogger
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import CONFIG_FOLDER, choose, make_importable
+from rgbir_jax.lookup import choose, make_importable, use_config_folder
 from rgbir_jax.training.interrupt import Interrupted
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose, not only its sentence.")
@@ -27,7 +27,11 @@ SHIPPED = next(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`; a `UserError` becomes one sentence and a non-zero exit."""
+    """Parses the flags and calls `main`; a `UserError` becomes one sentence and a non-zero exit.
+
+    --help prints the docstring of the module that defines `main`.
+    """
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     app.run(lambda argv: _one_sentence(main), flags_parser=_parse)
 
 
@@ -89,8 +93,7 @@ def _with_config_file(argv: list[str]) -> list[str]:
         name, colon, preset = (argv[i + 1] if match[1] is None else match[1]).partition(":")
         path = config_file(name)
         make_importable(str(SHIPPED.parent))  # shipped recipes import each other as configs.NAME
-        make_importable(str(path.parent.resolve()))
-        os.environ[CONFIG_FOLDER] = str(path.parent.resolve())
+        use_config_folder(str(path.parent.resolve()))
         _check_keys(_load(path, preset), argv)
         value = f"{path}{colon}{preset}"
         argv[i : i + 1] = [argument, value] if match[1] is None else [f"--config={value}"]
@@ -101,6 +104,8 @@ def _with_config_file(argv: list[str]) -> list[str]:
 
 def _load(path: Path, preset: str) -> ConfigDict:
     """Runs a config file. Its own UserErrors pass through, and a bug in it keeps its traceback."""
+    if path.suffix != ".py":
+        raise UserError(f"{path} is no config file: it is not Python; --config takes a .py file or a shipped recipe.")
     spec = importlib.util.spec_from_file_location("_config", path)
     assert spec is not None
     assert spec.loader is not None
@@ -108,27 +113,34 @@ def _load(path: Path, preset: str) -> ConfigDict:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} is no config file: it defines no get_config.")
-    if preset and not inspect.signature(module.get_config).parameters:
+    parameters = inspect.signature(module.get_config).parameters.values()
+    if preset and not parameters:
         raise UserError(f'{path} has no presets; leave ":{preset}" out.')
-    return module.get_config(*([preset] if preset else []))
+    if not preset and any(parameter.default is parameter.empty for parameter in parameters):
+        raise UserError(f"{path} needs a preset; write --config {path}:PRESET.")
+    config = module.get_config(*([preset] if preset else []))
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path} is no config file: its get_config returns no ml_collections.ConfigDict.")
+    return config
 
 
 def _check_keys(config: ConfigDict, argv: list[str]) -> None:
     """Refuses `--config.KEY=VALUE` for a key that the config does not have."""
     for argument in argv:
         match = re.fullmatch(r"--?config\.([^=]+)(=.*)?", argument, re.DOTALL)
-        section = config
+        section, path = config, "config"
         for key in match[1].split(".") if match else ():
             if not isinstance(section, ConfigDict) or key not in section:
                 known = list(section) if isinstance(section, ConfigDict) else []
                 close = difflib.get_close_matches(key, known, 1)
                 hint = f"did you mean {close[0]}?" if close else "--describe lists the keys."
-                raise UserError(f"the config has no key {key}; {hint}")
-            section = section[key]
+                raise UserError(f"{path} has no key {key}; {hint}")
+            section, path = section[key], f"{path}.{key}"
 
 
 def _one_sentence(main: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file
+    getLogger("asyncio").setLevel(CRITICAL)  # and leaves tasks behind that failed on the same damaged file
     try:
         main()
     except (Interrupted, UserError) as error:

@@ -1,7 +1,9 @@
 """Trains a recipe: stages in order, each from the data and from the states of earlier ones."""
 
+import dataclasses
 import functools
-import json
+import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -19,8 +21,9 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.inference.embeddings import embed
 from rgbir_jax.lookup import choose
-from rgbir_jax.run import Facts, flat, read_config, restore, stage_folder
+from rgbir_jax.run import Facts, flat, read_config, restore, write_json
 from rgbir_jax.training import compilation, processes, transfer
+from rgbir_jax.training.checkpoints import has_checkpoint
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
@@ -45,10 +48,12 @@ def train(config: ConfigDict, workdir: str) -> None:
     """
     compilation.prepare()
     folder = Path(workdir)
+    stages.check_recipe(config)
     _check_same_run(config, folder)
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source.records)
     _check_same_data(folder, sampler.people, config.data_dir, source.records)
+    _check_taken(config, sampler.people)
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
     transfer.check_resnet50(config.resnet50, built)
     # Read before anything is trained, so that what does not fit is refused at once.
@@ -58,11 +63,12 @@ def train(config: ConfigDict, workdir: str) -> None:
     key = jax.random.key(config.seed)
     states: dict[str, State] = {}
     for position, (name, stage) in enumerate(built.items()):
-        _check_order(stage, name, states)
         # Drawing thousands of weights compiles twice as fast with this kind of key. The draws of a step keep the
         # default.
         init_key = jax.random.key(config.seed + position, impl="rbg")
-        if not config[name].from_run:
+        if config[name].from_run:
+            _take(Path(config[name].from_run) / name, folder / name)
+        else:
             inputs = inputs_of(stage, built, states, source, config, folder)
             fit(
                 stage,
@@ -75,7 +81,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 sample=augment.normalise(source.read(sample_rows(config, source.records))),
             )
         like = jax.eval_shape(stage.init, init_key, dict(states))
-        states[name] = restore(stage_folder(config, folder, name), like)
+        states[name] = restore(folder / name, like)
 
 
 def inputs_of(
@@ -89,7 +95,7 @@ def inputs_of(
     """Returns what a stage learns from and is scored on: the images, or the features of the stage that it reads."""
     if not stage.reads:
         return source
-    path = stage_folder(config, folder, stage.reads) / "embeddings.npz"
+    path = folder / stage.reads / "embeddings.npz"
     data = fingerprint(config.data_dir, source.records)
     return embed(stages[stage.reads], states[stage.reads], source, data, path)
 
@@ -124,21 +130,50 @@ def sample_rows(config: ConfigDict, records: Records, identities: int = 4) -> np
     )
 
 
-def _check_order(stage: Stage, name: str, done: dict) -> None:
-    for needed in stage.needs:
-        if needed not in done:
-            raise UserError(f'stage "{name}" needs "{needed}"; name it before "{name}" in config.recipe.')
+def _take(source: Path, own: Path) -> None:
+    """Copies a stage of another run, so that this run can be opened without that one."""
+    if processes.is_first() and not has_checkpoint(own):
+        unfinished = own.with_name(f"{own.name}.{os.getpid()}.unfinished")
+        shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns("embeddings.npz"))
+        shutil.rmtree(own, ignore_errors=True)
+        unfinished.replace(own)
+    processes.any_of(False)  # the others wait for the copy
+
+
+def _check_taken(config: ConfigDict, people: np.ndarray) -> None:
+    """Refuses a stage that is taken from a run which has not trained it, or not on these training identities."""
+    for name in config.recipe:
+        run = config[name].from_run
+        if not run:
+            continue
+        if not has_checkpoint(Path(run) / name):
+            raise UserError(
+                f"{run}/{name} has no checkpoint: config.{name}.from_run names no run that trained a stage {name}; "
+                f"train it first, or leave the name empty."
+            )
+        if Facts.read(Path(run)).people != people.tolist():
+            raise UserError(
+                f"{run} was trained on other identities than this dataset's; config.{name}.from_run needs a run on "
+                f"the same ones."
+            )
 
 
 def _note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, records: Records) -> None:
-    """Writes config.json, and run.json if the run is new."""
+    """Writes config.json and run.json. Of a run that is resumed, only the place of its config file can be new."""
     if not processes.is_first():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    if not (folder / "run.json").is_file():
-        dataset = find_dataset(config.dataset).title_of(Path(config.data_dir), records)
-        Facts.now(sampler.people, config, dataset, fingerprint(config.data_dir, records)).write(folder)
+    write_json(folder / "config.json", config.to_dict())
+    dataset = find_dataset(config.dataset).title_of(Path(config.data_dir), records)
+    facts = Facts.now(sampler.people, config, dataset, fingerprint(config.data_dir, records))
+    if _is_begun(folder) and (folder / "run.json").is_file():
+        facts = dataclasses.replace(Facts.read(folder), config_folder=facts.config_folder)
+    facts.write(folder)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Says whether a stage of the run has a checkpoint; without one, nothing binds the next start."""
+    return any(has_checkpoint(stage) for stage in folder.glob("*"))
 
 
 def _check_same_data(folder: Path, people: np.ndarray, data_dir: str, records: Records) -> None:
@@ -150,7 +185,7 @@ def _check_same_data(folder: Path, people: np.ndarray, data_dir: str, records: R
         data_dir: the dataset's folder.
         records: its table. The fingerprint of its files also changes if the tree was copied.
     """
-    if not (folder / "run.json").is_file():
+    if not (_is_begun(folder) and (folder / "run.json").is_file()):
         return
     facts = Facts.read(folder)
     if facts.people != people.tolist():
@@ -163,7 +198,8 @@ def _check_same_data(folder: Path, people: np.ndarray, data_dir: str, records: R
 
 
 def _check_same_run(config: ConfigDict, folder: Path) -> None:
-    if not (folder / "config.json").is_file():
+    """Refuses to resume a run with another config."""
+    if not _is_begun(folder):
         return
     before, now = (flat(some.to_dict()) for some in (read_config(folder), config))
     for key in sorted(before.keys() | now.keys()):

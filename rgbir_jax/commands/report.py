@@ -9,7 +9,6 @@ from rgbir_jax.commands.recipe import sample_rows
 from rgbir_jax.commands.scoring import Scored
 from rgbir_jax.data import augment
 from rgbir_jax.evaluation.scores import comparison, systems
-from rgbir_jax.run import stage_folder
 from rgbir_jax.visualize import curves, rankings, report, swaps, tsne
 
 PROBES, LIST, PEOPLE = 8, 10, 10
@@ -27,7 +26,7 @@ def write(scored: Scored) -> str:
     """
     run = scored.run
     figures = [_cmc(scored), _rankings(scored), _tsne(scored), *_pictures(scored)]
-    figures += [_training(scored, name) for name in run.stages]
+    figures += [shown for name in run.stages if (shown := _training(scored, name))]
     notes = [sentence] if (sentence := comparison(scored.scores)) else []
     if "control" in run.stages:
         notes.append(
@@ -72,9 +71,9 @@ def _facts(scored: Scored) -> dict[str, str]:
 def _duration(scored: Scored) -> str:
     """Returns in words how long the stages of this run trained."""
     run = scored.run
-    logs = [stage_folder(run.config, run.folder, name) / "metrics.jsonl" for name in run.stages]
+    logs = [run.folder / name / "metrics.jsonl" for name in run.stages]
     began = time.mktime(time.strptime(run.facts.started, "%Y-%m-%d %H:%M"))
-    minutes = max((log.stat().st_mtime - began) / 60 for log in logs)
+    minutes = max(((log.stat().st_mtime - began) / 60 for log in logs if log.is_file()), default=0)
     return f"the log ends {minutes:,.0f} min later"
 
 
@@ -177,9 +176,10 @@ def progress(scored: Scored) -> str:
     )
 
 
-def _training(scored: Scored, name: str) -> report.Shown:
-    run = scored.run
-    log = curves.read_log(stage_folder(run.config, run.folder, name) / "metrics.jsonl")
+def _training(scored: Scored, name: str) -> report.Shown | None:
+    log = curves.read_log(scored.run.folder / name / "metrics.jsonl")
+    if not log:
+        return None
     caption = "Losses by the paper's symbols."
     return report.Shown(f"training_{name}", f"Training of stage {name}", caption, curves.training_curves(log))
 

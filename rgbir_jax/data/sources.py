@@ -43,8 +43,6 @@ def open_source(config: ConfigDict) -> ImageSource:
     dataset = find_dataset(config.dataset)
     choose(config.source, SOURCES, "config.source")
     image_size = tuple(config.image_size)
-    if len(image_size) != 2 or min(image_size) < 1:
-        raise UserError(f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual.")
     root = Path(config.data_dir)
     records = dataset.read(root)
     return SOURCES[config.source](dataset, root, records, image_size, _prepared(config.prepared_dir, root, records))

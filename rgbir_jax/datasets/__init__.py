@@ -12,6 +12,6 @@ def find_dataset(name: str) -> Dataset:
     """Returns the dataset that `config.dataset` names, by its name or as "package.module:NAME".
 
     Raises:
-        UserError: for an unknown name.
+        UserError: for an unknown name, or one that names no Dataset.
     """
-    return find(name, DATASETS, "config.dataset")
+    return find(name, DATASETS, Dataset, "config.dataset")

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose, find
+from rgbir_jax.lookup import find
+from rgbir_jax.stages.checks import check_recipe as check_recipe
 from rgbir_jax.stages.classifier import Classifier
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
@@ -11,7 +11,6 @@ from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training.stage import Stage
 
-DTYPES = ("bfloat16", "float32", "float64")
 STAGES: dict[str, type[Stage]] = {
     "classifier": Classifier,
     "image": ImageSystem,
@@ -30,9 +29,7 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         classes: the number of training identities.
 
     Raises:
-        UserError: if the config has no such section, or for a value that the stage cannot use.
+        UserError: as `check_recipe`, or for a value that the stage cannot use.
     """
-    if name not in config:
-        raise UserError(f'the recipe names a stage "{name}", but the config has no section config.{name}.')
-    choose(config.dtype, DTYPES, "config.dtype")
-    return find(config[name].stage, STAGES, f"config.{name}.stage").build(config, name, classes)
+    check_recipe(config)
+    return find(config[name].stage, STAGES, Stage, f"config.{name}.stage").build(config, name, classes)

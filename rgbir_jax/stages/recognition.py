@@ -68,7 +68,7 @@ class Recogniser:
         """
         compute = {"dtype": jnp.dtype(dtype), "axis_name": parallel.AXIS}
         fields = config.E_a.to_dict()
-        backbone = find(fields.pop("kind"), BACKBONES, f"{key}.E_a.kind")
+        backbone = find(fields.pop("kind"), BACKBONES, nn.Module, f"{key}.E_a.kind")
         slices = choose(fields.pop("slices"), SLICINGS, f"{key}.E_a.slices")
         pool = choose(fields.pop("pool"), POOLS, f"{key}.E_a.pool")
         return cls(

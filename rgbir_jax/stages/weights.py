@@ -19,11 +19,14 @@ def weight_schedules(weights: ConfigDict, ramp: ConfigDict | None = None) -> dic
             generation is stable).
 
     Raises:
-        UserError: if the ramp names a term that has no weight.
+        UserError: if the ramp names a term that has no weight, or for a weight or a slope below zero.
     """
     start, slope = (ramp.start, dict(ramp.slope)) if ramp else (0, {})
     if unknown := slope.keys() - weights.keys():
         raise UserError(f"ramp.slope names {', '.join(sorted(unknown))}; the terms are {', '.join(weights)}.")
+
+    if wrong := [term for term in weights if weights[term] < 0 or slope.get(term, 1) <= 0]:
+        raise UserError(f"{wrong[0]} has a weight below 0 or a slope that is not above 0; the weight 0 removes a term.")
 
     def schedule(term: str, final: float) -> Schedule:
         if term not in slope:

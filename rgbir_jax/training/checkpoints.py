@@ -179,6 +179,11 @@ class Checkpoints:
         self._manager.close()
 
 
+def has_checkpoint(stage_folder: Path) -> bool:
+    """Tells whether a stage has a checkpoint. Opening its folder would wait for all processes."""
+    return any(path.name.isdigit() for path in (stage_folder / "checkpoints").glob("*"))
+
+
 def _shapes(state: PyTree) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of all leaves by path."""
     leaves = jax.tree_util.tree_leaves_with_path(state)

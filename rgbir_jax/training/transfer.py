@@ -16,7 +16,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.models import pretrained
 from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.shapes import first_difference
-from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
 from rgbir_jax.training.processes import say
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State
@@ -45,7 +45,7 @@ def starting_weights(config: ConfigDict, name: str, stage: Stage, directory: Pat
         UserError: for a file or a run that does not exist, does not fit or has a number that is not finite.
     """
     own = config[name]
-    if own.from_run or _has_checkpoint(directory / "checkpoints"):
+    if own.from_run or has_checkpoint(directory):
         return {}
     run, earlier = own.get("transfer_from"), own.get("start_from")
     if run:
@@ -120,15 +120,14 @@ def _from_run(run: str, name: str, own: ConfigDict, stage: Stage) -> Variables:
         for kind in ("params", "batch_stats")
     }
     folder = Path(run) / name
-    if not (folder / "checkpoints").is_dir():
+    if not has_checkpoint(folder):
         raise UserError(
-            f"{folder} does not exist: config.{name}.transfer_from names no run that trained a stage {name}; "
+            f"{folder} has no checkpoint: config.{name}.transfer_from names no run that trained a stage {name}; "
             f"train it first, or leave the name empty."
         )
     with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
         step = checkpoints.best()
-        if step is None:
-            raise UserError(f"{folder} has no checkpoint yet; train the run {run} first.")
+        assert step is not None
         _check_shapes(checkpoints.shapes(step), like, folder)
         _check_networks(Path(run), name, own, taken)
         weights = checkpoints.restore_part(step, like)
@@ -162,11 +161,6 @@ def _check_networks(run: Path, name: str, own: ConfigDict, taken: list[str]) -> 
                     f"{run / name} does not fit: there config.{name}.networks.{network}.{key} is "
                     f"{there[network].get(key)}, here it is {value}; give both recipes the same networks."
                 )
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    """Says whether there is a checkpoint to resume from. Opening it would wait for all processes."""
-    return any(path.name.isdigit() for path in folder.glob("*"))
 
 
 def _count(tree: PyTree) -> int:

@@ -1,6 +1,7 @@
 """CMC curves of several systems, and curves of a stage's training from its metrics.jsonl."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,11 +31,18 @@ def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure
 
 
 def read_log(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reads (steps, values) by name from a metrics.jsonl; of two lines of one step the later one counts."""
+    """Reads (steps, values) by name from a metrics.jsonl; of two lines of one step the later one counts.
+
+    Lines that cannot be read, such as the last one after a power cut, are skipped and named on stderr.
+    """
     series: dict[str, dict[int, float]] = {}
-    for line in path.read_text().splitlines():
-        values = json.loads(line)
-        step = values.pop("step")
+    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
+        try:
+            values = json.loads(line)
+            step = values.pop("step")
+        except (ValueError, KeyError, AttributeError):
+            print(f"{path}, line {number} cannot be read and is skipped.", file=sys.stderr)
+            continue
         for name, value in values.items():
             series.setdefault(name, {})[step] = value
     return {

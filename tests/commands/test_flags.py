@@ -68,9 +68,9 @@ def test_a_key_that_the_config_does_not_have_is_refused(mine):
     path = mine('def get_config():\n    return ConfigDict({"steps": 3, "rate": (1, 2), "own": {"width": 4}})\n')
     assert parsed(f"--config={path}", "--config.own.width=5", "--config.rate=(3,4)")[-1] == "--config.rate=(3,4)"
     for key, message in (
-        ("step", r"no key step; did you mean steps\?"),
-        ("own.widht", r"no key widht; did you mean width\?"),
-        ("own.width.x", "no key x; --describe lists the keys"),
+        ("step", r"config has no key step; did you mean steps\?"),
+        ("own.widht", r"config.own has no key widht; did you mean width\?"),
+        ("own.width.x", "config.own.width has no key x; --describe lists the keys"),
     ):
         with pytest.raises(UserError, match=message):
             parsed(f"--config={path}", f"--config.{key}=5")
@@ -81,5 +81,11 @@ def test_a_config_file_s_own_errors(mine):
         parsed(f"--config={mine('x = 1')}")
     with pytest.raises(UserError, match=r'has no presets; leave ":small" out'):
         parsed(f"--config={mine('def get_config(): return ConfigDict()')}:small")
+    with pytest.raises(UserError, match="needs a preset; write --config"):
+        parsed(f"--config={mine('def get_config(preset): return ConfigDict()')}")
+    with pytest.raises(UserError, match=r"get_config returns no ml_collections.ConfigDict"):
+        parsed(f"--config={mine('def get_config(): return {}')}")
+    with pytest.raises(UserError, match=r"README.md is no config file: it is not Python"):
+        parsed(f"--config={CONFIGS.parent / 'README.md'}")
     with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
         parsed(f"--config={mine('def get_config(): return 1 / 0')}")
