@@ -143,6 +143,13 @@ def test_one_modality_is_sampled_pictured_and_scored(tmp_path):
     assert all(score["probe_images"] == 2 for score in scores.values())
 
 
+def test_an_unknown_protocol_is_refused_before_training_without_validation_identities(tmp_path):
+    config, source = tiny_market(), Market(tmp_path)
+    config.protocol = "official"
+    with pytest.raises(UserError, match=r'--protocol.* "official" is unknown; choose "single_query"'):
+        validator(config, source, stages.build(config, "image", 2))
+
+
 def test_an_iteration_on_rgb_only():
     """Pairs different identities of one modality on one device, without terms that only lengthen the compilation."""
     config = tiny_market()

@@ -3,15 +3,23 @@
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
-from rgbir_jax.lookup import find
+from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import find, quoted
 
 DATASETS = {dataset.name: dataset for dataset in (SYSU_MM01, MARKET1501)}
 
 
-def find_dataset(name: str) -> Dataset:
-    """Returns the dataset that `config.dataset` names, by its name or as "package.module:NAME".
+def find_dataset(name: str, key: str = "config.dataset") -> Dataset:
+    """Returns the dataset of a name.
+
+    Args:
+        name: a key of `DATASETS`, or the import path of a user's own dataset, "package.module:NAME".
+        key: the name of what holds the name, for the message.
 
     Raises:
-        UserError: for an unknown name.
+        UserError: for an unknown name, or one of something else.
     """
-    return find(name, DATASETS, "config.dataset")
+    dataset = find(name, DATASETS, key)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"{key} {quoted(name)} is a {type(dataset).__name__}; name a rgbir_jax.datasets.Dataset.")
+    return dataset
