@@ -12,7 +12,7 @@ import numpy as np
 
 from configs import quickstart
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.records import IR, MODALITIES, RGB, existing, jpegs, tabulate
+from rgbir_jax.datasets.records import IR, MODALITIES, RGB, existing, jpegs, subfolder, tabulate
 from rgbir_jax.datasets.search import Search
 
 
@@ -20,7 +20,8 @@ def read(root):
     """The table of a tree: one row (path, person_id, camera, modality, split) per image."""
     images = []
     for modality, folder in enumerate(MODALITIES):
-        for person in sorted(path for path in (existing(root) / folder).iterdir() if path.is_dir()):
+        people = subfolder(existing(root), folder, "Photos").iterdir()
+        for person in sorted(path for path in people if path.is_dir()):
             split = "test" if int(person.name) % 4 == 0 else "train"
             images += [
                 (f"{folder}/{person.name}/{name}", int(person.name), modality + 1, modality, split)

@@ -11,6 +11,7 @@ import configs
 from configs import market_image, quickstart, sysu_embedding
 from rgbir_jax import stages
 from rgbir_jax.commands import recipe
+from rgbir_jax.commands.describe import describe
 from rgbir_jax.datasets.market1501 import read as read_market1501
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.errors import UserError
@@ -141,6 +142,14 @@ def test_one_modality_is_sampled_pictured_and_scored(tmp_path):
     by_chance = chance(benchmark.records, benchmark.searches)
     assert list(scores) == list(by_chance) == ["single_query_trapezoid", "single_query_hits"]
     assert all(score["probe_images"] == 2 for score in scores.values())
+
+
+def test_an_unknown_protocol_is_refused_before_anything_is_read(tmp_path):
+    config = tiny_market()
+    config.protocol, config.data_dir = "official", "nowhere"
+    for refuse in (describe, lambda config: recipe.train(config, str(tmp_path / "run"))):
+        with pytest.raises(UserError, match=r'--protocol.* "official" is unknown; choose "single_query"'):
+            refuse(config)
 
 
 def test_an_iteration_on_rgb_only():

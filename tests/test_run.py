@@ -13,6 +13,7 @@ from rgbir_jax.commands import recipe, scoring
 from rgbir_jax.data.sources import open_source
 from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.feature_file import score_feature_file
 from rgbir_jax.lookup import CONFIG_FOLDER
 from rgbir_jax.run import Facts
 from tests.end_to_end.recipe import get_config
@@ -57,6 +58,15 @@ def test_features_are_those_of_eval(trained):
     with np.load(file) as written:
         np.testing.assert_allclose(features, written["feature"], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+
+
+def test_the_file_of_features_has_the_scores_of_the_run(trained, drawn, tmp_path):
+    folder, _, _, file = trained
+    out = tmp_path / "out.json"
+    table = score_feature_file(str(file), str(drawn), None, None, str(out))
+    assert table.startswith("SYSU-MM01 (drawn), features.npz; protocol official")
+    of_file, of_run = json.loads(out.read_text()), json.loads((folder / "scores.json").read_text())
+    assert {name: of_file[name] for name in of_run["settings"]} == of_run["trained"]
 
 
 def test_the_facts_of_a_run(trained):

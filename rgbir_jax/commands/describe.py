@@ -29,6 +29,7 @@ def describe(config: ConfigDict, as_json: bool = False, flops: bool = False) -> 
     """
     compilation.prepare()
     stages.check_recipe(config)
+    find_dataset(config.dataset).check_protocol(config.protocol)
     classes, source = _classes(config)
     description: dict = {
         "recipe": list(config.recipe),

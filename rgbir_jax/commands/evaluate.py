@@ -4,10 +4,16 @@
     python eval.py --features F.npz --rand_perm rand_perm_cam.mat --test_ids test_id.mat
     python eval.py --table 7 --runs runs
 
-The first prints the table and writes `scores.json` and `report.html` into the run's folder. For the second, the .npz
-file has `feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and `index`, the image's number
-from 1 within person and camera. The third prints Table 6, 7 or 8 as Markdown, with every run that the first has scored.
+The first prints the table and writes `scores.json` and `report.html` into the run's folder; with `--features_out` also
+a file for the second. Another system's .npz file has `feature` float [images, size], `person_id` (or `pid`), `camera`
+(or `cam`) and `index`, the image's number from 1 within person and camera. These are images of SYSU-MM01 unless there
+are `dataset`, `modality` and `split` as well, see `rgbir_jax.evaluation.feature_file`. The third prints Table 6, 7 or 8
+as Markdown, with every run that the first has scored.
 """
+
+import itertools
+import os
+from pathlib import Path
 
 from absl import flags
 
@@ -16,27 +22,34 @@ from rgbir_jax.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A run of train.py to score and to report on.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "With --workdir: the dataset, if it is not where the run had it.")
+PREPARED_DIR = flags.DEFINE_string("prepared_dir", None, "With --workdir: the folder for decoded images.")
 FEATURES_OUT = flags.DEFINE_string("features_out", None, "With --workdir: an .npz file to write the features to.")
 FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz file.")
-RAND_PERM = flags.DEFINE_string("rand_perm", None, "SYSU-MM01's rand_perm_cam.mat, which draws the galleries.")
-TEST_IDS = flags.DEFINE_string("test_ids", None, "With --features: test identities, .mat or text; all if not given.")
-PROTOCOL = flags.DEFINE_string("protocol", None, "The protocol; the run's own, or official for --features.")
+RAND_PERM = flags.DEFINE_string("rand_perm", None, "The file that draws the galleries: SYSU-MM01's rand_perm_cam.mat.")
+TEST_IDS = flags.DEFINE_string("test_ids", None, "With --features: SYSU-MM01's test_id.mat or .txt; all if not given.")
+PROTOCOL = flags.DEFINE_string("protocol", None, "The protocol; without it the run's own, or the dataset's first.")
 TABLE = flags.DEFINE_enum("table", None, ["6", "7", "8"], "The paper's table to print.")
 RUNS = flags.DEFINE_string("runs", None, "With --table: the folder of the runs; without it only published rows.")
 JSON = flags.DEFINE_string("json", None, "With --features or --table: file to write the same to, as JSON.")
 
+# By the flag that says what to do: the flags that it is used with.
+MODES = {
+    "workdir": ("data_dir", "prepared_dir", "features_out", "rand_perm", "protocol"),
+    "features": ("rand_perm", "test_ids", "protocol", "json"),
+    "table": ("runs", "json"),
+}
+
 
 def evaluate() -> None:
     """Scores or compares, as the flags say, and prints the table."""
-    if sum(flag.value is not None for flag in (WORKDIR, FEATURES, TABLE)) != 1:
-        raise UserError(
-            "give one of --workdir, a run's folder to score, --features, an .npz file to score, and --table, 6, 7 or 8."
-        )
+    _check_flags()
+    for flag in (FEATURES_OUT, JSON):
+        if flag.value is not None:
+            _check_writable(flag.name, Path(flag.value))
     if FEATURES.value is not None:
-        from rgbir_jax.evaluation import feature_file
+        from rgbir_jax.evaluation.feature_file import score_feature_file
 
-        protocol = PROTOCOL.value or "official"
-        print(feature_file.score_feature_file(FEATURES.value, RAND_PERM.value, TEST_IDS.value, protocol, JSON.value))
+        print(score_feature_file(FEATURES.value, RAND_PERM.value, TEST_IDS.value, PROTOCOL.value, JSON.value))
     elif TABLE.value is not None:
         from rgbir_jax.evaluation import tables
 
@@ -45,12 +58,39 @@ def evaluate() -> None:
         _score(WORKDIR.value)
 
 
+def _given(name: str) -> bool:
+    return flags.FLAGS[name].value is not None
+
+
+def _check_flags() -> None:
+    """Refuses several modes, none, and a flag that the mode does not use."""
+    modes = [mode for mode in MODES if _given(mode)]
+    if len(modes) != 1:
+        raise UserError(
+            "give one of --workdir, a run's folder to score, --features, an .npz file to score, and --table, 6, 7 or 8."
+        )
+    for name in filter(_given, itertools.chain(*MODES.values())):
+        if name not in MODES[modes[0]]:
+            others = " or ".join(f"--{mode}" for mode, names in MODES.items() if name in names)
+            raise UserError(f"--{name} belongs to {others} and is not used with --{modes[0]}; leave it out.")
+
+
+def _check_writable(name: str, path: Path) -> None:
+    """Refuses a file that cannot be written, before minutes of work are lost."""
+    if path.is_dir():
+        raise UserError(f"--{name} {path} is a folder; name a file in it.")
+    if not path.parent.is_dir():
+        raise UserError(f"--{name} {path} cannot be written: there is no folder {path.parent}; make it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"--{name} {path} cannot be written: permission denied; name a file that you may write.")
+
+
 def _score(workdir: str) -> None:
     from rgbir_jax.commands import scoring
     from rgbir_jax.evaluation.scores import tables
 
-    changes = {"data_dir": DATA_DIR.value, "rand_perm": RAND_PERM.value, "protocol": PROTOCOL.value}
-    scored = scoring.score(workdir, {name: value for name, value in changes.items() if value})
+    changes = {flag.name: flag.value for flag in (DATA_DIR, PREPARED_DIR, RAND_PERM, PROTOCOL) if flag.value}
+    scored = scoring.score(workdir, changes)
     if FEATURES_OUT.value:
         scoring.write_features(scored, FEATURES_OUT.value)
     print(tables(scored.scores))

@@ -90,12 +90,12 @@ def _with_config_file(argv: list[str]) -> list[str]:
         match = re.fullmatch(r"--?config(?:=(.*))?", argument)
         if not match or (match[1] is None and i + 1 == len(argv)):
             continue
-        name, colon, preset = (argv[i + 1] if match[1] is None else match[1]).partition(":")
+        name, _, preset = (argv[i + 1] if match[1] is None else match[1]).partition(":")
         path = config_file(name)
         make_importable(str(SHIPPED.parent))  # shipped recipes import each other as configs.NAME
         use_config_folder(str(path.parent.resolve()))
         _check_keys(_load(path, preset), argv)
-        value = f"{path}{colon}{preset}"
+        value = f"{path}:{preset}" if preset else str(path)
         argv[i : i + 1] = [argument, value] if match[1] is None else [f"--config={value}"]
         if match[1] is None:
             del argv[i + 2]
@@ -125,7 +125,7 @@ def _load(path: Path, preset: str) -> ConfigDict:
 
 
 def _check_keys(config: ConfigDict, argv: list[str]) -> None:
-    """Refuses `--config.KEY=VALUE` for a key that the config does not have."""
+    """Refuses `--config.KEY=VALUE` for a key that the config does not have, and a word for a number."""
     for argument in argv:
         match = re.fullmatch(r"--?config\.([^=]+)(=.*)?", argument, re.DOTALL)
         section, path = config, "config"
@@ -136,6 +136,12 @@ def _check_keys(config: ConfigDict, argv: list[str]) -> None:
                 hint = f"did you mean {close[0]}?" if close else "--describe lists the keys."
                 raise UserError(f"{path} has no key {key}; {hint}")
             section, path = section[key], f"{path}.{key}"
+        kind = {int: "a whole number", float: "a number"}.get(type(section))
+        if match and match[2] and kind:
+            try:
+                float(match[2][1:]) if kind == "a number" else int(match[2][1:])
+            except ValueError as error:
+                raise UserError(f"{path} is {kind}, such as {section}; {match[2][1:]} is none.") from error
 
 
 def _one_sentence(main: Callable[[], None]) -> None:

@@ -49,6 +49,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     compilation.prepare()
     folder = Path(workdir)
     stages.check_recipe(config)
+    find_dataset(config.dataset).check_protocol(config.protocol)
     _check_same_run(config, folder)
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source.records)
@@ -66,8 +67,9 @@ def train(config: ConfigDict, workdir: str) -> None:
         # Drawing thousands of weights compiles twice as fast with this kind of key. The draws of a step keep the
         # default.
         init_key = jax.random.key(config.seed + position, impl="rbg")
+        like = jax.eval_shape(stage.init, init_key, dict(states))
         if config[name].from_run:
-            _take(Path(config[name].from_run) / name, folder / name)
+            _take(Path(config[name].from_run) / name, folder / name, like)
         else:
             inputs = inputs_of(stage, built, states, source, config, folder)
             fit(
@@ -80,7 +82,6 @@ def train(config: ConfigDict, workdir: str) -> None:
                 evaluate=validator(config, inputs, stage),
                 sample=augment.normalise(source.read(sample_rows(config, source.records))),
             )
-        like = jax.eval_shape(stage.init, init_key, dict(states))
         states[name] = restore(folder / name, like)
 
 
@@ -130,9 +131,12 @@ def sample_rows(config: ConfigDict, records: Records, identities: int = 4) -> np
     )
 
 
-def _take(source: Path, own: Path) -> None:
-    """Copies a stage of another run, so that this run can be opened without that one."""
-    if processes.is_first() and not has_checkpoint(own):
+def _take(source: Path, own: Path, like: State) -> None:
+    """Copies a stage of another run, if it can be restored, so that this run can be opened without that one."""
+    if not processes.any_of(not has_checkpoint(own)):
+        return
+    restore(source, like)
+    if processes.is_first():
         unfinished = own.with_name(f"{own.name}.{os.getpid()}.unfinished")
         shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns("embeddings.npz"))
         shutil.rmtree(own, ignore_errors=True)

@@ -15,6 +15,7 @@ from rgbir_jax.commands.recipe import inputs_of
 from rgbir_jax.data.source import Source
 from rgbir_jax.data.sources import ImageSource, open_source
 from rgbir_jax.datasets import find_dataset
+from rgbir_jax.evaluation import feature_file
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
@@ -98,16 +99,8 @@ def write_features(scored: Scored, path: str) -> None:
         scored: a scored run.
         path: the file; `eval.py --features` can read it.
     """
-    records = scored.benchmark.records
-    with Path(path).open("wb") as file:
-        np.savez(
-            file,
-            feature=scored.features,
-            person_id=records.person_id,
-            camera=records.camera,
-            index=records.index,
-            path=records.path,
-        )
+    config, title = scored.run.config, scored.scores["dataset"]
+    feature_file.write_features(path, scored.features, scored.benchmark.records, config.dataset, title)
 
 
 def raw_pixels(source: Source, rows: np.ndarray) -> Float[np.ndarray, "n d"]:

@@ -13,7 +13,9 @@ from ml_collections import config_flags
 from rgbir_jax.commands.flags import run
 from rgbir_jax.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a file, or the name of a shipped one.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The recipe: a file, or the name of a shipped one, such as quickstart or sysu_image:dgnet."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: checkpoints, logs and results.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print the recipe instead of training.")
 FLOPS = flags.DEFINE_bool("flops", False, "With --describe: compile each step and count its operations.")
@@ -28,6 +30,8 @@ def train() -> None:
     """Trains or describes, as the flags say."""
     if CONFIG.value is None:
         raise UserError("--config is missing: name a recipe, such as quickstart, or a config file.")
+    if (FLOPS.value or JSON.value) and not DESCRIBE.value:
+        raise UserError("--flops and --json belong to --describe; add it, or leave them out.")
     if DESCRIBE.value:
         from rgbir_jax.commands import describe
 

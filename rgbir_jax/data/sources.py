@@ -66,7 +66,7 @@ def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
     except OSError as error:
         raise UserError(
             f"{prepared} cannot be made ({error.strerror}); "
-            f"set --config.prepared_dir to a folder that you may write to."
+            f"set --config.prepared_dir (eval.py: --prepared_dir) to a folder that you may write to."
         ) from error
     return prepared
 

@@ -8,10 +8,14 @@ from rgbir_jax.lookup import find
 DATASETS = {dataset.name: dataset for dataset in (SYSU_MM01, MARKET1501)}
 
 
-def find_dataset(name: str) -> Dataset:
-    """Returns the dataset that `config.dataset` names, by its name or as "package.module:NAME".
+def find_dataset(name: str, key: str = "config.dataset") -> Dataset:
+    """Returns the dataset of a name.
+
+    Args:
+        name: a key of `DATASETS`, or the import path of a user's own dataset, "package.module:NAME".
+        key: the name of what holds the name, for the message.
 
     Raises:
-        UserError: for an unknown name, or one that names no Dataset.
+        UserError: for an unknown name, or one of something else.
     """
-    return find(name, DATASETS, Dataset, "config.dataset")
+    return find(name, DATASETS, Dataset, key)

@@ -28,7 +28,10 @@ class Dataset:
         identities: published numbers of training identities, by the part that trains.
         protocols: names of its protocols; the first is the default.
         searches: (records of the test images, protocol, folder of the dataset or file that draws its galleries)
-            -> the searches of the protocol, in the order of the tables. Rows are those of the given records.
+            -> the searches of the protocol, in the order of the tables. Rows are those of the given records. Only
+            called for one of `protocols`. Features in a file have no folder: they are scored with what --rand_perm
+            names if the protocol is in `gallery_files`, and with Path() otherwise.
+        gallery_files: for each protocol whose searches read a file: the file's name and where it comes from.
     """
 
     name: str
@@ -42,6 +45,15 @@ class Dataset:
     citation: str = ""
     instructions: str = ""
     identities: Mapping[str, int] = field(default_factory=dict)
+    gallery_files: Mapping[str, str] = field(default_factory=dict)
+
+    def check_protocol(self, protocol: str) -> None:
+        """Refuses a protocol that the dataset does not have.
+
+        Raises:
+            UserError: naming those that it has.
+        """
+        choose(protocol, self.protocols, "config.protocol (eval.py: --protocol)")
 
     def title_of(self, root: Path, records: Records) -> str:
         """Returns the name of a tree in tables: drawn people are never presented as the real dataset."""

@@ -16,7 +16,6 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import RGB, Records, existing, jpegs, subfolder, tabulate
 from rgbir_jax.datasets.search import AP, Labelled, Search
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose
 
 TITLE = "Market-1501"
 PROTOCOLS = ("single_query",)
@@ -39,7 +38,7 @@ def read(root: str | os.PathLike) -> Records:
     Raises:
         UserError: for a missing or empty folder, or a name that does not follow the pattern.
     """
-    root = existing(root)
+    root = existing(root, "market1501")
     images = []
     for folder_name, split in SPLITS.items():
         names = jpegs(subfolder(root, folder_name, TITLE))
@@ -63,14 +62,10 @@ def searches(records: Records, protocol: str, galleries: Path) -> list[Search]:
 
     Args:
         records: the images of `query` and `bounding_box_test`.
-        protocol: "single_query".
+        protocol: "single_query", the only one.
         galleries: unused: nothing is drawn.
-
-    Raises:
-        UserError: for another protocol.
     """
-    del galleries
-    choose(protocol, PROTOCOLS, "config.protocol")
+    del protocol, galleries
     probes = np.flatnonzero(records.split == "query")
     gallery = np.flatnonzero((records.split == "gallery") & (records.person_id != JUNK))
     return [

@@ -45,6 +45,10 @@ class Records:
         """Returns the table of some rows, given by number or by mask."""
         return Records(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
+    def image(self, row: int | np.integer) -> str:
+        """Returns the name of an image in messages."""
+        return f"image {self.index[row]} of identity {self.person_id[row]} in camera {self.camera[row]}"
+
 
 def tabulate(images: Iterable[tuple[str, int, int, int, str]]) -> Records:
     """Makes the table of images (path, person_id, camera, modality, split): sorts them and numbers them."""
@@ -61,17 +65,22 @@ def tabulate(images: Iterable[tuple[str, int, int, int, str]]) -> Records:
     )
 
 
-def existing(root: str | os.PathLike) -> Path:
+def existing(root: str | os.PathLike, layout: str = "") -> Path:
     """Returns the dataset's folder.
+
+    Args:
+        root: the folder.
+        layout: the name under which the drawing program draws such a tree; empty if it cannot.
 
     Raises:
         UserError: if there is none.
     """
     root = Path(root)
     if not root.is_dir():
+        draw = f", or draw a dataset: rgbir-draw --layout {layout} --out {root}" if layout else ""
         raise UserError(
-            f"the dataset's folder {root} does not exist; set --config.data_dir to its place, "
-            f"or draw a dataset: python -m rgbir_jax.synthetic --out {root}"
+            f"the dataset's folder {root} does not exist; "
+            f"set --config.data_dir (eval.py: --data_dir) to its place{draw}."
         )
     return root
 

@@ -13,7 +13,7 @@ from rgbir_jax.errors import UserError
 TRIALS = 10
 PERMUTATIONS_FROM = (
     "it comes with the SYSU-MM01 release and its official evaluation code as exp/rand_perm_cam.mat "
-    "(--rand_perm names it)"
+    "(--config.rand_perm names it; eval.py: --rand_perm)"
 )
 
 # (camera, person_id) -> int [trials, images]: for each trial a permutation of the image numbers 1..images.

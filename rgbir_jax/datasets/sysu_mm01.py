@@ -29,7 +29,6 @@ from rgbir_jax.datasets.records import IR, RGB, Records, existing, jpegs, subfol
 from rgbir_jax.datasets.search import Labelled, Search
 from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, TRIALS, Permutations, read_permutations
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose
 
 TITLE = "SYSU-MM01"
 PROTOCOLS = ("official", "agw", "paper")
@@ -73,7 +72,7 @@ def read(root: str | os.PathLike) -> Records:
         UserError: for a missing folder or list, a list that cannot be read, an identity that is listed and has no
             image, or an identity in two splits.
     """
-    root = existing(root)
+    root = existing(root, "sysu_mm01")
     split_of = _splits(root)
     images = []
     for camera, modality in MODALITY.items():
@@ -101,9 +100,9 @@ def searches(records: Records, protocol: str, galleries: Path) -> list[Search]:
         galleries: rand_perm_cam.mat, or the dataset's folder, which has it directly or under exp. `agw` needs none.
 
     Raises:
-        UserError: for an unknown protocol, or a missing, damaged or unsuitable rand_perm_cam.mat.
+        UserError: for a missing, damaged or unsuitable rand_perm_cam.mat, or an image of a camera that SYSU-MM01 does
+            not have.
     """
-    choose(protocol, PROTOCOLS, "config.protocol")
     permutations = None if protocol == "agw" else read_permutations(_permutation_file(galleries))
     return drawn_searches(records, protocol, permutations)
 
@@ -112,27 +111,22 @@ def drawn_searches(
     records: Records,
     protocol: str = "official",
     permutations: Permutations | None = None,
-    test_ids: Sequence[int] | Int[np.ndarray, "_"] | None = None,
 ) -> list[Search]:
     """Makes the searches of all `SETTINGS` from permutations.
 
     Args:
-        records: the test images; those of other identities than `test_ids` are ignored.
+        records: the test images.
         protocol: one of `PROTOCOLS`.
         permutations: what `read_permutations` gives; None for `agw`.
-        test_ids: the persons to search for; None: everybody in the records.
 
     Raises:
-        UserError: for an unknown protocol, missing permutations, or images that are not those the permutations name.
+        UserError: for an image of an unknown camera, or images that are not those the permutations name.
     """
-    choose(protocol, PROTOCOLS, "The protocol")
-    if protocol != "agw" and permutations is None:
-        raise UserError(
-            f"The protocol {protocol} needs rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none."
-        )
-    people = np.unique(records.person_id if test_ids is None else np.asarray(test_ids))
-    table = _rows_by_person_and_camera(records, people)
-    if permutations is not None and protocol != "agw":
+    _check_cameras(records)
+    people = np.unique(records.person_id)
+    table = _rows_by_person_and_camera(records)
+    if protocol != "agw":
+        assert permutations is not None
         _check_images(table, records.index, permutations, people)
     probes = {camera: _rows(table, (camera,)) for camera, modality in MODALITY.items() if modality == IR}
     return [
@@ -191,11 +185,8 @@ def _permutation_file(galleries: Path) -> Path:
 Table = dict[tuple[int, int], np.ndarray]
 
 
-def _rows_by_person_and_camera(records: Records, people: np.ndarray) -> Table:
-    rows = np.flatnonzero(np.isin(records.person_id, people))
-    rows = rows[np.lexsort((records.index[rows], records.camera[rows], records.person_id[rows]))]
-    if not len(rows):
-        raise UserError("None of the test identities has an image here; do the ids belong to these features?")
+def _rows_by_person_and_camera(records: Records) -> Table:
+    rows = np.lexsort((records.index, records.camera, records.person_id))
     person_id, camera = records.person_id[rows], records.camera[rows]
     groups = np.split(rows, np.flatnonzero(np.diff(person_id) | np.diff(camera)) + 1)
     return {(int(records.person_id[group[0]]), int(records.camera[group[0]])): group for group in groups}
@@ -205,6 +196,11 @@ def _rows(table: Table, cameras: Sequence[int]) -> Int[np.ndarray, "n"]:
     return np.concatenate([rows for (_, camera), rows in table.items() if camera in cameras] or [np.zeros(0, np.int64)])
 
 
+def _check_cameras(records: Records) -> None:
+    for row in np.flatnonzero(~np.isin(records.camera, list(MODALITY))):
+        raise UserError(f"{records.image(row)} cannot be scored: {TITLE} has the cameras 1 to {len(MODALITY)}.")
+
+
 def _check_images(table: Table, index: np.ndarray, permutations: Permutations, people: np.ndarray) -> None:
     """Refuses a person and camera that has other images than the permutations name."""
     for person in people.tolist():
@@ -212,10 +208,10 @@ def _check_images(table: Table, index: np.ndarray, permutations: Permutations, p
             named = permutations.get((camera, person), np.zeros((TRIALS, 0))).shape[1]
             present = index[table.get((person, camera), np.zeros(0, np.int64))]
             if not np.array_equal(present, np.arange(1, named + 1)):
+                images = f"the images 1 to {named}" if named else "none"
                 raise UserError(
-                    f"Identity {person} has {len(present)} images in camera {camera} here, but "
-                    f"rand_perm_cam.mat names the images 1 to {named}; "
-                    "score the features of exactly the images it was made for."
+                    f"Identity {person} has {len(present)} images in camera {camera} here, but rand_perm_cam.mat names "
+                    f"{images}; score the features of exactly the images it was made for."
                 )
 
 
@@ -271,4 +267,7 @@ SYSU_MM01 = Dataset(
         "To draw one: python -m rgbir_jax.synthetic --out DIR"
     ),
     identities={"trainval": 395, "train": 296},
+    gallery_files=dict.fromkeys(
+        ("official", "paper"), f"rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none"
+    ),
 )

@@ -13,6 +13,7 @@ from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.datasets.search import Search
 from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.inference.features import extractor, of_rows
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
@@ -42,12 +43,13 @@ class Benchmark:
             part: "test", or "val" to choose between checkpoints.
 
         Raises:
-            UserError: for an unknown protocol, or a file that the protocol needs and cannot use.
+            UserError: for an unknown protocol, a file that the protocol needs and cannot use, or images that leave no
+                search to score.
         """
         dataset = find_dataset(config.dataset)
         rows = dataset.rows(records, part)
         images = records.select(rows)
-        searches = dataset.searches(images, config.protocol, Path(config.rand_perm or config.data_dir))
+        searches = searches_of(dataset, images, config.protocol, Path(config.rand_perm or config.data_dir))
         return cls(rows, images, searches)
 
     def score(self, features: Float[np.ndarray, "n d"]) -> dict[str, dict]:
@@ -65,6 +67,9 @@ def validator(config: ConfigDict, source: Source, stage: Stage) -> Callable[[Sta
 
     Returns:
         State -> `val/rank1` and `val/mAP` of the protocol's first search; None if nobody is left to validate on.
+
+    Raises:
+        UserError: see `Benchmark.of`.
     """
     dataset = find_dataset(config.dataset)
     rows = dataset.rows(source.records, "val")

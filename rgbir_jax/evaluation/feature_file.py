@@ -1,121 +1,207 @@
-"""Scores features that any system has written: an .npz file and SYSU-MM01's own lists in, a table out."""
+"""Files of features, .npz, and their scores. `eval.py --features_out` writes them, and any other system can."""
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgbir_jax.datasets import sysu_lists, sysu_mm01
-from rgbir_jax.datasets.records import Records
+from rgbir_jax.datasets import SYSU_MM01, find_dataset, sysu_lists, sysu_mm01
+from rgbir_jax.datasets.dataset import Dataset
+from rgbir_jax.datasets.records import MODALITIES, Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import scores
 from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.searches import searches_of
 
-# What each array may be called.
-SPELLINGS = {
-    "feature": ("feature",),
-    "person_id": ("person_id", "pid"),
-    "camera": ("camera", "cam"),
-    "index": ("index",),
-}
+SPELLINGS = {"person_id": ("person_id", "pid"), "camera": ("camera", "cam")}  # what these arrays may be called
 
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """Features, and what each image shows."""
+    """Features, and what each image shows.
+
+    Attributes:
+        feature: one per image.
+        records: the table of these images, all of them test images.
+        dataset: the dataset that they are from.
+        title: what tables call the dataset; drawn people are named as such.
+    """
 
     feature: Float[np.ndarray, "n d"]
-    person_id: Int[np.ndarray, "n"]
-    camera: Int[np.ndarray, "n"]
-    index: Int[np.ndarray, "n"]  # image number from 1 within person and camera
+    records: Records
+    dataset: Dataset
+    title: str
 
-    def records(self) -> Records:
-        """Returns the table of these images, as if they were SYSU-MM01's test images."""
-        path = [
-            f"cam{camera}/{person:04d}/{number:04d}"
-            for camera, person, number in zip(self.camera, self.person_id, self.index, strict=True)
-        ]
-        return Records(
-            path=np.array(path),
-            person_id=self.person_id.astype(np.int32),
-            camera=self.camera.astype(np.int32),
-            index=self.index.astype(np.int32),
-            modality=sysu_mm01.modality_of(self.camera),
-            split=np.full(len(path), "test"),
-        )
+
+def write_features(
+    path: str | Path, feature: Float[np.ndarray, "n d"], records: Records, dataset: str, title: str
+) -> None:
+    """Writes features and what each image shows.
+
+    Args:
+        path: the file; `read_features` can read it.
+        feature: one per image.
+        records: the table of these images.
+        dataset: `config.dataset`.
+        title: what tables call the dataset.
+    """
+    with Path(path).open("wb") as file:
+        np.savez(file, feature=feature, dataset=dataset, title=title, **vars(records))
 
 
 def read_features(path: str | Path) -> FeatureFile:
-    """Reads and checks an .npz file with the arrays of `SPELLINGS`.
+    """Reads and checks an .npz file.
+
+    It has `feature`, `person_id`, `camera` and `index`, the image's number from 1 within split, person and camera. If
+    it has a `dataset`, it also has `modality` and `split`, and may have `path` and `title`. If not, it has test images
+    of SYSU-MM01, whose cameras give the modality.
 
     Raises:
-        UserError: where the file or an array is absent or not what it should be, or an
-        image is there twice.
+        UserError: if the file or an array is absent or not what it should be, if an image is there twice or is none of
+            the test images, or if the dataset is unknown.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path} is not there; --features names an .npz file.")
-    try:
-        with np.load(path) as file:
-            present = {name: file[name] for name in file}
-    except (zipfile.BadZipFile, TypeError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
-    arrays = {name: _named(present, spellings, path) for name, spellings in SPELLINGS.items()}
-
-    feature = arrays.pop("feature")
-    if feature.ndim != 2 or not np.issubdtype(feature.dtype, np.floating):
-        raise UserError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
-    for name, array in arrays.items():
-        if array.shape != (len(feature),) or not np.issubdtype(array.dtype, np.integer):
-            raise UserError(
-                f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold "
-                f"{len(feature)} integers, one a feature."
-            )
-    if not len(feature) or not np.isfinite(feature).all():
-        raise UserError(f"{path}: feature is empty or has values that are not finite.")
-    images, counts = np.unique(np.stack(list(arrays.values())), axis=1, return_counts=True)
-    if counts.max() > 1:
-        person, camera, number = images[:, counts.argmax()]
-        raise UserError(f"{path}: image {number} of identity {person}, camera {camera}, is there {counts.max()} times.")
-    return FeatureFile(feature, **{name: array.astype(np.int64) for name, array in arrays.items()})
+    present = _load(path)
+    feature = _feature(present, path)
+    person_id, camera, index = (_integers(present, name, feature, path) for name in ("person_id", "camera", "index"))
+    if "dataset" in present:
+        dataset = _dataset(str(present["dataset"]), path)
+        modality, split = _integers(present, "modality", feature, path), _texts(present, "split", feature, path)
+    else:
+        dataset, modality, split = SYSU_MM01, sysu_mm01.modality_of(camera), np.full(len(feature), "test")
+    has_paths = {"dataset", "path"} <= present.keys()
+    paths = _texts(present, "path", feature, path) if has_paths else np.arange(len(feature)).astype(str)
+    records = Records(paths, person_id, camera, index, modality, split)
+    _check(records, dataset, path)
+    return FeatureFile(feature, records, dataset, str(present.get("title", dataset.title)))
 
 
 def score_feature_file(
-    features_path: str, rand_perm: str | None, test_ids: str | None, protocol: str, json_out: str | None
+    features_path: str, rand_perm: str | None, test_ids: str | None, protocol: str | None, json_out: str | None
 ) -> str:
-    """Scores an .npz file of features on SYSU-MM01: `eval.py --features`.
+    """Scores an .npz file of features by the searches of its dataset: `eval.py --features`.
 
     Args:
         features_path: see `read_features`.
-        rand_perm: rand_perm_cam.mat; None for the protocol `agw`.
-        test_ids: .mat or text file with the identities to score; None: all in the file.
-        protocol: one of `sysu_mm01.PROTOCOLS`.
+        rand_perm: the file that draws the galleries; None for a protocol that needs none.
+        test_ids: .mat or text file with the identities of SYSU-MM01 to score; None: all in the file.
+        protocol: one of the dataset's protocols; None: the first.
         json_out: where to write the scores as JSON; None: nowhere.
 
     Returns:
         The table to print.
 
     Raises:
-        UserError: where a file cannot be read or does not fit the others.
+        UserError: if a file cannot be read, or does not fit the others or the protocol.
     """
     file = read_features(features_path)
-    records = file.records()
-    searches = sysu_mm01.drawn_searches(
-        records,
-        protocol,
-        None if rand_perm is None else sysu_lists.read_permutations(rand_perm),
-        None if test_ids is None else sysu_lists.read_ids(test_ids),
-    )
-    scored = evaluate(file.feature, records, searches)
+    dataset = file.dataset
+    protocol = protocol or dataset.protocols[0]
+    if rand_perm is not None and protocol in set(dataset.protocols) - set(dataset.gallery_files):
+        raise UserError(
+            f"the protocol {protocol} of {dataset.title} draws no galleries from a file; leave --rand_perm out."
+        )
+    if test_ids is not None:
+        file = _select(file, test_ids, features_path)
+    searches = searches_of(dataset, file.records, protocol, None if rand_perm is None else Path(rand_perm))
+    scored = evaluate(file.feature, file.records, searches)
     if json_out is not None:
-        Path(json_out).write_text(json.dumps({"protocol": protocol} | scored, indent=1) + "\n")
-    return scores.table(scored, protocol, f"{sysu_mm01.TITLE}, {Path(features_path).name}")
+        content = {"dataset": file.title, "protocol": protocol} | scored
+        Path(json_out).write_text(json.dumps(content, indent=1) + "\n")
+    return scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
 
 
-def _named(present: dict[str, np.ndarray], spellings: tuple[str, ...], path: str | Path) -> np.ndarray:
+def _select(file: FeatureFile, test_ids: str, path: str) -> FeatureFile:
+    """Returns the features of the identities that a list of SYSU-MM01 names."""
+    if file.dataset is not SYSU_MM01:
+        raise UserError(
+            f"--test_ids lists identities of {SYSU_MM01.title}, and {path} has features of {file.title}; leave it out."
+        )
+    ids = sysu_lists.read_ids(test_ids)
+    absent = np.setdiff1d(ids, file.records.person_id)
+    if len(absent) == len(np.unique(ids)):
+        raise UserError(f"None of the test identities in {test_ids} has a feature in {path}; do they belong together?")
+    if len(absent):
+        raise UserError(
+            f"{test_ids} lists identity {absent[0]}, who has no feature in {path}; add the features or take the "
+            "identity off the list."
+        )
+    rows = np.flatnonzero(np.isin(file.records.person_id, ids))
+    return FeatureFile(file.feature[rows], file.records.select(rows), file.dataset, file.title)
+
+
+def _load(path: str | Path) -> dict[str, np.ndarray]:
+    if not Path(path).is_file():
+        raise UserError(f"{path} is not there; --features names an .npz file.")
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file}
+    except (zipfile.BadZipFile, TypeError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
+
+
+def _dataset(name: str, path: str | Path) -> Dataset:
+    try:
+        return find_dataset(name, f"{path}: the dataset")
+    except UserError as error:
+        hint = " PYTHONPATH can name the folder that its module is in." if ":" in name else ""
+        raise UserError(f"{error}{hint}") from error
+
+
+def _feature(present: Mapping[str, np.ndarray], path: str | Path) -> Float[np.ndarray, "n d"]:
+    feature = _named(present, "feature", path)
+    if feature.ndim != 2 or not np.issubdtype(feature.dtype, np.floating):
+        raise UserError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
+    if not len(feature) or not np.isfinite(feature).all():
+        raise UserError(f"{path}: feature is empty or has values that are not finite.")
+    return feature
+
+
+def _integers(
+    present: Mapping[str, np.ndarray], name: str, feature: np.ndarray, path: str | Path
+) -> Int[np.ndarray, "n"]:
+    array = _named(present, name, path)
+    is_right = array.shape == (len(feature),) and np.issubdtype(array.dtype, np.integer)
+    if not is_right or np.any(array != array.astype(np.int32)):
+        raise UserError(
+            f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold {len(feature)} integers of 32 bits, "
+            "one per feature."
+        )
+    return array.astype(np.int32)
+
+
+def _texts(present: Mapping[str, np.ndarray], name: str, feature: np.ndarray, path: str | Path) -> np.ndarray:
+    array = _named(present, name, path)
+    if array.shape != (len(feature),) or array.dtype.kind != "U":
+        raise UserError(
+            f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold {len(feature)} texts, one per feature."
+        )
+    return array
+
+
+def _named(present: Mapping[str, np.ndarray], name: str, path: str | Path) -> np.ndarray:
+    spellings = SPELLINGS.get(name, (name,))
     for spelling in spellings:
         if spelling in present:
             return present[spelling]
     raise UserError(f"{path} has no array {' or '.join(spellings)}; it has {', '.join(present) or 'none'}.")
+
+
+def _check(records: Records, dataset: Dataset, path: str | Path) -> None:
+    """Refuses images that are numbered from 0, of no modality, no test images, or there twice."""
+    faults = {
+        "images are numbered from 1": records.index < 1,
+        "its modality is neither 0 (RGB) nor 1 (IR)": ~np.isin(records.modality, range(len(MODALITIES))),
+        f"it is none of the test images of {dataset.title}": ~np.isin(records.split, dataset.splits["test"]),
+    }
+    for fault, is_wrong in faults.items():
+        for row in np.flatnonzero(is_wrong):
+            raise UserError(f"{path}: {records.image(row)} cannot be scored: {fault}.")
+    _, splits = np.unique(records.split, return_inverse=True)
+    labels = np.stack([splits, records.person_id, records.camera, records.index])
+    _, first, counts = np.unique(labels, axis=1, return_index=True, return_counts=True)
+    if counts.max() > 1:
+        raise UserError(f"{path}: {records.image(first[counts.argmax()])} is there {counts.max()} times.")

@@ -52,7 +52,7 @@ def check_recipe(config: ConfigDict) -> None:
     choose(config.dtype, DTYPES, "config.dtype")
     if len(config.image_size) != 2:
         raise UserError(f"config.image_size {tuple(config.image_size)} is not (height, width); (256, 128) is usual.")
-    if not config.recipe or len(set(config.recipe)) < len(config.recipe):
+    if not all(config.recipe) or not 0 < len(config.recipe) == len(set(config.recipe)):
         raise UserError(f"config.recipe is {tuple(config.recipe)}; name each stage once, in order.")
     for position, name in enumerate(config.recipe):
         if name not in config:

@@ -24,14 +24,14 @@ def main(argv: list[str] | None = None) -> None:
         size = tuple(options.size)
         write(plan, options.out, seed=options.seed, size=size, arguments=arguments, workers=options.workers)
     except UserError as error:
-        sys.exit(f"synthetic: {error}")
+        sys.exit(f"rgbir-draw: {error}")
     except KeyboardInterrupt:
-        sys.exit("synthetic: stopped; run the same command again to resume.")
+        sys.exit("rgbir-draw: stopped; run the same command again to resume.")
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python -m rgbir_jax.synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "rgbir-draw", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", required=True, help="the dataset's folder")
     parser.add_argument("--layout", choices=("sysu_mm01", "market1501"), default="sysu_mm01")

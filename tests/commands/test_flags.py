@@ -89,3 +89,19 @@ def test_a_config_file_s_own_errors(mine):
         parsed(f"--config={CONFIGS.parent / 'README.md'}")
     with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
         parsed(f"--config={mine('def get_config(): return 1 / 0')}")
+
+
+def test_a_value_that_is_no_number_is_refused(mine):
+    path = mine('def get_config():\n    return ConfigDict({"steps": 3, "rate": 0.1, "name": "x", "on": True})\n')
+    parsed(f"--config={path}", "--config.rate=1", "--config.name=3", "--config.on=false")
+    for change, message in (
+        ("steps=abc", r"config.steps is a whole number, such as 3; abc is none"),
+        ("steps=1.5", r"1.5 is none"),
+        ("rate=high", r"config.rate is a number, such as 0.1; high is none"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parsed(f"--config={path}", f"--config.{change}")
+
+
+def test_a_preset_can_be_empty():
+    assert parsed("--config=sysu_image:")[1] == f"--config={CONFIGS / 'sysu_image.py'}"

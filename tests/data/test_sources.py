@@ -151,7 +151,7 @@ def test_wrong_values_are_named(sysu_root, tmp_path):
     with pytest.raises(UserError, match="absent does not exist"):
         open_source(make_config(tmp_path / "absent", tmp_path))
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be made.*--config.prepared_dir"):
+    with pytest.raises(UserError, match=r"cannot be made.*--config.prepared_dir .eval.py: --prepared_dir"):
         open_source(make_config(sysu_root, tmp_path / "file"))
 
 

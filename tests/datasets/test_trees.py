@@ -52,9 +52,9 @@ def test_select_takes_rows_or_a_mask(sysu_root):
 
 
 def test_missing_folder_says_how_to_draw_one(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere does not exist.*rgbir_jax.synthetic --out"):
+    with pytest.raises(UserError, match=r"nowhere does not exist.*eval.py: --data_dir.*rgbir-draw --layout sysu_mm01"):
         read_sysu_mm01(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"nowhere does not exist"):
+    with pytest.raises(UserError, match=r"nowhere does not exist.*rgbir-draw --layout market1501"):
         read_market1501(tmp_path / "nowhere")
 
 

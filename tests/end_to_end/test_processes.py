@@ -101,8 +101,8 @@ def test_a_stop_of_one_process_stops_both_and_one_can_continue(drawn, tmp_path):
 def test_an_error_in_one_process_ends_it_with_one_sentence(drawn, tmp_path):
     """It ends at once: no process waits for the iterations of the other."""
     workdir = tmp_path / "run"
-    workdir.mkdir()
-    (workdir / "config.json").write_text("{}")
+    (workdir / "teacher" / "checkpoints" / "2").mkdir(parents=True)
+    (workdir / "config.json").write_text('{"recipe": ["teacher"]}')
     for index, (code, err) in enumerate(_finish(_start_two(*_command(drawn, workdir, "teacher", 4), devices=1))):
         assert code != 0
         assert f"process {index}: {workdir} was started with config." in err

@@ -8,6 +8,7 @@ import pytest
 
 from rgbir_jax.datasets import market1501, sysu_mm01
 from rgbir_jax.datasets.records import Records
+from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.evaluate import evaluate
 
 PEOPLE, TEST_IDS = 12, [2, 3, 5, 7, 8, 11, 12]
@@ -26,11 +27,12 @@ def table(person_id, camera, index=None, split="test") -> Records:
     )
 
 
-def sysu_scores(features, person_id, camera, index, *, settings=None, **options):
-    """Scores features under all searches of SYSU-MM01, or under the named settings."""
-    records = table(person_id, camera, index)
+def sysu_scores(features, person_id, camera, index, *, settings=None, test_ids=None, **options):
+    """Scores features of all or some people under all searches of SYSU-MM01, or under the named settings."""
+    asked = np.isin(person_id, person_id if test_ids is None else test_ids)
+    records = table(person_id[asked], camera[asked], index[asked])
     searches = sysu_mm01.drawn_searches(records, **options)
-    return evaluate(features, records, [s for s in searches if settings is None or s.name in settings])
+    return evaluate(features[asked], records, [s for s in searches if settings is None or s.name in settings])
 
 
 def market_scores(features, person_id, camera, split):
@@ -152,17 +154,6 @@ def test_random_features_score_the_expectation_of_a_random_ranking(dataset):
     assert chance["mAP"] == pytest.approx(np.mean(precision), rel=0.04)
 
 
-def test_missing_permutations_are_refused_with_their_origin(dataset):
-    with pytest.raises(ValueError, match=r"needs rand_perm_cam\.mat: it comes with the SYSU-MM01 release"):
-        sysu_scores(*dataset[0])
-    assert sysu_scores(*dataset[0], protocol="agw", settings=["all_single"])
-
-
-def test_unknown_protocol(dataset):
-    with pytest.raises(ValueError, match='"ours" is unknown; choose "official", "agw" or "paper"'):
-        sysu_scores(*dataset[0], protocol="ours")
-
-
 @pytest.mark.parametrize("camera", [1, 6])
 def test_missing_images_are_named(dataset, camera):
     images, permutations = dataset
@@ -174,9 +165,24 @@ def test_missing_images_are_named(dataset, camera):
         sysu_scores(*(column[present] for column in images), permutations=permutations)
 
 
-def test_identities_without_images(dataset):
-    with pytest.raises(ValueError, match=r"None of the test identities"):
-        sysu_scores(*dataset[0], protocol="agw", test_ids=[99])
+def test_images_of_a_person_and_camera_that_the_permutations_do_not_know(dataset):
+    images, permutations = dataset
+    known = {key: draws for key, draws in permutations.items() if key != (6, TEST_IDS[0])}
+    count = permutations[6, TEST_IDS[0]].shape[1]
+    message = rf"Identity {TEST_IDS[0]} has {count} images in camera 6 here, but rand_perm_cam\.mat names none;"
+    with pytest.raises(UserError, match=message):
+        sysu_scores(*images, permutations=known, test_ids=TEST_IDS)
+
+
+@pytest.mark.parametrize("protocol", sysu_mm01.PROTOCOLS)
+@pytest.mark.parametrize("other", [0, 7])
+def test_an_image_of_a_camera_that_does_not_exist_is_named(dataset, protocol, other):
+    (features, person_id, camera, index), permutations = dataset
+    camera = camera.copy()
+    camera[5] = other
+    message = f"image {index[5]} of identity {person_id[5]} in camera {other} .*SYSU-MM01 has the cameras 1 to 6"
+    with pytest.raises(UserError, match=message):
+        sysu_scores(features, person_id, camera, index, protocol=protocol, permutations=permutations)
 
 
 def test_market_hides_junk_and_the_query_s_own_camera():

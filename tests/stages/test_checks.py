@@ -24,6 +24,7 @@ WRONG = [
     ("image.ramp.slope.L_dis", 0.0, "L_dis has a weight below 0 or a slope that is not above 0"),
     ("image.weights.L_cross", -1.0, "L_cross has a weight below 0"),
     ("recipe", (), r"config.recipe is \(\); name each stage once"),
+    ("recipe", ("",), "name each stage once, in order"),
     ("recipe", ("teacher", "teacher"), "name each stage once, in order"),
     ("recipe", ("image", "teacher"), r'stage "image" needs "teacher" \(config.image.teacher\); name it before "image"'),
     ("recipe", ("teacher", "imgae"), r'names a stage "imgae", but the config has no section config.imgae'),

@@ -1,0 +1,67 @@
+"""Flags of eval.py: those that the mode does not use are refused, and so is a file that cannot be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def refusal(*flags) -> str:
+    """Runs eval.py, which must fail with one sentence. Returns the sentence."""
+    process = subprocess.run([sys.executable, "eval.py", *flags], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode != 0
+    assert process.stdout == ""
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("eval.py: ")
+    return line.removeprefix("eval.py: ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "others"),
+    [
+        ("workdir", "json", "--features or --table"),
+        ("workdir", "test_ids", "--features"),
+        ("workdir", "runs", "--table"),
+        ("features", "data_dir", "--workdir"),
+        ("features", "prepared_dir", "--workdir"),
+        ("features", "features_out", "--workdir"),
+        ("features", "runs", "--table"),
+        ("table", "rand_perm", "--workdir or --features"),
+        ("table", "test_ids", "--features"),
+        ("table", "data_dir", "--workdir"),
+        ("table", "features_out", "--workdir"),
+        ("table", "protocol", "--workdir or --features"),
+    ],
+)
+def test_a_flag_of_another_mode_is_refused(mode, name, others):
+    sentence = f"--{name} belongs to {others} and is not used with --{mode}; leave it out."
+    assert refusal(f"--{mode}={6 if mode == 'table' else 'x'}", f"--{name}=x") == sentence
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("--workdir=x", "features_out"), ("--features=x", "json"), ("--table=6", "json")]
+)
+def test_a_file_that_cannot_be_written_is_refused_first(tmp_path, mode, name):
+    file = tmp_path / "absent" / "out"
+    assert refusal(mode, f"--{name}={file}") == (
+        f"--{name} {file} cannot be written: there is no folder {file.parent}; make it first."
+    )
+    assert refusal(mode, f"--{name}={tmp_path}") == f"--{name} {tmp_path} is a folder; name a file in it."
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    assert "cannot be written: permission denied" in refusal("--table=6", f"--json={tmp_path / 'out'}")
+
+
+def test_missing_data_and_files_are_named_with_the_flags_of_eval(tmp_path):
+    """Messages of both programs name the flag of either."""
+    person_id, camera = np.stack(np.meshgrid([1, 2], np.arange(1, 7))).reshape(2, -1)
+    np.savez(tmp_path / "f.npz", feature=np.ones((12, 2)), pid=person_id, cam=camera, index=np.ones(12, int))
+    assert "(--config.rand_perm names it; eval.py: --rand_perm)" in refusal(f"--features={tmp_path / 'f.npz'}")
