@@ -7,7 +7,7 @@ x_1 an anchor, x_1^2 = G(a_2, s_1) the swapped image with the structure of x_1 a
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +102,8 @@ class ImageSystem(Stage):
         generator: G.
         discriminator: D.
         teacher: the recogniser of L_dis' teacher; None without one.
+        compares: what retrieval compares: "phi", the bottleneck of E_a's heads; the appearance code "a"; or the
+            structure code "s", averaged over the image.
     """
 
     E_s: StructureEncoder
@@ -109,6 +111,7 @@ class ImageSystem(Stage):
     generator: Generator
     discriminator: Discriminator
     teacher: Recogniser | None
+    compares: Literal["phi", "a", "s"] = "phi"
 
     @classmethod
     def build(cls, recipe: ConfigDict, name: str, classes: int) -> "ImageSystem":
@@ -427,13 +430,21 @@ class ImageSystem(Stage):
     # ---------------------------------------------------------------- what the trained system gives
 
     def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
-        """Computes phi(x), with one network for both modalities."""
+        """Computes phi(x), or the code that `compares` names, with one network for both modalities."""
         del modality
-        return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
+        if self.compares == "phi":
+            return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
+        a, s = self.codes(state, inputs)
+        return a.reshape(len(a), -1) if self.compares == "a" else jnp.mean(s, axis=(1, 2))
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
-        """Scales features to unit vectors, each head's first."""
-        return self.recogniser.normalise(features)
+        """Scales features to unit vectors, those of each head first."""
+        return self.recogniser.normalise(features) if self.compares == "phi" else super().normalise(features)
+
+    @property
+    def controls(self) -> dict[str, Stage]:
+        """The codes themselves: `a`, which should find people, and `s`, which should not."""
+        return {code: dataclasses.replace(self, compares=code) for code in ("a", "s")}
 
     def codes(self, state: State, images: Images) -> tuple[Appearance, Structure]:
         """Returns the appearance and structure codes (a, s) of images, as at test time."""

@@ -378,3 +378,22 @@ def _smooth_people(config):
     for identity, colour in enumerate(np.random.default_rng(3).integers(0, 256, (4, 3))):
         image[identity, :, :, 8 + 10 * identity : 28 + 10 * identity, 8:24] = colour
     return jnp.asarray(image)
+
+
+def test_the_codes_are_compared_as_well():
+    """`s` sees no colour and `a` does; both are compared as unit vectors."""
+    _, built, state = system()
+    x = jax.random.normal(KEY, (3, 64, 32, 3))
+    recoloured = x + jnp.array([0.5, -0.5, 0.0])  # the same mean of the channels
+    modality = jnp.zeros(3, jnp.int32)
+    assert list(built.controls) == ["a", "s"]
+    for code, control in built.controls.items():
+        features, again = (control.features(state, images, modality) for images in (x, recoloured))
+        assert np.allclose(features, again, atol=1e-4) == (code == "s")
+        np.testing.assert_allclose(jnp.linalg.norm(control.normalise(features), axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(
+        built.controls["a"].features(state, x, modality), built.codes(state, x)[0].reshape(3, -1)
+    )
+    np.testing.assert_allclose(
+        built.controls["s"].features(state, x, modality), built.codes(state, x)[1].mean(axis=(1, 2)), atol=1e-5
+    )
