@@ -19,8 +19,10 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose
 from rgbir_jax.losses import adversarial, identity
 from rgbir_jax.losses.reconstruction import l1
+from rgbir_jax.models.appearance_encoder import SLICES
 from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
+from rgbir_jax.models.layers import part_max_pool
 from rgbir_jax.models.structure_encoder import StructureEncoder
 from rgbir_jax.stages.figures import combinations
 from rgbir_jax.stages.pairing import check_identities, check_shots, partners
@@ -103,7 +105,7 @@ class ImageSystem(Stage):
         discriminator: D.
         teacher: the recogniser of L_dis' teacher; None without one.
         compares: what retrieval compares: "phi", the bottleneck of E_a's heads; the appearance code "a"; or the
-            structure code "s", averaged over the image.
+            structure code "s", pooled over body parts as `a` is. Its mean over the image is 0: E_s normalises it.
     """
 
     E_s: StructureEncoder
@@ -435,7 +437,7 @@ class ImageSystem(Stage):
         if self.compares == "phi":
             return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
         a, s = self.codes(state, inputs)
-        return a.reshape(len(a), -1) if self.compares == "a" else jnp.mean(s, axis=(1, 2))
+        return (a if self.compares == "a" else part_max_pool(s, SLICES)).reshape(len(inputs), -1)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, those of each head first."""
