@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from os import PathLike, cpu_count
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,7 +14,7 @@ from PIL import Image
 from rgbir_jax.errors import UserError
 
 
-def decode(path: str | PathLike | BinaryIO, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
     """Reads an image file, or an open one, as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
 
     Raises:
