@@ -8,13 +8,14 @@ error is worth.
 
 import io
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 from tqdm import tqdm
 
 from rgbir_jax.data import augment
@@ -72,9 +73,11 @@ def counterfactuals(
 
     Returns:
         By block:
-        `l1` and `ssim`, each by what is compared with the truth: `swap`; the copies `image_i` and `image_j`; `mean`,
-            the mean of all images of `rows` that have the modality of j. `reconstruction` compares G(a_i, s_i) with
-            image i. L1 is that of normalised images.
+        `l1`, `l1_person` and `ssim`, each by what is compared with the truth: `swap`; the copies `image_i` and
+            `image_j`; `mean`, the mean of all images of `rows` that have the modality of j. `reconstruction` compares
+            G(a_i, s_i) with image i. L1 is that of normalised images; `l1_person` is that of the pixels at which person
+            i is visible in image i or person j in the truth. Most other pixels are background, which a copy of image i
+            has right if the modalities are the same.
         `recogniser`: `rank1_j` and `rank1_i`, the shares of swaps that are nearest to person j and to person i;
             `rank_j`, the mean rank of j, from 1; `chance` of a random ranking to have j first. The gallery of a pair
             shows every person of `rows` in the pose of i, before i's camera, in the modality of j. `image_i`,
@@ -157,6 +160,17 @@ class _Test:
 
         return np.stack(list(in_threads(truth, self.people)))
 
+    def silhouettes(self, i: int, people: Iterable[int]) -> Float[np.ndarray, "_ h w 1"]:
+        """Returns the shares of each pixel at which persons, given by their places in `people`, are visible."""
+        path = str(self.source.records.path[i])
+        height, width = self.source.image_size
+
+        def share(person: int):
+            mask = Image.fromarray(255 * self.drawn.silhouette(path, self.people[person]).view(np.uint8))
+            return np.asarray(mask.resize((width, height), Image.Resampling.BOX), np.float32)[..., None] / 255
+
+        return np.stack(list(in_threads(share, people)))
+
     def mean_image(self, modality: int) -> Normalised:
         """Returns the mean of the images of a modality, as one image."""
         rows = self.rows[self.source.records.modality[self.rows] == modality]
@@ -180,6 +194,7 @@ class _Test:
             truth = gallery.x[person_j]
             swapped = self.see(self.swap(np.full_like(appearances, i), appearances), appearances)
             image_i, rebuilt_i = images_i.only(n), rebuilt.only(n)
+            person = np.maximum(self.silhouettes(i, person_j), self.silhouettes(i, [person_i[n]]))
             compared = {"swap": (swapped.x, truth), "reconstruction": (rebuilt_i.x, image_i.x)}
             compared |= {"image_i": (image_i.x, truth), "image_j": (images_j.x, truth), "mean": (mean, truth)}
             copies = {"image_i": image_i, "image_j": images_j, "reconstruction": rebuilt_i}
@@ -189,7 +204,8 @@ class _Test:
             }
             found.append(
                 {
-                    "l1": {name: _l1(*pair, len(truth)) for name, pair in compared.items()},
+                    "l1": {name: _l1(*pair, np.ones_like(person)) for name, pair in compared.items()},
+                    "l1_person": {name: _l1(*pair, person) for name, pair in compared.items()},
                     "ssim": {name: _ssim(*pair, len(truth)) for name, pair in compared.items()},
                     "recogniser": ranks.pop("swap") | ranks,
                 }
@@ -209,9 +225,10 @@ class _Test:
         return _Seen(np.asarray(x), self.recogniser(np.asarray(pixels), self.source.records.modality[rows]))
 
 
-def _l1(x: Normalised, y: Normalised, pairs: int) -> Float[np.ndarray, "_"]:
-    """Returns the mean absolute difference of each pair; a single image belongs to all pairs."""
-    return np.broadcast_to(np.abs(x - y).mean(axis=(1, 2, 3)), pairs)
+def _l1(x: Normalised, y: Normalised, weight: Float[np.ndarray, "pairs h w 1"]) -> Float[np.ndarray, "pairs"]:
+    """Returns the weighted mean absolute difference of each pair; a single image belongs to all pairs."""
+    difference = np.abs(x - y).mean(axis=3, keepdims=True)
+    return (weight * difference).sum(axis=(1, 2, 3)) / weight.sum(axis=(1, 2, 3))
 
 
 def _ssim(x: Normalised, y: Normalised, pairs: int) -> Float[np.ndarray, "_"]:

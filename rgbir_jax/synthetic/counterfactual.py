@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool
 from PIL import Image
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS
+from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.figure import figure
 from rgbir_jax.synthetic.picture import draw
+from rgbir_jax.synthetic.pose import Pose
 from rgbir_jax.synthetic.shot import Shot, identity_of, pose_of
+from rgbir_jax.synthetic.surface import Surface
 from rgbir_jax.synthetic.writing import FACTORS, MANIFEST, VERSION, encode
 
 _CAMERAS = {(camera.number, camera.place): camera for camera in (*SYSU_CAMERAS, *MARKET_CAMERAS)}
@@ -51,11 +56,21 @@ class DrawnDataset:
         Returns:
             The content of a JPEG file; for the picture's own person and modality, that of its own file.
         """
-        row = self.factors[path]
-        camera = _CAMERAS[int(row["camera.number"]), int(row["camera.place"])]
-        pose, grain = pose_of(Shot(path, int(row["person"]), camera, int(row["number"])), self.seed)
+        camera, pose, grain = self._scene(path)
         camera = dataclasses.replace(camera, infrared=infrared)
         return encode(Image.fromarray(draw(identity_of(person, self.seed), pose, camera, grain, self.size)))
+
+    def silhouette(self, path: str, person: int) -> Bool[np.ndarray, "height width"]:
+        """Returns the mask of the pixels at which a person is visible in the place of the person in a picture."""
+        _, pose, _ = self._scene(path)
+        surface, _ = figure(identity_of(person, self.seed), pose, *self.size)
+        return (surface != Surface.BACKGROUND) & (surface != Surface.OCCLUDER)
+
+    def _scene(self, path: str) -> tuple[Camera, Pose, int]:
+        """Returns the camera and the pose of a picture, and the seed of its grain."""
+        row = self.factors[path]
+        camera = _CAMERAS[int(row["camera.number"]), int(row["camera.place"])]
+        return camera, *pose_of(Shot(path, int(row["person"]), camera, int(row["number"])), self.seed)
 
 
 def open_drawn(root: str | Path) -> DrawnDataset:

@@ -85,6 +85,7 @@ def test_the_truth_scores_what_is_perfect(world):
     for block in scores.values():
         for name in ("swap", "reconstruction"):
             assert block["l1"][name] == pytest.approx(0, abs=1e-6)
+            assert block["l1_person"][name] == pytest.approx(0, abs=1e-6)
             assert block["ssim"][name] == pytest.approx(1, abs=1e-6)
         found = block["recogniser"]
         assert (found["rank1_j"], found["rank1_i"], found["rank_j"], found["chance"]) == (1, 0, 1, 0.2)
@@ -99,7 +100,7 @@ def test_the_truth_scores_what_is_perfect(world):
 def test_a_generator_that_ignores_the_appearance(world):
     scores = counterfactuals(*world, copy_of_i(world), pixels, **COUNTS)
     for name, block in scores.items():
-        for measure in ("l1", "ssim"):
+        for measure in ("l1", "l1_person", "ssim"):
             assert block[measure]["swap"] == pytest.approx(block[measure]["image_i"], abs=1e-6)
         assert block["l1"]["reconstruction"] == pytest.approx(0, abs=1e-6)
         found = block["recogniser"]
@@ -107,12 +108,14 @@ def test_a_generator_that_ignores_the_appearance(world):
         assert found["reconstruction"] == pytest.approx(found["image_i"])
         if name in SAME:
             assert (found["rank1_j"], found["rank1_i"]) == (0, 1)
+            # Its background is right and its person is not.
+            assert block["l1_person"]["swap"] > 1.5 * block["l1"]["swap"]
 
 
 def test_a_generator_that_ignores_the_structure(world):
     scores = counterfactuals(*world, copy_of_j(world), pixels, **COUNTS)
     for block in scores.values():
-        for measure in ("l1", "ssim"):
+        for measure in ("l1", "l1_person", "ssim"):
             assert block[measure]["swap"] == pytest.approx(block[measure]["image_j"], abs=1e-6)
         found = block["recogniser"]
         assert {key: found[key] for key in found["image_j"]} == pytest.approx(found["image_j"])

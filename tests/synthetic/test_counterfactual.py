@@ -55,6 +55,18 @@ def test_another_person_has_the_pose_and_the_camera_of_the_picture(trees):
     assert abs(picture[corner] - own[corner]).mean() < 6
 
 
+def test_pictures_of_two_persons_differ_where_either_of_them_is(trees):
+    dataset = open_drawn(trees / "sysu")
+    path = next(path for path in dataset.factors if path.startswith("cam3/"))
+    masks = [dataset.silhouette(path, person) for person in (1, 2)]
+    first, second = (pixels(dataset.counterfactual(path, person, True)) for person in (1, 2))
+    difference = abs(first - second).mean(axis=2)
+    union = masks[0] | masks[1]
+    assert 0.1 < union.mean() < 0.6
+    assert (masks[0] != masks[1]).any()
+    assert difference[union].mean() > 4 * difference[~union].mean()
+
+
 def test_the_other_modality(trees):
     dataset = open_drawn(trees / "sysu")
     for path in (next(path for path in dataset.factors if path.startswith(camera)) for camera in ("cam1/", "cam3/")):
