@@ -6,6 +6,7 @@ of one picture and the appearance of another can be drawn, and compared with the
 
 import csv
 import dataclasses
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from PIL import Image
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.factors import factors_table
 from rgbir_jax.synthetic.figure import figure
 from rgbir_jax.synthetic.picture import draw
 from rgbir_jax.synthetic.pose import Pose
@@ -24,6 +26,7 @@ from rgbir_jax.synthetic.shot import Shot, identity_of, pose_of
 from rgbir_jax.synthetic.surface import Surface
 from rgbir_jax.synthetic.writing import FACTORS, MANIFEST, VERSION, encode
 
+_NEW_PEOPLE = 1_000_000  # the number of the first person who is in no plan
 _CAMERAS = {(camera.number, camera.place): camera for camera in (*SYSU_CAMERAS, *MARKET_CAMERAS)}
 
 
@@ -60,6 +63,23 @@ class DrawnDataset:
         camera = dataclasses.replace(camera, infrared=infrared)
         return encode(Image.fromarray(draw(identity_of(person, self.seed), pose, camera, grain, self.size)))
 
+    def new_people(self, count: int) -> "DrawnDataset":
+        """Plans pictures of people who are in no dataset: one picture of each of them in every camera.
+
+        Their files do not exist: `picture` draws them.
+        """
+        cameras = {key: _CAMERAS[key] for key in sorted({_camera_key(row) for row in self.factors.values()})}
+        shots = [
+            Shot(f"cam{camera.number}/{person}/0001.jpg", person, camera, 1)
+            for person in range(_NEW_PEOPLE, _NEW_PEOPLE + count)
+            for camera in cameras.values()
+        ]
+        return dataclasses.replace(self, factors=_by_path(factors_table(shots, self.seed).decode()))
+
+    def picture(self, path: str) -> bytes:
+        """Draws a picture as it is, that is, the content of its file."""
+        return self.counterfactual(path, self.person(path), self.factors[path]["camera.infrared"] == "1")
+
     def silhouette(self, path: str, person: int) -> Bool[np.ndarray, "height width"]:
         """Returns the mask of the pixels at which a person is visible in the place of the person in a picture."""
         _, pose, _ = self._scene(path)
@@ -69,7 +89,7 @@ class DrawnDataset:
     def _scene(self, path: str) -> tuple[Camera, Pose, int]:
         """Returns the camera and the pose of a picture, and the seed of its grain."""
         row = self.factors[path]
-        camera = _CAMERAS[int(row["camera.number"]), int(row["camera.place"])]
+        camera = _CAMERAS[_camera_key(row)]
         return camera, *pose_of(Shot(path, int(row["person"]), camera, int(row["number"])), self.seed)
 
 
@@ -89,8 +109,7 @@ def open_drawn(root: str | Path) -> DrawnDataset:
     try:
         manifest = json.loads((root / MANIFEST).read_text())
         version, seed, (height, width) = manifest["version"], manifest["seed"], manifest["size"]
-        with (root / FACTORS).open(newline="") as file:
-            factors = {row["path"]: row for row in csv.DictReader(file)}
+        factors = _by_path((root / FACTORS).read_text())
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{root}/{MANIFEST} or {FACTORS} is damaged ({error}); draw the dataset again.") from error
     if version != VERSION:
@@ -99,3 +118,12 @@ def open_drawn(root: str | Path) -> DrawnDataset:
             f"draw the dataset again into another folder."
         )
     return DrawnDataset(seed, (height, width), factors)
+
+
+def _by_path(table: str) -> dict[str, dict[str, str]]:
+    """Returns the rows of factors.csv."""
+    return {row["path"]: row for row in csv.DictReader(io.StringIO(table))}
+
+
+def _camera_key(row: Mapping[str, str]) -> tuple[int, int]:
+    return int(row["camera.number"]), int(row["camera.place"])

@@ -38,6 +38,22 @@ def test_the_own_person_in_the_own_modality_is_the_file_itself(trees, tree):
     for path in paths:
         infrared = tree == "sysu" and path[:4] in ("cam3", "cam6")
         assert dataset.counterfactual(path, dataset.person(path), infrared) == (trees / tree / path).read_bytes()
+        assert dataset.picture(path) == (trees / tree / path).read_bytes()
+
+
+@pytest.mark.parametrize(("tree", "modalities"), [("sysu", {"0", "1"}), ("market", {"0"})])
+def test_new_people_are_in_no_dataset_and_in_every_camera(trees, tree, modalities):
+    dataset = open_drawn(trees / tree)
+    people = dataset.new_people(3)
+    persons = {people.person(path) for path in people.factors}
+    assert len(persons) == 3
+    assert not persons & {dataset.person(path) for path in dataset.factors}
+    assert {row["camera.infrared"] for row in people.factors.values()} == modalities
+    cameras = {row["camera.number"] for row in dataset.factors.values()}
+    assert len(people.factors) == 3 * len(cameras)
+    assert len({people.picture(path) for path in people.factors}) == len(people.factors)
+    assert len({row["pose.phase"] for row in people.factors.values()}) == len(people.factors)
+    assert next(iter(people.factors.values())).keys() == next(iter(dataset.factors.values())).keys()
 
 
 def test_another_person_has_the_pose_and_the_camera_of_the_picture(trees):
