@@ -42,13 +42,13 @@ def dci(codes: Mapping[str, Code], factors: Mapping[str, Factor], person: Int[np
     """
     blocks = [standardised(code) / np.sqrt(code.shape[1]) for code in codes.values()]
     x = np.concatenate(blocks, axis=1)
-    kernel = x @ x.T
     edges = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    dual = _Dual(x @ x.T)
     informativeness, importance, share = [], [], []
     for factor in factors.values():
         rows, targets = np.flatnonzero(factor.shown), _targets(factor)
-        informativeness.append(_held_out(kernel[np.ix_(rows, rows)], targets, person[rows]))
-        weights = x[rows].T @ _dual(kernel[np.ix_(rows, rows)], targets)
+        informativeness.append(_held_out(dual, rows, targets, person[rows]))
+        weights = x[rows].T @ dual.coefficients(rows, targets)
         scaled = np.abs(weights).sum(axis=1) * x.std(axis=0)
         importance.append(informativeness[-1] * _fractions(scaled))
         parts = [x[rows, a:b] @ weights[a:b] for a, b in itertools.pairwise(edges)]
@@ -82,23 +82,40 @@ def _targets(factor: Factor) -> Float[np.ndarray, "m outputs"]:
     return outputs - outputs.mean(axis=0)
 
 
-def _dual(kernel: Float[np.ndarray, "m m"], targets: Float[np.ndarray, "m outputs"]) -> Float[np.ndarray, "m outputs"]:
-    """Returns the coefficients of a ridge regression: its weights are their sum over images, each times its code."""
-    centred = kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean()
-    ridge = RIDGE * max(np.trace(centred), 1e-12)
-    return scipy.linalg.solve(centred + ridge * np.eye(len(kernel)), targets - targets.mean(axis=0), assume_a="pos")
+class _Dual:
+    """Ridge regressions in dual form. Factors that the same images show share a factorisation.
+
+    Attributes:
+        kernel: the products of the codes of all pairs of images.
+    """
+
+    def __init__(self, kernel: Float[np.ndarray, "n n"]):
+        self.kernel = kernel
+        self._factorised = {}
+
+    def coefficients(
+        self, rows: Int[np.ndarray, "m"], targets: Float[np.ndarray, "m outputs"]
+    ) -> Float[np.ndarray, "m outputs"]:
+        """Trains on some images. The weights are the sum over these of the coefficient times the code."""
+        if rows.tobytes() not in self._factorised:
+            kernel = self.kernel[np.ix_(rows, rows)]
+            centred = kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean()
+            ridge = RIDGE * max(np.trace(centred), 1e-12)
+            self._factorised[rows.tobytes()] = scipy.linalg.cho_factor(centred + ridge * np.eye(len(rows)))
+        return scipy.linalg.cho_solve(self._factorised[rows.tobytes()], targets - targets.mean(axis=0))
 
 
 def _held_out(
-    kernel: Float[np.ndarray, "m m"], targets: Float[np.ndarray, "m outputs"], person: Int[np.ndarray, "m"]
+    dual: _Dual, rows: Int[np.ndarray, "m"], targets: Float[np.ndarray, "m outputs"], person: Int[np.ndarray, "m"]
 ) -> float:
     """Returns R² on held-out persons, at least 0."""
     fold, predicted = folds(person), np.zeros_like(targets)
     for held in range(FOLDS):
-        train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        coefficients = _dual(kernel[np.ix_(train, train)], targets[train])
-        at_train = kernel[np.ix_(train, train)] @ coefficients
-        predicted[test] = kernel[np.ix_(test, train)] @ coefficients + (targets[train] - at_train).mean(axis=0)
+        train, test = fold != held, fold == held
+        coefficients = dual.coefficients(rows[train], targets[train])
+        at_train = dual.kernel[np.ix_(rows[train], rows[train])] @ coefficients
+        at_test = dual.kernel[np.ix_(rows[test], rows[train])] @ coefficients
+        predicted[test] = at_test + (targets[train] - at_train).mean(axis=0)
     return float(max(0.0, 1 - np.sum((targets - predicted) ** 2) / np.sum(targets**2)))
 
 

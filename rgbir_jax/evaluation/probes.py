@@ -58,9 +58,12 @@ def probes(
         import sklearn  # noqa: F401
     except ImportError as error:
         raise UserError(f"probes need scikit-learn ({error}); pip install 'rgbir-jax[report]'.") from error
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     usable = {name: factor for name, factor in factors.items() if _varies(factor, person)}
     found = {}
-    with tqdm(total=len(codes) * len(usable), desc="probes", unit="factor", leave=False) as bar:
+    bar = tqdm(total=len(codes) * len(usable), desc="probes", unit="factor", leave=False)
+    with bar, threadpool_limits(1):  # the matrices are too small for several threads
         for code, values in codes.items():
             components = principal_components(values)
             found[code] = {}
