@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from os import PathLike, cpu_count
 
@@ -13,8 +14,8 @@ from PIL import Image
 from rgbir_jax.errors import UserError
 
 
-def decode(path: str | PathLike, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """Reads an image file as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
+def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    """Reads an image file, or an open one, as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
 
     Raises:
         UserError: if the file is truncated or not an image.

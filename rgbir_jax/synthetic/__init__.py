@@ -4,6 +4,7 @@ Identity, pose and camera are independent: `draw` combines any three.
 """
 
 from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.counterfactual import DrawnDataset, open_drawn
 from rgbir_jax.synthetic.identity import Identity
 from rgbir_jax.synthetic.picture import draw
 from rgbir_jax.synthetic.plan import Plan, exact_plan, market_plan, sysu_plan
@@ -15,6 +16,7 @@ __all__ = [
     "MARKET_CAMERAS",
     "SYSU_CAMERAS",
     "Camera",
+    "DrawnDataset",
     "Identity",
     "Plan",
     "Pose",
@@ -22,6 +24,7 @@ __all__ = [
     "draw",
     "exact_plan",
     "market_plan",
+    "open_drawn",
     "sysu_plan",
     "write",
 ]

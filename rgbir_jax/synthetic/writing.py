@@ -20,8 +20,9 @@ from rgbir_jax.synthetic.picture import draw
 from rgbir_jax.synthetic.plan import Plan
 from rgbir_jax.synthetic.shot import Shot, identity_of, pose_of
 
-_VERSION = 2  # of the drawing; increase it when the same arguments give other pictures
-_MANIFEST = "drawn.json"  # the arguments that a dataset was drawn with
+VERSION = 2  # of the drawing; increase it when the same arguments give other pictures
+MANIFEST = "drawn.json"  # the arguments that a dataset was drawn with
+FACTORS = "factors.csv"  # what every picture shows
 _UNFINISHED = ".unfinished"  # folder in the dataset's root during a run
 _JPEG_QUALITY = 92
 
@@ -41,7 +42,7 @@ def write(plan: Plan, root: str | Path, *, seed: int, size: tuple[int, int], arg
         UserError: if `root` holds another dataset or other files.
     """
     root = Path(root)
-    _claim(root, {"version": _VERSION, "seed": seed, "size": list(size)} | arguments)
+    _claim(root, {"version": VERSION, "seed": seed, "size": list(size)} | arguments)
     for folder in {*plan.folders, *(os.path.dirname(shot.path) for shot in plan.shots)}:
         (root / folder).mkdir(parents=True, exist_ok=True)
     missing = [shot for shot in plan.shots if not (root / shot.path).is_file()]
@@ -50,8 +51,15 @@ def write(plan: Plan, root: str | Path, *, seed: int, size: tuple[int, int], arg
         pass
     for path, content in plan.files.items():
         _write_file(root, path, content)
-    _write_file(root, "factors.csv", factors_table(plan.shots, seed))
+    _write_file(root, FACTORS, factors_table(plan.shots, seed))
     shutil.rmtree(root / _UNFINISHED, ignore_errors=True)
+
+
+def encode(picture: Image.Image) -> bytes:
+    """Returns the content of a picture's file: a JPEG marked as drawn."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=_JPEG_QUALITY, comment=DRAWN)
+    return file.getvalue()
 
 
 def _run(task: Callable[[Shot], None], shots: list[Shot], workers: int) -> Iterator[None]:
@@ -69,9 +77,7 @@ def _write_picture(shot: Shot, root: Path, seed: int, size: tuple[int, int]) -> 
     picture = Image.fromarray(draw(identity_of(shot.person, seed), pose, shot.camera, grain, size))
     if shot.is_junk:
         picture = picture.crop((0, 0, picture.width, 2 * picture.height // 3)).resize(picture.size)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY, comment=DRAWN)
-    _write_file(root, shot.path, file.getvalue())
+    _write_file(root, shot.path, encode(picture))
 
 
 def _claim(root: Path, arguments: dict) -> None:
@@ -80,7 +86,7 @@ def _claim(root: Path, arguments: dict) -> None:
     Raises:
         UserError: if the folder was drawn with other arguments, or holds files that this program did not write.
     """
-    manifest = root / _MANIFEST
+    manifest = root / MANIFEST
     if manifest.is_file():
         previous = json.loads(manifest.read_text())
         names = sorted(name for name in previous.keys() | arguments if previous.get(name) != arguments.get(name))
@@ -92,7 +98,7 @@ def _claim(root: Path, arguments: dict) -> None:
     elif root.is_dir() and set(os.listdir(root)) - {_UNFINISHED}:
         raise UserError(f"{root} is not empty and was not drawn by this program; choose another --out.")
     (root / _UNFINISHED).mkdir(parents=True, exist_ok=True)
-    _write_file(root, _MANIFEST, (json.dumps(arguments, indent=1) + "\n").encode())
+    _write_file(root, MANIFEST, (json.dumps(arguments, indent=1) + "\n").encode())
 
 
 def _write_file(root: Path, path: str, content: bytes) -> None:
