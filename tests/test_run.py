@@ -44,7 +44,7 @@ def trained(request, drawn, tmp_path_factory):
     config = request.param()
     config.data_dir = str(data)
     recipe.train(config, str(folder / "run"))
-    scored = scoring.score(str(folder / "run"))
+    scored = scoring.score(rgbir_jax.load(folder / "run"))
     scoring.write_features(scored, str(folder / "features.npz"))
     images = open_source(config).read(scored.benchmark.rows)
     shutil.rmtree(data)

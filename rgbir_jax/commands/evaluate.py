@@ -24,6 +24,12 @@ WORKDIR = flags.DEFINE_string("workdir", None, "A run of train.py to score and t
 DATA_DIR = flags.DEFINE_string("data_dir", None, "With --workdir: the dataset, if it is not where the run had it.")
 PREPARED_DIR = flags.DEFINE_string("prepared_dir", None, "With --workdir: the folder for decoded images.")
 FEATURES_OUT = flags.DEFINE_string("features_out", None, "With --workdir: an .npz file to write the features to.")
+DISENTANGLEMENT = flags.DEFINE_bool(
+    "disentanglement", None, "With --workdir: also measure what generated images and codes hold, in a minute or two."
+)
+JUDGE = flags.DEFINE_string(
+    "judge", None, "With --disentanglement: a run on other drawn people, who says whom an image shows."
+)
 FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz file.")
 RAND_PERM = flags.DEFINE_string("rand_perm", None, "The file that draws the galleries: SYSU-MM01's rand_perm_cam.mat.")
 TEST_IDS = flags.DEFINE_string("test_ids", None, "With --features: SYSU-MM01's test_id.mat or .txt; all if not given.")
@@ -34,7 +40,7 @@ JSON = flags.DEFINE_string("json", None, "With --features or --table: file to wr
 
 # By the flag that says what to do: the flags that it is used with.
 MODES = {
-    "workdir": ("data_dir", "prepared_dir", "features_out", "rand_perm", "protocol"),
+    "workdir": ("data_dir", "prepared_dir", "features_out", "rand_perm", "protocol", "disentanglement", "judge"),
     "features": ("rand_perm", "test_ids", "protocol", "json"),
     "table": ("runs", "json"),
 }
@@ -69,6 +75,8 @@ def _check_flags() -> None:
         raise UserError(
             "give one of --workdir, a run's folder to score, --features, an .npz file to score, and --table, 6, 7 or 8."
         )
+    if _given("judge") and not DISENTANGLEMENT.value:
+        raise UserError("--judge belongs to --disentanglement; add it, or leave --judge out.")
     for name in filter(_given, itertools.chain(*MODES.values())):
         if name not in MODES[modes[0]]:
             others = " or ".join(f"--{mode}" for mode, names in MODES.items() if name in names)
@@ -86,14 +94,22 @@ def _check_writable(name: str, path: Path) -> None:
 
 
 def _score(workdir: str) -> None:
-    from rgbir_jax.commands import scoring
-    from rgbir_jax.evaluation.scores import tables
+    from rgbir_jax.commands import disentanglement, scoring
+    from rgbir_jax.evaluation.disentanglement import tables
+    from rgbir_jax.evaluation.scores import tables as score_tables
+    from rgbir_jax.run import load
 
     changes = {flag.name: flag.value for flag in (DATA_DIR, PREPARED_DIR, RAND_PERM, PROTOCOL) if flag.value}
-    scored = scoring.score(workdir, changes)
+    run = load(workdir)
+    judge = disentanglement.check(run, JUDGE.value) if DISENTANGLEMENT.value else None
+    scored = scoring.score(run, changes)
     if FEATURES_OUT.value:
         scoring.write_features(scored, FEATURES_OUT.value)
-    print(tables(scored.scores))
+    print(score_tables(scored.scores))
+    measured = None
+    if DISENTANGLEMENT.value:
+        measured = disentanglement.measure(scored, judge)
+        print("", *tables(measured), sep="\n\n")
     try:
         from rgbir_jax.commands import report
     except ModuleNotFoundError as error:
@@ -101,7 +117,7 @@ def _score(workdir: str) -> None:
             raise
         print(f"No report is written: it needs {error.name}; pip install 'rgbir-jax[report]'.")
     else:
-        print(report.write(scored))
+        print(report.write(scored, measured))
 
 
 def main() -> None:

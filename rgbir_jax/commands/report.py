@@ -1,6 +1,7 @@
 """The report of a scored run: its figures and what they are made of."""
 
 import time
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -8,26 +9,34 @@ import numpy as np
 from rgbir_jax.commands.recipe import sample_rows
 from rgbir_jax.commands.scoring import Scored
 from rgbir_jax.data import augment
+from rgbir_jax.evaluation import disentanglement
+from rgbir_jax.evaluation.counterfactuals import swapper, true_drawing
 from rgbir_jax.evaluation.scores import comparison, systems
+from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.visualize import curves, rankings, report, swaps, tsne
+from rgbir_jax.visualize.counterfactuals import beside_truth
 
 PROBES, LIST, PEOPLE = 8, 10, 10
 PAPER_ITERATIONS = 150_000  # of the image stage, as DG-Net trains with this many identities
 
 
-def write(scored: Scored) -> str:
+def write(scored: Scored, measured: Mapping | None = None) -> str:
     """Writes `report.html` and its figures into a run's folder.
 
     Args:
         scored: a scored run.
+        measured: the content of disentanglement.json, if it was measured.
 
     Returns:
         The path of the page.
     """
     run = scored.run
     figures = [_cmc(scored), _rankings(scored), _tsne(scored), *_pictures(scored)]
+    if measured and "dci" in measured:
+        figures.append(_truth(scored))
     figures += [shown for name in run.stages if (shown := _training(scored, name))]
     notes = [sentence] if (sentence := comparison(scored.scores)) else []
+    notes += disentanglement.sentences(measured) if measured else []
     if "control" in run.stages:
         notes.append(
             "control: the teacher, trained for as many more iterations as the image stage, with the same batches and "
@@ -37,7 +46,13 @@ def write(scored: Scored) -> str:
         notes.append("The people in this dataset are drawn by a program: its scores say nothing about real cameras.")
     title = f"{run.folder.resolve().name}: RGB-infrared person re-identification"
     path = report.write(
-        run.folder, title=title, facts=_facts(scored), scores=scored.scores, notes=notes, figures=figures
+        run.folder,
+        title=title,
+        facts=_facts(scored),
+        scores=scored.scores,
+        notes=notes,
+        measured=disentanglement.tables(measured) if measured else [],
+        figures=figures,
     )
     return str(path)
 
@@ -163,6 +178,25 @@ def _pictures(scored: Scored) -> list[report.Shown]:
             swaps.strips(sources, grids["between_structures"], "structure"),
         ))  # fmt: skip
     return [report.Shown(*figure) for figure in shown]
+
+
+def _truth(scored: Scored) -> report.Shown:
+    """Draws swapped images of the first test people beside the drawings that they should be."""
+    run, source = scored.run, scored.source
+    drawn = open_drawn(run.config.data_dir)
+    rows = sample_rows(run.config, source.records)
+    by_modality = np.array_split(rows, len(run.config.modalities))
+    i = np.concatenate([structures[:2] for structures in by_modality for _ in by_modality])
+    j = np.concatenate([np.roll(appearances, 1)[:2] for _ in by_modality for appearances in by_modality])
+    swap = swapper(run.stages[run.last], run.states[run.last], source)
+    columns = {"structure i": source.read(i), "appearance j": source.read(j)}
+    columns["G(a_j, s_i)"] = np.asarray(augment.denormalise(swap(i, j)))
+    columns["true drawing"] = np.stack([true_drawing(drawn, source, *pair) for pair in zip(i, j, strict=True)])
+    caption = (
+        "Person j in the pose of image i, before its camera, in the modality of image j: as G makes it from the two "
+        "images, and as the drawing program draws it."
+    )
+    return report.Shown("truth", "Swapped images and the truth", caption, beside_truth(columns))
 
 
 def progress(scored: Scored) -> str:

@@ -20,7 +20,7 @@ from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
 from rgbir_jax.inference.features import extractor, of_rows
-from rgbir_jax.run import Run, load
+from rgbir_jax.run import Run
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
 
@@ -45,18 +45,17 @@ class Scored(NamedTuple):
     scores: dict
 
 
-def score(workdir: str, changes: dict | None = None) -> Scored:
+def score(run: Run, changes: dict | None = None) -> Scored:
     """Scores a run on its dataset's test identities and writes `scores.json` into its folder.
 
     Args:
-        workdir: the run's folder.
-        changes: values of the config to replace: `data_dir`, `protocol`, `rand_perm`, ...
+        run: the run.
+        changes: values of its config to replace: `data_dir`, `protocol`, `rand_perm`, ...
 
     Raises:
-        UserError: if the run or its data is missing or incomplete.
+        UserError: if its data is missing or incomplete.
         NotFiniteError: for features that are not finite.
     """
-    run = load(workdir)
     config = run.config
     config.update(changes or {})
     source = open_source(config)

@@ -7,8 +7,9 @@ error is worth.
 """
 
 import io
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,7 +92,9 @@ def counterfactuals(
     test = _Test.of(drawn, source, rows, swap, recogniser)
     rng = np.random.default_rng(seed)
     chosen = {
-        modality: tuple(test.choose(modality, count, rng) for count in (structures, appearances))
+        modality: tuple(
+            _choose(_of(source, rows, modality), test.person, count, rng) for count in (structures, appearances)
+        )
         for modality in np.unique(source.records.modality[rows]).tolist()
     }
     pairs = sorted(((m_i, m_j) for m_i in chosen for m_j in chosen), key=lambda pair: pair[0] != pair[1])
@@ -100,6 +103,83 @@ def counterfactuals(
             f"{MODALITIES[m_i]}_{MODALITIES[m_j]}": test.block(chosen[m_i][0], chosen[m_j][1], bar.update)
             for m_i, m_j in pairs
         }
+
+
+def found_by_recogniser(
+    source: ImageSource, rows: Rows, swap: Swap, recogniser: Recogniser, *, count: int = 24, seed: int = 0
+) -> dict[str, dict]:
+    """Asks a recogniser whom swapped images of any dataset show; no truth is needed.
+
+    Args:
+        source: the images.
+        rows: the rows of the images to choose from, usually the test images.
+        swap: the generator.
+        recogniser: a recogniser.
+        count: the number of structure images and of appearance images of each modality.
+        seed: the seed of the choice, not negative.
+
+    Returns:
+        By block, as `counterfactuals`: `recogniser` with `rank1_j` and `rank1_i`, the shares of swaps whose nearest
+        image, among those of `rows` with the modality of j but i and j themselves, shows person j and person i; and
+        `chance`, the mean share of person j's images in this gallery. `pairs` is the number of pairs.
+    """
+    records, rng = source.records, np.random.default_rng(seed)
+    person = dict(zip(rows.tolist(), records.person_id[rows].tolist(), strict=True))
+    found = {}
+    for m_i, m_j in itertools.product(np.unique(records.modality[rows]).tolist(), repeat=2):
+        gallery = _of(source, rows, m_j)
+        vectors = recogniser(source.read(gallery), records.modality[gallery])
+        pairs = [
+            (i, j)
+            for i in _choose(_of(source, rows, m_i), person, count, rng).tolist()
+            for j in _choose(gallery, person, count, rng).tolist()
+            if person[i] != person[j]
+        ]
+        i, j = np.array(pairs).T
+        images = np.concatenate(
+            [swap(i[part], j[part]) for part in np.array_split(np.arange(len(i)), -(-len(i) // 64))]
+        )
+        similarity = recogniser(np.asarray(augment.denormalise(images)), records.modality[j]) @ vectors.T
+        similarity[(gallery == i[:, None]) | (gallery == j[:, None])] = -np.inf
+        nearest = records.person_id[gallery[similarity.argmax(axis=1)]]
+        others = (records.person_id[gallery] == records.person_id[j][:, None]).sum(axis=1) - 1
+        found[f"{MODALITIES[m_i]}_{MODALITIES[m_j]}"] = {
+            "recogniser": {
+                "rank1_j": float(np.mean(nearest == records.person_id[j])),
+                "rank1_i": float(np.mean(nearest == records.person_id[i])),
+                "chance": float(np.mean(others / (np.isfinite(similarity).sum(axis=1)))),
+            },
+            "pairs": len(pairs),
+        }
+    return found
+
+
+def _of(source: ImageSource, rows: Rows, modality: int) -> Rows:
+    return rows[source.records.modality[rows] == modality]
+
+
+def _choose(rows: Rows, person: Mapping[int, int], count: int, rng: np.random.Generator) -> Rows:
+    """Chooses images at random: every person once, then every person twice, and so on."""
+    rows = rng.permutation(rows)
+    seen = Counter()
+    turns = []
+    for row in rows.tolist():
+        seen[person[row]] += 1
+        turns.append(seen[person[row]])
+    return rows[np.argsort(turns, kind="stable")[:count]]
+
+
+def true_drawing(drawn: DrawnDataset, source: ImageSource, i: int, j: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws what G(a_j, s_i) should show, for two rows of a source."""
+    person = drawn.person(str(source.records.path[j]))
+    return _drawing(drawn, source, i, person, int(source.records.modality[j]))
+
+
+def _drawing(
+    drawn: DrawnDataset, source: ImageSource, i: int, person: int, modality: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    content = drawn.counterfactual(str(source.records.path[i]), person, modality == IR)
+    return decode(io.BytesIO(content), source.image_size)
 
 
 class _Seen(NamedTuple):
@@ -140,25 +220,11 @@ class _Test:
         place = {person: place for place, person in enumerate(people)}
         return cls(drawn, source, rows, swap, recogniser, {row: place[number[row]] for row in number}, people)
 
-    def choose(self, modality: int, count: int, rng: np.random.Generator) -> Rows:
-        """Chooses images of a modality at random: every person once, then every person twice, and so on."""
-        rows = rng.permutation(self.rows[self.source.records.modality[self.rows] == modality])
-        seen = Counter()
-        turns = []
-        for row in rows.tolist():
-            seen[self.person[row]] += 1
-            turns.append(seen[self.person[row]])
-        return rows[np.argsort(turns, kind="stable")[:count]]
-
     def truths(self, i: int, modality: int) -> Pixels:
         """Draws all persons in the pose of image i, before its camera, as the source would decode them."""
-        path = str(self.source.records.path[i])
-
-        def truth(person: int):
-            content = self.drawn.counterfactual(path, person, modality == IR)
-            return decode(io.BytesIO(content), self.source.image_size)
-
-        return np.stack(list(in_threads(truth, self.people)))
+        return np.stack(
+            list(in_threads(lambda person: _drawing(self.drawn, self.source, i, person, modality), self.people))
+        )
 
     def silhouettes(self, i: int, people: Iterable[int]) -> Float[np.ndarray, "_ h w 1"]:
         """Returns the shares of each pixel at which persons, given by their places in `people`, are visible."""
@@ -173,7 +239,7 @@ class _Test:
 
     def mean_image(self, modality: int) -> Normalised:
         """Returns the mean of the images of a modality, as one image."""
-        rows = self.rows[self.source.records.modality[self.rows] == modality]
+        rows = _of(self.source, self.rows, modality)
         batches = np.array_split(rows, -(-len(rows) // 256))
         total = sum(
             np.asarray(augment.normalise(self.source.read(batch))).sum(axis=0, dtype=np.float64) for batch in batches

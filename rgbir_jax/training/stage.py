@@ -106,6 +106,10 @@ class Stage:
         del state, images
         return {}
 
+    def codes(self, state: State, images: Images) -> tuple[Float[Array, "n *a"], Float[Array, "n *s"]]:
+        """Returns the appearance and structure codes (a, s) of images, for a stage that has them."""
+        raise NotImplementedError
+
     def render(self, state: State, structure: Images, appearance: Images) -> Images:
         """Generates images G(a, s) from the structure s of some images and the appearance a of others."""
         raise NotImplementedError

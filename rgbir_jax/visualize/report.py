@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from rgbir_jax.evaluation.disentanglement import Table
 from rgbir_jax.evaluation.scores import systems
 from rgbir_jax.visualize import style
 
@@ -39,6 +40,7 @@ def write(
     facts: Mapping[str, str],
     scores: Mapping,
     notes: Sequence[str],
+    measured: Sequence[Table] = (),
     figures: Sequence[Shown],
 ) -> Path:
     """Writes `report.html` and a PNG of every figure into a run's folder.
@@ -49,6 +51,7 @@ def write(
         facts: what was run, by name.
         scores: the content of scores.json.
         notes: sentences that a reader must not miss.
+        measured: tables of disentanglement.
         figures: the figures, in order.
 
     Returns:
@@ -67,7 +70,13 @@ def write(
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
-        title=title, facts=facts, notes=notes, protocol=scores["protocol"], tables=_tables(scores), pictures=pictures
+        title=title,
+        facts=facts,
+        notes=notes,
+        protocol=scores["protocol"],
+        tables=_tables(scores),
+        measured=measured,
+        pictures=pictures,
     )
     path = workdir / "report.html"
     path.write_text(page)

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 from rgbir_jax import stages
 from rgbir_jax.commands import recipe, scoring
 from rgbir_jax.models import pretrained
+from rgbir_jax.run import load
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.state import first_not_finite
 from tests.end_to_end.recipe import get_config
@@ -106,7 +107,7 @@ def test_a_damaged_checkpoint_is_not_taken_by_another_run(drawn, damaged, tmp_pa
 
 def test_a_damaged_checkpoint_is_not_scored(damaged):
     with pytest.raises(ValueError, match=MESSAGE):
-        scoring.score(str(damaged))
+        scoring.score(load(str(damaged)))
     assert not (damaged / "scores.json").exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 from rgbir_jax.commands import describe, recipe, report, scoring
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.evaluation.scores import comparison, systems, tables
+from rgbir_jax.run import load
 from tests.end_to_end.recipe import get_config
 
 SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "control", "trained"}
@@ -22,7 +23,7 @@ def run(drawn, tmp_path_factory):
     config.data_dir = str(drawn)
     workdir = str(tmp_path_factory.mktemp("runs") / "quickstart")
     recipe.train(config, workdir)
-    return workdir, scoring.score(workdir)
+    return workdir, scoring.score(load(workdir))
 
 
 def test_scores_of_every_system_and_setting(run, drawn):
@@ -91,7 +92,7 @@ def test_the_log_of_training(run):
 
 def test_a_changed_protocol_needs_no_training(run):
     workdir, _ = run
-    scores = scoring.score(workdir, {"protocol": "agw"}).scores
+    scores = scoring.score(load(workdir), {"protocol": "agw"}).scores
     assert scores["protocol"] == "agw"
 
 

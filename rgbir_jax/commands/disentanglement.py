@@ -1,0 +1,126 @@
+"""How well a scored run takes images apart: the content of disentanglement.json, and what it says in words."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from rgbir_jax.commands.scoring import Scored
+from rgbir_jax.data import augment
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.counterfactuals import Recogniser, counterfactuals, found_by_recogniser, swapper
+from rgbir_jax.evaluation.dci import dci
+from rgbir_jax.evaluation.factors import independent, label_factors, new_people
+from rgbir_jax.evaluation.probes import position_means, probes
+from rgbir_jax.evaluation.spaces import table_1
+from rgbir_jax.inference.features import extractor
+from rgbir_jax.models.layers import part_max_pool
+from rgbir_jax.run import Run, load, write_json
+from rgbir_jax.synthetic import open_drawn
+from rgbir_jax.synthetic.writing import MANIFEST
+
+NEW_PEOPLE = 250  # drawn for the probes: the attributes of persons cannot be learnt from the few of a test set
+PROBED = 1_500  # images that probes see at most
+BATCH = 50
+
+
+def check(run: Run, judge: str | None) -> Run | None:
+    """Opens the judge of a run's swapped images, before anything is computed.
+
+    Args:
+        run: the run to be measured.
+        judge: the folder of a run on other drawn people; None for a run on real images, which its own teacher judges.
+
+    Raises:
+        UserError: if the run generates no images, or for a judge that is missing or was trained on the same images.
+    """
+    if not run.stages[run.last].renders:
+        raise UserError(f"--disentanglement measures generated images, and the stage {run.last} generates none.")
+    if not is_drawn(run):
+        return None
+    if judge is None:
+        raise UserError(
+            "--disentanglement needs --judge: a run on other drawn people, whose features say whom a generated image "
+            "shows; make judge trains runs/judge."
+        )
+    opened = load(judge)
+    if opened.facts.fingerprint == run.facts.fingerprint:
+        raise UserError(f"the judge {judge} was trained on the images that {run.folder} was; use one on other people.")
+    return opened
+
+
+def is_drawn(run: Run) -> bool:
+    """Tells whether the true factors of a run's images are known."""
+    return (Path(run.config.data_dir) / MANIFEST).is_file()
+
+
+def measure(scored: Scored, judge: Run | None) -> dict:
+    """Measures disentanglement and writes `disentanglement.json` into the run's folder.
+
+    Args:
+        scored: a scored run.
+        judge: what `check` gives.
+
+    Returns:
+        The content of the file. `judge` names the recogniser. Of drawn people: what `counterfactuals` gives by block,
+        `probes` by code and factor, `dci`, and `table_1`. Of real images: `recogniser` by block, and the `probes` of
+        what is labelled.
+    """
+    run, source, rows = scored.run, scored.source, scored.benchmark.rows
+    stage, state = run.stages[run.last], run.states[run.last]
+    swap = swapper(stage, state, source)
+    if judge is None:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:PROBED])
+        images, records = source.read(rows), source.records.select(rows)
+        codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
+        teacher = run.config[run.last].teacher or run.last
+        found = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher))
+        result = {"judge": f"its own stage {teacher}", **found}
+        result["probes"] = probes(codes, label_factors(records), records.person_id)
+    else:
+        drawn = open_drawn(run.config.data_dir)
+        result = {"judge": str(judge.folder), **counterfactuals(drawn, source, rows, swap, _resizing(judge))}
+        images, records, factors = new_people(drawn, NEW_PEOPLE, source.image_size)
+        codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
+        result["probes"] = probes(codes, factors, records.person_id)
+        result["dci"] = dci({code: codes[code] for code in ("a", "s")}, independent(factors), records.person_id)
+        result["table_1"] = table_1(result["probes"])
+    write_json(run.folder / "disentanglement.json", result)
+    return result
+
+
+def _codes(run: Run, images: UInt8[np.ndarray, "n height width 3"]) -> dict[str, Float[np.ndarray, "n _"]]:
+    """Computes the codes of images by name: `a`; `s` and two smaller forms of it."""
+    stage, state = run.stages[run.last], run.states[run.last]
+
+    @jax.jit
+    def codes(images):
+        a, s = stage.codes(state, augment.normalise(images))
+        return a.reshape(len(a), -1), s, part_max_pool(s, a.shape[1]).reshape(len(s), -1)
+
+    places = [
+        np.resize(np.arange(start, min(start + BATCH, len(images))), BATCH) for start in range(0, len(images), BATCH)
+    ]
+    batches = zip(*(codes(images[batch]) for batch in places), strict=True)
+    a, s, pooled = (np.concatenate([np.asarray(part) for part in parts])[: len(images)] for parts in batches)
+    return {"a": a, "s": position_means(s, 16, 8), "s_parts": position_means(s), "s_pooled": pooled}
+
+
+def _features_of(run: Run, name: str) -> Recogniser:
+    """Returns the features of one of a run's stages as a function of images."""
+    extract = extractor((run.stages[name],))
+    return lambda images, modality: extract((run.states[name],), images.__getitem__, modality)
+
+
+def _resizing(judge: Run) -> Recogniser:
+    """Returns the judge's features as a function of images of any size."""
+    height, width = judge.facts.image_size
+
+    def features(images, modality):
+        if images.shape[1:3] != (height, width):
+            images = np.stack([np.asarray(Image.fromarray(image).resize((width, height))) for image in images])
+        return judge.features(images, modality)
+
+    return features
