@@ -22,6 +22,7 @@ from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.synthetic.writing import MANIFEST
 
 NEW_PEOPLE = 250  # drawn for the probes: the attributes of persons cannot be learnt from the few of a test set
+CHOSEN = 24  # structure images and appearance images of each modality
 PROBED = 1_500  # images that probes see at most
 BATCH = 50
 
@@ -76,12 +77,14 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         images, records = source.read(rows), source.records.select(rows)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
         teacher = run.config[run.last].teacher or run.last
-        found = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher))
+        found = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher), count=CHOSEN)
         result = {"judge": f"its own stage {teacher}", **found}
         result["probes"] = probes(codes, label_factors(records), records.person_id)
     else:
         drawn = open_drawn(run.config.data_dir)
-        result = {"judge": str(judge.folder), **counterfactuals(drawn, source, rows, swap, _resizing(judge))}
+        recogniser = _resizing(judge)
+        swaps = counterfactuals(drawn, source, rows, swap, recogniser, structures=CHOSEN, appearances=CHOSEN)
+        result = {"judge": str(judge.folder), **swaps}
         images, records, factors = new_people(drawn, NEW_PEOPLE, source.image_size)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
         result["probes"] = probes(codes, factors, records.person_id)

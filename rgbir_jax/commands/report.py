@@ -191,7 +191,9 @@ def _truth(scored: Scored) -> report.Shown:
     swap = swapper(run.stages[run.last], run.states[run.last], source)
     columns = {"structure i": source.read(i), "appearance j": source.read(j)}
     columns["G(a_j, s_i)"] = np.asarray(augment.denormalise(swap(i, j)))
-    columns["true drawing"] = np.stack([true_drawing(drawn, source, *pair) for pair in zip(i, j, strict=True)])
+    columns["true drawing"] = np.stack(
+        [true_drawing(drawn, source, *pair) for pair in zip(i.tolist(), j.tolist(), strict=True)]
+    )
     caption = (
         "Person j in the pose of image i, before its camera, in the modality of image j: as G makes it from the two "
         "images, and as the drawing program draws it."

@@ -1,18 +1,23 @@
 """Drawn data, training, scoring and report, from end to end."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rgbir_jax.commands import describe, recipe, report, scoring
+from rgbir_jax import synthetic
+from rgbir_jax.commands import describe, disentanglement, recipe, report, scoring
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
-from rgbir_jax.evaluation.scores import comparison, systems, tables
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.disentanglement import sentences, tables
+from rgbir_jax.evaluation.scores import comparison, systems
+from rgbir_jax.evaluation.scores import tables as score_tables
 from rgbir_jax.run import load
 from tests.end_to_end.recipe import get_config
 
-SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "control", "trained"}
+SYSTEMS = {"chance", "raw_pixels", "untrained", "teacher", "control", "trained", "a", "s"}
 SETTINGS = {"all_single", "all_multi", "indoor_single", "indoor_multi"}
 
 
@@ -43,7 +48,7 @@ def test_scores_of_every_system_and_setting(run, drawn):
         assert single["gallery_images"] == np.sum(test & (records.modality == 0) & (records.index == 1))
         assert len(single["trials"]) == 10
         assert 0 <= single["cmc"][0] <= single["cmc"][19] <= 1
-    table = tables(scores)
+    table = score_tables(scores)
     assert table.count("protocol official") == len(SETTINGS)
     assert "the teacher (rank-1 " in table
     assert "the control (rank-1 " in table
@@ -76,6 +81,65 @@ def test_the_report_is_self_contained(run):
     assert page.count("data:image/png;base64,") == page.count("<img ") >= 8
     assert "drawn by a program" in page
     assert f"Drawn after {scored.scores['steps']} iterations; the paper trains 150,000." in page
+
+
+@pytest.fixture(scope="module")
+def measured(run, drawn, tmp_path_factory):
+    """Measures the run with a judge that was trained on other people. Returns (Scored, content of the file)."""
+    _, scored = run
+    root = tmp_path_factory.mktemp("judge")
+    synthetic.write(synthetic.sysu_plan(6, 0, 2, 2, 1), root / "tree", seed=1, size=(64, 32), arguments={})
+    config = get_config("teacher")
+    config.data_dir = str(root / "tree")
+    recipe.train(config, str(root / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disentanglement, "NEW_PEOPLE", 10)
+        patch.setattr(disentanglement, "CHOSEN", 3)
+        return scored, disentanglement.measure(scored, disentanglement.check(scored.run, str(root / "run")))
+
+
+def test_disentanglement_of_drawn_people(run, measured):
+    workdir, _ = run
+    scored, content = measured
+    assert json.loads(Path(workdir, "disentanglement.json").read_text()) == json.loads(json.dumps(content))
+    for block in ("rgb_rgb", "ir_ir", "rgb_ir", "ir_rgb"):
+        for difference in ("l1", "ssim"):
+            assert content[block][difference].keys() == {"swap", "reconstruction", "image_i", "image_j", "mean"}
+        assert {"rank1_j", "rank1_i", "chance"} <= content[block]["recogniser"].keys()
+        assert content[block]["recogniser"]["chance"] == 1 / 5
+    assert content["probes"].keys() == {"a", "s", "s_parts", "s_pooled", "feature"}
+    assert {"upper_colour", "upper_infrared", "height", "view", "modality"} <= content["probes"]["a"].keys()
+    text = "\n".join(map(str, tables(content)))
+    assert "Table 1 of the paper" in text
+    for sentence in sentences(content):
+        assert "by the judge (chance 20%)" in sentence
+    page = Path(report.write(scored, content)).read_text()
+    assert "<h2>Disentanglement</h2>" in page
+    assert "<h2>Swapped images and the truth</h2>" in page
+
+
+def test_who_cannot_judge(run, measured):
+    workdir, scored = run
+    with pytest.raises(UserError, match=r"was trained on the images that .* was; use one on other people"):
+        disentanglement.check(scored.run, workdir)
+    with pytest.raises(UserError, match=r"needs --judge: a run on other drawn people.*make judge"):
+        disentanglement.check(scored.run, None)
+
+
+def test_disentanglement_of_images_whose_factors_are_unknown(run, drawn, tmp_path, monkeypatch):
+    """The run's teacher judges, and the probes look for what is labelled."""
+    workdir, _ = run
+    shutil.copytree(drawn, tmp_path / "tree", ignore=shutil.ignore_patterns("drawn.json", "factors.csv"))
+    shutil.copytree(workdir, tmp_path / "run")
+    real = load(tmp_path / "run")
+    real.config.data_dir = str(tmp_path / "tree")
+    monkeypatch.setattr(disentanglement, "CHOSEN", 3)
+    assert disentanglement.check(real, None) is None
+    content = disentanglement.measure(scoring.score(real), None)
+    assert content["rgb_ir"]["recogniser"].keys() == {"rank1_j", "rank1_i", "chance"}
+    assert 0 < content["rgb_ir"]["recogniser"]["chance"] < 1
+    assert content["probes"]["s"].keys() == {"modality"} | {"camera"}
+    assert "Whom the judge" in "\n".join(map(str, tables(content)))
 
 
 def test_the_log_of_training(run):

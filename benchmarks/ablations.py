@@ -1,0 +1,196 @@
+"""Does the image stage find people better than its teacher, and which of its parts matter?
+
+    python -m benchmarks.ablations
+
+trains, for each of the seeds 0, 1 and 2, the quickstart's teacher and its control (the teacher, trained on for as many
+iterations as the image stage by L_id only), and from the same teacher one image stage per cell of the table. All in
+`runs/ablations` (`--workdir`). `--cells NAME...` takes some of the cells. If the command is repeated, it resumes what
+was interrupted and skips what is finished.
+
+It prints Markdown: rank-1 and mAP (all-search, single-shot on SYSU-MM01's tree) as mean ± standard deviation over the
+seeds, and how far each cell is ahead of the control of the same seed, with a paired bootstrap over probes: persons are
+drawn with replacement, all probes of a person together, and the differences of their average precisions are averaged
+over the seeds. `--json FILE` also writes the figures, the command and library versions.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.machine import keep, machine, versions
+from benchmarks.seeds import grid, plus_minus, run, summary
+
+BASE, DRAWS = "base", 10_000
+SYSTEMS_OF_BASE = ("teacher", "control")
+OWN = "trained"
+
+
+class Cell(NamedTuple):
+    """An image stage: a preset of the quickstart and further options of train.py."""
+
+    preset: str = "paper"
+    options: tuple[str, ...] = ()
+
+
+def without(*terms):
+    return Cell(options=tuple(f"--config.image.weights.{term}=0.0" for term in terms))
+
+
+CELLS = {
+    "paper": Cell(),
+    "dgnet": Cell("dgnet"),
+    **{f"without {term}": without(term) for term in ("L_simple", "L_cross", "L_id_orig", "L_id_recon")},
+    **{f"without {term}": without(term) for term in ("L_code_s", "L_code_a", "L_dis")},
+    "without L_adv": without("L_adv_D", "L_adv_G"),
+    "without L_id_recon and L_dis": without("L_id_recon", "L_dis"),
+    "detached appearance code": Cell(options=("--config.image.detach_appearance=True",)),
+    "KL(q||p)": Cell(options=("--config.image.teacher_kl=q||p",)),
+    "three scales of D": Cell(options=("--config.image.networks.D.num_scales=3",)),
+}
+CODES = {"paper, by a": ("paper", "a"), "paper, by pooled s": ("paper", "s")}
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = parse(argv)
+    if arguments.score:
+        score(arguments.score)
+        return
+    for seed in range(arguments.seeds):
+        folder = arguments.workdir / str(seed)
+        train(folder / BASE, seed, Cell(options=("--config.recipe=('teacher','control')",)))
+        for name in arguments.cells:
+            recipe = ("--config.recipe=('teacher','image')", f"--config.teacher.from_run={folder / BASE}")
+            cell = CELLS[name]
+            train(folder / folder_name(name), seed, Cell(cell.preset, (*recipe, *cell.options)))
+    figures = {
+        "command": shlex.join(["python", "-m", "benchmarks.ablations", *argv]),
+        "machine": machine(),
+        "versions": versions("rgbir-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+        "rows": tabulate(arguments.workdir, arguments.seeds, arguments.cells),
+    }
+    print(markdown(figures["rows"], arguments.seeds))
+    keep(arguments.json, figures)
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        "ablations", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds: 0, 1, 2, ...")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), metavar="NAME")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"), help="Folder of the runs.")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--score", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.seeds < 2:
+        parser.error(f"--seeds={arguments.seeds} gives no spread; choose 2 or more.")
+    return arguments
+
+
+def folder_name(cell):
+    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in cell)
+
+
+def train(folder, seed, cell):
+    """Trains and scores a run, unless that is done."""
+    if (folder / "probes.npz").is_file():
+        return
+    run("train.py", f"--config=quickstart:{cell.preset}", f"--config.seed={seed}", f"--workdir={folder}", *cell.options)
+    # A process of its own: on a GPU, this one must not hold the memory that train.py needs.
+    subprocess.run([sys.executable, "-m", "benchmarks.ablations", f"--score={folder}"], check=True)
+
+
+def score(folder):
+    """Writes `probes.npz` into a run's folder: by system, rank-1 and average precision of each probe; its person."""
+    from rgbir_jax import load
+    from rgbir_jax.data.sources import open_source
+    from rgbir_jax.evaluation.benchmark import Benchmark
+    from rgbir_jax.evaluation.metrics import Images, rank
+    from rgbir_jax.evaluation.reconstruction import reconstruction
+    from rgbir_jax.inference.features import extractor, of_rows
+
+    trained = load(folder)
+    source = open_source(trained.config)
+    benchmark = Benchmark.of(trained.config, source.records)
+    search = benchmark.searches[0]
+    last, state = trained.stages[trained.last], trained.states[trained.last]
+    systems = {name: (stage, trained.states[name]) for name, stage in trained.stages.items()}
+    systems |= {OWN: (last, state)} | {code: (stage, state) for code, stage in last.controls.items()}
+    records, arrays = benchmark.records, {"person": benchmark.records.person_id[search.probes]}
+    union = np.unique(np.concatenate(search.galleries))
+    for name, (stage, state_of) in systems.items():
+        features = extractor((stage,))((state_of,), *of_rows(source, benchmark.rows))
+        images = Images(features, records.person_id, records.camera)
+        places = [np.searchsorted(union, rows) for rows in search.galleries]
+        trials = rank(images[search.probes], images[union], places, search.hidden, search.unit)
+        for key, of in (("rank1", lambda trial: trial.first == 0), ("AP", lambda trial: trial.average_precision)):
+            values = [np.where(trial.counted, of(trial), np.nan) for trial in trials]
+            arrays[f"{name}/{key}"] = np.nanmean(values, axis=0)
+    if last.renders:
+        arrays["reconstruction"] = np.array(reconstruction(last, state, source, benchmark.rows).l1)
+    np.savez(folder / "probes.npz", **arrays)
+
+
+def tabulate(workdir, seeds, cells):
+    """Returns the figures of each row, in percent."""
+    rng = np.random.default_rng(0)
+    base = [np.load(workdir / str(seed) / BASE / "probes.npz") for seed in range(seeds)]
+    control = [file["control/AP"] for file in base]
+    rows = {name: (base, name) for name in SYSTEMS_OF_BASE}
+    for name in cells:
+        files = [np.load(workdir / str(seed) / folder_name(name) / "probes.npz") for seed in range(seeds)]
+        rows |= {name: (files, OWN)} | {row: (files, code) for row, (cell, code) in CODES.items() if cell == name}
+    figures = {}
+    for name, (files, system) in rows.items():
+        precision = [file[f"{system}/AP"] for file in files]
+        columns = [[np.nanmean(file[f"{system}/{key}"]) for key in ("rank1", "AP")] for file in files]
+        figures[name] = summary(100 * np.array(columns))
+        if name == "control":
+            continue
+        ahead = 100 * (np.array(precision) - np.array(control))
+        figures[name]["ahead"] = interval(ahead.mean(axis=0), files[0]["person"], rng)
+        figures[name]["ahead"]["seeds"] = np.nanmean(ahead, axis=1).tolist()
+        if system == OWN and "reconstruction" in files[0]:
+            figures[name]["reconstruction"] = float(np.mean([file["reconstruction"] for file in files]))
+    return figures
+
+
+def interval(values, person, rng):
+    """Returns the mean of the probes' values and its 95% bootstrap interval over persons."""
+    people, place = np.unique(person[~np.isnan(values)], return_inverse=True)
+    values = values[~np.isnan(values)]
+    sums, counts = np.bincount(place, values), np.bincount(place)
+    drawn = rng.integers(len(people), size=(DRAWS, len(people)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+
+
+def markdown(rows, seeds):
+    """Writes what `tabulate` returns as a table."""
+    lines = {}
+    for name, row in rows.items():
+        cells = [plus_minus(row["rank-1"]), plus_minus(row["mAP"]), "", "", ""]
+        if "ahead" in row:
+            ahead = row["ahead"]
+            cells[2] = f"{ahead['mean']:+.2f} ({ahead['low']:+.2f} to {ahead['high']:+.2f})"
+            cells[3] = f"{sum(value > 0 for value in ahead['seeds'])} of {seeds}"
+        if "reconstruction" in row:
+            cells[4] = f"{row['reconstruction']:.3f}"
+        lines[name] = cells
+    head = ["system", "rank-1", "mAP", "mAP - control (95%)", "seeds ahead", "reconstruction L1"]
+    return "\n\n".join([
+        f"All-search, single-shot, in %; {seeds} seeds, mean ± sample standard deviation; the interval is a paired "
+        "bootstrap over persons.",
+        grid(head, lines),
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
