@@ -75,12 +75,12 @@ def _check_flags() -> None:
         raise UserError(
             "give one of --workdir, a run's folder to score, --features, an .npz file to score, and --table, 6, 7 or 8."
         )
-    if _given("judge") and not DISENTANGLEMENT.value:
-        raise UserError("--judge belongs to --disentanglement; add it, or leave --judge out.")
     for name in filter(_given, itertools.chain(*MODES.values())):
         if name not in MODES[modes[0]]:
             others = " or ".join(f"--{mode}" for mode, names in MODES.items() if name in names)
             raise UserError(f"--{name} belongs to {others} and is not used with --{modes[0]}; leave it out.")
+    if _given("judge") and not DISENTANGLEMENT.value:
+        raise UserError("--judge belongs to --disentanglement; add it, or leave --judge out.")
 
 
 def _check_writable(name: str, path: Path) -> None:

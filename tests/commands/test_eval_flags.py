@@ -27,7 +27,7 @@ def refusal(*flags) -> str:
         ("workdir", "json", "--features or --table"),
         ("workdir", "test_ids", "--features"),
         ("workdir", "runs", "--table"),
-        ("features", "judge", "--disentanglement"),
+        ("features", "judge", "--workdir"),
         ("features", "data_dir", "--workdir"),
         ("features", "prepared_dir", "--workdir"),
         ("features", "features_out", "--workdir"),
