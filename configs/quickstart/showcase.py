@@ -26,7 +26,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
 
 def _teacher(teacher: ConfigDict) -> None:
     teacher.update({"steps": 12_000, "evaluate_every": 12_000, "checkpoint_every": 1_000})
-    teacher.decay.at = (7_000, 10_000)
+    teacher.decay.at = (9_000,)
     # Each of a thousand identities is seen rarely: with the quickstart's rate and dropout the head does not learn them.
     teacher.optimizers.head.learning_rate = 2e-3
     for head in teacher.networks.heads:
