@@ -26,6 +26,7 @@ from tests.tiny import drawn_batch, tiny_config
 PRESETS = {
     "quickstart": ("paper", "dgnet"),
     "quickstart.market": ("paper", "dgnet"),
+    "quickstart.showcase": ("paper", "dgnet"),
     "quickstart.methods": ("method1", "method2"),
     "quickstart.two_stream": ("bdtr", "baseline"),
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
