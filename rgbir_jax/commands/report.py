@@ -36,7 +36,8 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         figures.append(_truth(scored))
     figures += [shown for name in run.stages if (shown := _training(scored, name))]
     notes = [sentence] if (sentence := comparison(scored.scores)) else []
-    notes += disentanglement.sentences(measured) if measured else []
+    verdicts = disentanglement.sentences(measured) if measured else []
+    notes += verdicts[:1]
     if "control" in run.stages:
         notes.append(
             "control: the teacher, trained for as many more iterations as the image stage, with the same batches and "
@@ -51,6 +52,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         facts=_facts(scored),
         scores=scored.scores,
         notes=notes,
+        verdicts=verdicts[1:],
         measured=disentanglement.tables(measured) if measured else [],
         figures=figures,
     )
@@ -189,16 +191,16 @@ def _truth(scored: Scored) -> report.Shown:
     i = np.concatenate([structures[:2] for structures in by_modality for _ in by_modality])
     j = np.concatenate([np.roll(appearances, 1)[:2] for _ in by_modality for appearances in by_modality])
     swap = swapper(run.stages[run.last], run.states[run.last], source)
-    columns = {"structure i": source.read(i), "appearance j": source.read(j)}
-    columns["G(a_j, s_i)"] = np.asarray(augment.denormalise(swap(i, j)))
-    columns["true drawing"] = np.stack(
+    shown = {"structure i": source.read(i), "appearance j": source.read(j)}
+    shown["G(a_j, s_i)"] = np.asarray(augment.denormalise(swap(i, j)))
+    shown["true drawing"] = np.stack(
         [true_drawing(drawn, source, *pair) for pair in zip(i.tolist(), j.tolist(), strict=True)]
     )
     caption = (
         "Person j in the pose of image i, before its camera, in the modality of image j: as G makes it from the two "
         "images, and as the drawing program draws it."
     )
-    return report.Shown("truth", "Swapped images and the truth", caption, beside_truth(columns))
+    return report.Shown("truth", "Swapped images and the truth", caption, beside_truth(shown))
 
 
 def progress(scored: Scored) -> str:

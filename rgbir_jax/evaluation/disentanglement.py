@@ -87,7 +87,7 @@ def _errors(block: Mapping, title: str) -> Table:
         for name, shown in COMPARED.items()
     ]
     caption = f"{title}: difference from the true drawing of person j in the pose of i ({block['pairs']} pairs)"
-    return Table(caption, ["", "L1", "L1 at the persons", "SSIM"], rows)
+    return Table(caption, ["", "L1", "at the persons", "SSIM"], rows)
 
 
 def _identities(measured: Mapping, blocks: Mapping[str, str]) -> Table:
@@ -95,14 +95,16 @@ def _identities(measured: Mapping, blocks: Mapping[str, str]) -> Table:
     for name, title in blocks.items():
         found = measured[name]["recogniser"]
         rows.append([title, *(f"{100 * found[key]:.1f}" for key in ("rank1_j", "rank1_i", "chance"))])
-    caption = f"Whom the judge ({measured['judge']}) finds first in swapped images, in %"
-    return Table(caption, ["", "person of the appearance", "person of the structure", "chance"], rows)
+    caption = (
+        f"Whom the judge ({measured['judge']}) finds first: the person of the appearance (j) or the structure (i), in %"
+    )
+    return Table(caption, ["", "j", "i", "chance"], rows)
 
 
 def _table_1(lines: list[Mapping]) -> Table:
     rows = [[f"{line['text']} ({line['space']})", f"{line['a']:.2f}", f"{line['s']:.2f}"] for line in lines]
-    caption = "Table 1 of the paper: what can be read from each code, 0 chance, 1 all (and where it should be)"
-    return Table(caption, ["", "appearance code a", "structure code s"], rows)
+    caption = "Table 1 of the paper: what can be read from each code (0 chance, 1 all), and in which it should be"
+    return Table(caption, ["", "from a", "from s"], rows)
 
 
 def _dci(dci: Mapping) -> Table:

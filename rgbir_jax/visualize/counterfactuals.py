@@ -1,5 +1,7 @@
 """Swapped images beside the drawings that they should be."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
@@ -9,17 +11,17 @@ from rgbir_jax.visualize import style
 _INCHES = 0.75
 
 
-def beside_truth(columns: dict[str, UInt8[np.ndarray, "n h w 3"]]) -> Figure:
-    """Draws one row per pair of images.
+def beside_truth(rows: Mapping[str, UInt8[np.ndarray, "n h w 3"]]) -> Figure:
+    """Draws one column per pair of images.
 
     Args:
-        columns: images by what they are, such as the structure, the appearance, the swapped image and the truth.
+        rows: images by what they are, such as the structure, the appearance, the swapped image and the truth.
     """
-    n, height, width = next(iter(columns.values())).shape[:3]
-    figure, axes = style.figure(_INCHES * len(columns), _INCHES * height / width * n + 0.3, n, len(columns))
-    for place, images in enumerate(columns.values()):
-        for cell, image in zip(axes[place :: len(columns)], images, strict=True):
+    n, height, width = next(iter(rows.values())).shape[:3]
+    figure, axes = style.figure(_INCHES * (n + 1), _INCHES * height / width * len(rows), len(rows), n)
+    for row, (name, images) in enumerate(rows.items()):
+        cells = axes[row * n : (row + 1) * n]
+        for cell, image in zip(cells, images, strict=True):
             style.picture(cell, image)
-    for cell, name in zip(axes, columns, strict=False):
-        cell.set_title(name, fontsize=7)
+        cells[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     return figure

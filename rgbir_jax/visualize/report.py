@@ -40,6 +40,7 @@ def write(
     facts: Mapping[str, str],
     scores: Mapping,
     notes: Sequence[str],
+    verdicts: Sequence[str] = (),
     measured: Sequence[Table] = (),
     figures: Sequence[Shown],
 ) -> Path:
@@ -51,6 +52,7 @@ def write(
         facts: what was run, by name.
         scores: the content of scores.json.
         notes: sentences that a reader must not miss.
+        verdicts: sentences about disentanglement that are not among the notes.
         measured: tables of disentanglement.
         figures: the figures, in order.
 
@@ -75,6 +77,7 @@ def write(
         notes=notes,
         protocol=scores["protocol"],
         tables=_tables(scores),
+        verdicts=verdicts,
         measured=measured,
         pictures=pictures,
     )
