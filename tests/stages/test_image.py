@@ -261,6 +261,27 @@ def test_identity_losses_of_the_released_preset():
     assert terms["L_triplet"] == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_triplets_are_found_in_the_whole_batch_of_all_devices():
+    """Two devices give the loss and the gradient of one."""
+    _, built, _ = system("released")
+    p = jnp.asarray(np.random.default_rng(5).normal(size=(16, CLASSES)), jnp.float32)
+    y = jnp.repeat(jnp.arange(4), 4)
+
+    def loss_and_gradient(devices):
+        def of_device(p, y):
+            value, gradient = jax.value_and_grad(lambda p: built.triplet_term({"head": p, "head_fine": p**2}, y))(p)
+            return parallel.mean(value), gradient
+
+        split = (x.reshape(devices, -1, *x.shape[1:]) for x in (p, y))
+        value, gradient = jax.vmap(of_device, axis_name=parallel.AXIS)(*split)
+        return value[0], gradient.reshape(p.shape) / devices
+
+    one, two = loss_and_gradient(1), loss_and_gradient(2)
+    np.testing.assert_allclose(one[0], two[0], rtol=1e-5)
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-4, atol=1e-6)
+    assert np.abs(one[1]).max() > 0.01
+
+
 def test_an_iteration_of_the_released_preset_trains_every_network():
     _, _, state, after, _ = one_iteration("released")
     assert set(state.params) == {"E_s", "E_a", "E_id", "head", "head_fine", "G", "D"}
