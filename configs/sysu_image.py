@@ -5,26 +5,28 @@
 
 `DIR` is the dataset's own tree (README, "Train and score"). Presets, as `configs/sysu_image.py:NAME`:
 
-    paper   the paper's equations, and DG-Net's choices if the paper gives none (the default)
-    dgnet   what DG-Net's released system does
-    market  the paper's Method2: E_s, the ResNet of E_a, G and D start from runs/market_image (configs/market_image.py),
-            the heads are new; --config.image.transfer_from names another run
+    paper     the paper's equations, and DG-Net's choices if the paper gives none (the default)
+    dgnet     what DG-Net's released system does
+    released  what the paper's released code does: as dgnet, but people are recognised by the structure code, with a
+              triplet loss and without a teacher
+    market    the paper's Method2: E_s, the ResNet of E_a, G and D start from runs/market_image
+              (configs/market_image.py), the heads are new; --config.image.transfer_from names another run
 
 The paper starts the ResNets from ImageNet weights. --config.resnet50 FILE does so with torchvision's ResNet-50. Without
 the file they start from random weights, for which these learning rates are too small.
 
 Hardware: meant for one accelerator with 16 GB or more, or several: 8 identities x 2 modalities x 2 images of 256x128.
-64,000 steps of the teacher and 150,000 of the image system.
+64,000 steps of the teacher (`released` has none) and 150,000 of the image system.
 Score: the paper prints rank-1 45.44, mAP 46.84 for Method1 and 52.51, 49.51 for Method2 (all-search, single-shot, its
-Table 7), and 51.95, 63.11 and 53.53, 63.12 (indoor-search, single-shot, Table 8). We have no score of this code on the
-real data yet.
+Table 7), and 51.95, 63.11 and 53.53, 63.12 (indoor-search, single-shot, Table 8). The notebook of the released code
+prints rank-1 11.49, mAP 14.54 (all-search, single-shot). We have no score of this code on the real data yet.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import check_preset
 
-PRESETS = ("paper", "dgnet", "market")
+PRESETS = ("paper", "dgnet", "released", "market")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
@@ -80,6 +82,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "start_from": "",  # a stage whose E_a and head this one starts from
         "transfer_from": "",  # a run: E_s, E_a, G and D start from its stage of this name, heads are new
         "networks": {
+            "recognises": "appearance",  # the heads see E_a; or "structure": they see E_s through E_id
             "E_a": E_a | {"pool": "max"},
             "head": head,
             "heads": ("head",),
@@ -109,6 +112,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "L_R1": 0.0,
             "L_dis": 1.0,
             "L_cycle": 0.0,
+            "L_triplet": 0.0,  # batch-hard, on the logits of real images
         },
         # Terms that start late, and how much their weights grow per iteration from then on.
         "ramp": {"start": 30_000, "slope": {"L_code_s": 5e-4, "L_code_a": 5e-4, "L_dis": 5e-4, "L_cycle": 5e-4}},
@@ -117,8 +121,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "adversarial": "bce",  # or "lsgan"
         "teacher_kl": "p||q",  # or "q||p"
         "detach_appearance": False,  # True: reconstruction does not train E_a
-        "freeze_appearance": False,  # True: a fixed copy of E_a judges swapped images, except in L_dis
+        "freeze_appearance": False,  # True: a fixed copy of the recogniser judges swapped images, except in L_dis
         "alternate_structure": False,  # True: L_code_s trains, at random, E_s or the image to match a fixed s_1
+        "margin": 2.0,  # m of L_triplet
     } | every
 
     match preset:
@@ -126,6 +131,9 @@ def get_config(preset: str = "paper") -> ConfigDict:
             pass
         case "dgnet":
             _dgnet(config)
+        case "released":
+            _dgnet(config)
+            _released(config)
         case "market":
             _market(config)
     return config
@@ -157,3 +165,14 @@ def _dgnet(config: ConfigDict) -> None:
     image.detach_appearance = True
     image.freeze_appearance = True
     image.alternate_structure = True
+
+
+def _released(config: ConfigDict) -> None:
+    config.recipe = ("image",)
+    image = config.image
+    image.teacher = ""
+    image.networks.recognises = "structure"
+    image.networks.E_id = {"kind": "resnet18", "width": 64, "blocks": (2, 2, 2, 2), "hidden": 64}
+    image.optimizers.trunk.networks = ("E_a", "E_id")
+    image.weights.update({"L_dis": 0.0, "L_triplet": 1.0})
+    image.detach_appearance = False  # no other loss trains E_a

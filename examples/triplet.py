@@ -15,13 +15,13 @@ from rgbir_jax.stages.image import ImageSystem
 
 
 class TripletImageSystem(ImageSystem):
-    """The image stage with L_triplet = E[max(0, margin + d(a_1, a_positive) - d(a_1, a_2))]."""
+    """The image stage with L_triplet_a = E[max(0, margin + d(a_1, a_positive) - d(a_1, a_2))]."""
 
     def same_identity_terms(self, x, targets):
-        """Adds L_triplet."""
+        """Adds L_triplet_a."""
         terms = super().same_identity_terms(x, targets)
         near, far = distance(x.a_1, x.a_positive), distance(x.a_1, x.a_2)
-        return terms | {"L_triplet": jnp.mean(jax.nn.relu(self.config.margin + near - far))}
+        return terms | {"L_triplet_a": jnp.mean(jax.nn.relu(self.config.margin + near - far))}
 
 
 def distance(a, b):
@@ -34,5 +34,5 @@ def get_config():
     config = quickstart.get_config()
     config.image.stage = "triplet:TripletImageSystem"
     config.image.margin = 0.3
-    config.image.weights.L_triplet = 0.5
+    config.image.weights.L_triplet_a = 0.5
     return config

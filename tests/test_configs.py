@@ -24,13 +24,13 @@ from tests.models.drawn import draw_leaves
 from tests.tiny import drawn_batch, tiny_config
 
 PRESETS = {
-    "quickstart": ("paper", "dgnet"),
+    "quickstart": ("paper", "dgnet", "released"),
     "quickstart.market": ("paper", "dgnet"),
     "quickstart.showcase": ("paper", "dgnet"),
     "quickstart.methods": ("method1", "method2"),
     "quickstart.two_stream": ("bdtr", "baseline"),
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
-    "sysu_image": ("paper", "dgnet", "market"),
+    "sysu_image": ("paper", "dgnet", "released", "market"),
     "sysu_two_stream": ("bdtr", "baseline"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
@@ -191,6 +191,7 @@ def test_an_iteration_on_rgb_only():
             "rows",
             'E_a.slices "rows" is unknown; choose "part"',
         ),
+        (quickstart, "image", "image.networks.recognises", "a", 'recognises "a" is unknown; choose "appearance"'),
         (quickstart, "teacher", "teacher.networks.E_a.pool", "sum", 'networks.E_a.pool "sum" is unknown; choose "max"'),
         (
             quickstart,
@@ -240,7 +241,7 @@ def test_an_imagenet_file_without_a_resnet50_is_refused():
     for name in config.recipe:
         E_a = config[name].networks.E_a
         config[name].networks.E_a = {
-            "kind": "examples.resnet18:ResNet18",
+            "kind": "examples.mobilenet:MobileNet",
             "width": 4,
             "slices": "part",
             "pool": E_a.pool,

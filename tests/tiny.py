@@ -17,6 +17,8 @@ def tiny_config(preset: str = "paper") -> ConfigDict:
         for head in config[name].networks.heads:
             config[name].networks[head].update({"bottleneck": 8, "dropout": 0.0})
     config.image.networks.E_s.update({"width": 2, "code": 8})
+    if "E_id" in config.image.networks:
+        config.image.networks.E_id.update({"width": 4, "hidden": 4})
     config.image.networks.G.mlp = 8
     config.image.networks.D.width = 2
     return config

@@ -7,7 +7,7 @@ or, after it has drawn the dataset:
     python train.py --config quickstart --workdir runs/quickstart
     python eval.py --workdir runs/quickstart
 
-Presets, as `quickstart:NAME`: paper (the default) and dgnet.
+Presets, as `quickstart:NAME`: paper (the default), dgnet and released, which has neither teacher nor control.
 
 Hardware: two CPU cores are enough. 2,400 steps of the teacher, then 1,500 each of the control and of the image system.
 Score: see docs/results.md (three seeds). The paper has no score on drawn people.
@@ -18,13 +18,14 @@ from ml_collections import ConfigDict
 from configs import sysu_image
 from configs.common import check_preset
 
-PRESETS = ("paper", "dgnet")
+PRESETS = ("paper", "dgnet", "released")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """Returns the small recipe with the control between the teacher and the image stage."""
+    """Returns the small recipe. If it has a teacher, the control is between the teacher and the image stage."""
     config = small(preset)
-    add_control(config)
+    if "teacher" in config.recipe:
+        add_control(config)
     return config
 
 
@@ -64,8 +65,10 @@ def _teacher(teacher: ConfigDict) -> None:
 def _image(image: ConfigDict) -> None:
     image.update({"steps": 1500, "log_every": 25, "evaluate_every": 1500, "checkpoint_every": 250})
     image.pictures_every = 250
-    image.start_from = "teacher"
+    image.start_from = image.teacher
     image.networks.E_s.update({"width": 8, "code": 32})
+    if "E_id" in image.networks:
+        image.networks.E_id.update({"width": 16, "blocks": (1, 1, 1, 1), "hidden": 16})
     image.networks.G.mlp = 128
     image.networks.D.update({"width": 16, "init_std": 0.04})
     image.decay.update({"at": (1200,), "warmup": 50})

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, SHOTS, TERMS, TEST_COUNTS, TEST_SET, Figure, Row
 
-# The two presets of the image system, as their choices and the terms that have a weight; other systems are ablations.
+# The presets of the image system, as their choices and the terms that have a weight; other systems are ablations.
 _CHOICES = (
     "adversarial",
     "teacher_kl",
@@ -25,9 +25,11 @@ _CHOICES = (
     "networks.D.num_scales",
 )
 _SHARED_TERMS = {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis"}
-_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1), _SHARED_TERMS | {"L_code_a"}
+_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance"), _SHARED_TERMS | {"L_code_a"}
 _DGNET_TERMS = {"L_fine_orig", "L_fine_recon", "L_R1", "L_cycle"}
-_DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3), _SHARED_TERMS | _DGNET_TERMS
+_DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3, "appearance"), _SHARED_TERMS | _DGNET_TERMS
+_RELEASED_TERMS = _SHARED_TERMS - {"L_dis"} | _DGNET_TERMS | {"L_triplet"}
+_RELEASED_SYSTEM = ("lsgan", "q||p", False, True, True, "channel", 3, "structure"), _RELEASED_TERMS
 
 
 class Run(NamedTuple):
@@ -152,12 +154,14 @@ def _embedding_method(stage: dict) -> str | None:
 
 
 def _image_method(stage: dict) -> str | None:
-    system = tuple(functools.reduce(dict.__getitem__, path.split("."), stage) for path in _CHOICES), _terms(stage)
-    transferred = stage.get("transfer_from", "")
+    choices = tuple(functools.reduce(dict.__getitem__, path.split("."), stage) for path in _CHOICES)
+    recognises = stage["networks"].get("recognises", "appearance")  # the value of runs from before this choice
+    system, transferred = ((*choices, recognises), _terms(stage)), stage.get("transfer_from", "")
     if system == _PAPER_SYSTEM:
         return "Method2" if transferred else "Method1"
-    if system == _DGNET_SYSTEM:
-        return "dgnet preset; transferred" if transferred else "dgnet preset"
+    for name, preset in (("dgnet preset", _DGNET_SYSTEM), ("released preset", _RELEASED_SYSTEM)):
+        if system == preset:
+            return f"{name}; transferred" if transferred else name
     return None
 
 

@@ -1,6 +1,7 @@
-"""Ranking losses (section 4.1): M_bdtr's top-ranking loss and the triplet loss on s.
+"""Ranking losses (section 4.1): M_bdtr's top-ranking loss and the triplet loss on s; the batch-hard triplet loss.
 
-A batch is one array per modality, [identity, shot, dim]. Its identities are all different.
+A batch is one array per modality, [identity, shot, dim]. Its identities are all different. Only the batch-hard triplet
+loss takes rows [n, dim] with their labels.
 """
 
 from typing import NamedTuple
@@ -24,8 +25,8 @@ class Triplets(NamedTuple):
     negative: Int[Array, "identity shot"]
 
 
-def euclidean(x: Float[Array, "*batch dim"], y: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
-    """Computes ‖x − y‖₂, with gradient 0 at x = y."""
+def euclidean(x: Float[Array, "*x dim"], y: Float[Array, "*y dim"]) -> Float[Array, "*xy"]:
+    """Computes ‖x − y‖₂ of all broadcast pairs, with gradient 0 at x = y."""
     squared = jnp.sum((x - y) ** 2, axis=-1)
     nonzero = squared > 0
     return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1)), 0)
@@ -95,6 +96,31 @@ def triplet(
 ) -> Float[Array, "n"]:
     """Computes L_triplet of each triplet: max(0, m + ‖s_1 − s_2‖₁ − ‖s_1 − s_3‖₁)."""
     return jax.nn.relu(m + manhattan(s_1, s_2) - manhattan(s_1, s_3))
+
+
+def batch_hard_triplet(
+    x: Float[Array, "n dim"],
+    y: Int[Array, "n"],
+    others: Float[Array, "m dim"],
+    y_others: Int[Array, "m"],
+    margin: float,
+) -> Float[Array, "n"]:
+    """Computes L_triplet of each anchor: max(0, m + max_p ‖x − x_p‖₂ − min_q ‖x − x_q‖₂).
+
+    The farthest image x_p of its identity and the nearest image x_q of another one are found in the batch.
+
+    Args:
+        x: the anchors.
+        y: their identities.
+        others: the batch, with the anchors themselves. Each anchor needs an image of another identity in it.
+        y_others: its identities.
+        margin: m.
+    """
+    distance = euclidean(x[:, None], others)
+    same = y[:, None] == y_others
+    farthest = others[jnp.argmax(jnp.where(same, distance, -1), axis=1)]
+    nearest = others[jnp.argmin(jnp.where(same, jnp.inf, distance), axis=1)]
+    return jax.nn.relu(margin + euclidean(x, farthest) - euclidean(x, nearest))
 
 
 def random_triplets(key: Array, identities: int, shots: int) -> Triplets:

@@ -1,5 +1,6 @@
-"""ResNet-50 (He et al. 2016) without pooling and classifier; its last stage has stride 1."""
+"""ResNet-50 and ResNet-18 (He et al. 2016) without pooling and classifier; the last stage has stride 1."""
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -13,12 +14,12 @@ STRIDES = (1, 2, 2, 1)  # one per stage; the original has 2 at the end
 EXPANSION = 4
 
 
-class ResNet50(nn.Module):
-    """The trunk. Submodules have torchvision's names with "_" for "." (layer1_0_conv1, layer1_0_downsample_0).
+class ResNet(nn.Module):
+    """What both have in common. Submodules have torchvision's names with "_" for "." (layer1_0_conv1).
 
     Attributes:
-        width: number of channels of the first convolution; 64 in the paper. The output has 32 times as many channels.
-        blocks: number of residual blocks in each stage; the default is ResNet-50's.
+        width: number of channels of the first convolution; 64 in the original.
+        blocks: number of residual blocks in each stage.
         axis_name: name of the device axis over which BatchNorm averages.
         dtype: dtype of the convolutions; statistics are float32.
     """
@@ -27,6 +28,19 @@ class ResNet50(nn.Module):
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
+
+    def branch(self, conv: Callable, norm: Callable, x: Array, features: int, step: int, name: str) -> Array:
+        """Computes what a block adds to its input, before the last ReLU.
+
+        Args:
+            conv: makes a convolution from its number of channels, kernel and stride.
+            norm: makes a BatchNorm.
+            x: the block's input.
+            features: the stage's number of channels.
+            step: the block's stride.
+            name: the block's name, with which those of its layers begin.
+        """
+        raise NotImplementedError
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W c"]:
@@ -50,16 +64,34 @@ class ResNet50(nn.Module):
         x = nn.relu(norm(name="bn1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for stage, (blocks, stride) in enumerate(zip(self.blocks, STRIDES, strict=True)):
-            features = self.width * 2**stage
             for block in range(blocks):
                 name = f"layer{stage + 1}_{block}"
                 step = stride if block == 0 else 1
-                y = nn.relu(norm(name=f"{name}_bn1")(conv(features, (1, 1), name=f"{name}_conv1")(x)))
-                y = conv(features, (3, 3), step, padding=1, name=f"{name}_conv2")(y)
-                y = nn.relu(norm(name=f"{name}_bn2")(y))
-                y = norm(name=f"{name}_bn3")(conv(EXPANSION * features, (1, 1), name=f"{name}_conv3")(y))
-                if block == 0:
-                    x = conv(EXPANSION * features, (1, 1), step, name=f"{name}_downsample_0")(x)
+                y = self.branch(conv, norm, x, self.width * 2**stage, step, name)
+                if x.shape != y.shape:
+                    x = conv(y.shape[-1], (1, 1), step, name=f"{name}_downsample_0")(x)
                     x = norm(name=f"{name}_downsample_1")(x)
                 x = nn.relu(x + y)
         return x
+
+
+class ResNet50(ResNet):
+    """The trunk of E_a: blocks of three convolutions. The output has 32 times as many channels as the first layer."""
+
+    def branch(self, conv: Callable, norm: Callable, x: Array, features: int, step: int, name: str) -> Array:
+        """Computes a bottleneck."""
+        y = nn.relu(norm(name=f"{name}_bn1")(conv(features, (1, 1), name=f"{name}_conv1")(x)))
+        y = conv(features, (3, 3), step, padding=1, name=f"{name}_conv2")(y)
+        y = nn.relu(norm(name=f"{name}_bn2")(y))
+        return norm(name=f"{name}_bn3")(conv(EXPANSION * features, (1, 1), name=f"{name}_conv3")(y))
+
+
+class ResNet18(ResNet):
+    """Blocks of two convolutions. The output has 8 times as many channels as the first layer."""
+
+    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+
+    def branch(self, conv: Callable, norm: Callable, x: Array, features: int, step: int, name: str) -> Array:
+        """Computes a basic block's two convolutions."""
+        y = nn.relu(norm(name=f"{name}_bn1")(conv(features, (3, 3), step, padding=1, name=f"{name}_conv1")(x)))
+        return norm(name=f"{name}_bn2")(conv(features, (3, 3), padding=1, name=f"{name}_conv2")(y))

@@ -8,6 +8,11 @@ from jaxtyping import Array, Float
 from rgbir_jax.models.layers import Conv, ResidualBlock, instance_norm, leaky_relu
 
 
+def grey(x: Float[Array, "n height width 3"]) -> Float[Array, "n height width 1"]:
+    """Returns the structure encoder's input: no colour can get into s (section 3.3)."""
+    return jnp.mean(x, axis=-1, keepdims=True)
+
+
 class StructureEncoder(nn.Module):
     """A shallow network with atrous spatial pyramid pooling. A final InstanceNorm keeps the codes from shrinking.
 

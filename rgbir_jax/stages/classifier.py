@@ -59,7 +59,7 @@ class Classifier(Stage):
     def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Computes the bottleneck after BatchNorm, with one network for both modalities."""
         del modality
-        return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
+        return self.recogniser.retrieval_feature(state.params, state.batch_stats, inputs)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, each head's first."""

@@ -18,12 +18,13 @@ from ml_collections import ConfigDict
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose
 from rgbir_jax.losses import adversarial, identity
+from rgbir_jax.losses.ranking import batch_hard_triplet
 from rgbir_jax.losses.reconstruction import l1
 from rgbir_jax.models.appearance_encoder import SLICES
 from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.layers import part_max_pool
-from rgbir_jax.models.structure_encoder import StructureEncoder
+from rgbir_jax.models.structure_encoder import StructureEncoder, grey
 from rgbir_jax.stages.figures import combinations
 from rgbir_jax.stages.pairing import check_identities, check_shots, partners
 from rgbir_jax.stages.recognition import Recogniser
@@ -49,7 +50,7 @@ class Targets(NamedTuple):
         y_2: the identities that gave x_1^2 its appearance.
         y_real: the identities of all real images.
         partner: for each anchor of the global batch, the place of the anchor that gives it an appearance.
-        batch_stats: the running statistics of E_a and its heads after the real images.
+        batch_stats: the running statistics of the recogniser's networks after the real images.
     """
 
     x_1: Images
@@ -84,11 +85,6 @@ class Generated(NamedTuple):
     p_real: dict[str, Float[Array, "m classes"]]
 
 
-def grey(x: Images) -> Float[Array, "n height width 1"]:
-    """Returns the structure encoder's input: no colour can get into s (section 3.3)."""
-    return jnp.mean(x, axis=-1, keepdims=True)
-
-
 def only_if(learns: Array, tree):
     """Lets the gradient pass if `learns` is 1 and stops it if it is 0; the value stays."""
     return jax.tree.map(lambda x: learns * x + (1 - learns) * stop_gradient(x), tree)
@@ -100,11 +96,11 @@ class ImageSystem(Stage):
 
     Attributes:
         E_s: the structure encoder.
-        recogniser: the appearance encoder E_a with its heads.
+        recogniser: the appearance encoder E_a and the heads. These see the code that `networks.recognises` names.
         generator: G.
         discriminator: D.
         teacher: the recogniser of L_dis' teacher; None without one.
-        compares: what retrieval compares: "phi", the bottleneck of E_a's heads; the appearance code "a"; or the
+        compares: what retrieval compares: "phi", which the heads give; the appearance code "a"; or the
             structure code "s", pooled over body parts as `a` is. Its mean over the image is 0: E_s normalises it.
     """
 
@@ -120,8 +116,8 @@ class ImageSystem(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for L_dis without a teacher, an E_a that pools otherwise than the stage it starts from, batches
-                without the pairs that the losses need, or an unknown value of a choice.
+            UserError: for L_dis without a teacher, an E_a that pools otherwise than the stage it starts from or whose
+                head does not see it, batches without the pairs that the losses need, or an unknown value of a choice.
         """
         config = recipe[name]
         check_identities(recipe.batch)
@@ -140,7 +136,12 @@ class ImageSystem(Stage):
         E_s = StructureEncoder(**config.networks.E_s, dtype=dtype)
         G = Generator(width=config.networks.E_s.code, **config.networks.G, dtype=dtype)
         D = Discriminator(**config.networks.D, dtype=dtype)
-        recogniser = Recogniser.build(config.networks, classes, recipe.dtype, f"config.{name}.networks")
+        recogniser = Recogniser.build(config.networks, classes, recipe.dtype, f"config.{name}.networks", E_s)
+        if config.start_from and recogniser.structure:
+            raise UserError(
+                f"the head of {config.start_from} sees E_a, those of {name} see the structure code; "
+                f'leave config.{name}.start_from empty, or set networks.recognises to "appearance".'
+            )
         teacher = None
         if config.teacher:
             key = f"config.{config.teacher}.networks"
@@ -192,7 +193,7 @@ class ImageSystem(Stage):
     def encode_appearance(
         self, params: dict, batch_stats: dict, view: Views, key: Array
     ) -> tuple[tuple[Appearance, Appearance], dict[str, Array], dict]:
-        """Applies E_a and its heads to the real images.
+        """Applies E_a and the heads to the real images.
 
         Returns:
             The codes of the anchors and those of a second image of the same identity and modality; the logits of all
@@ -239,7 +240,7 @@ class ImageSystem(Stage):
         return terms
 
     def same_identity_terms(self, x: Generated, targets: Targets) -> dict[str, Array]:
-        """Computes L_simple, L_cross and L_id_orig (section 3.3), and L_fine_orig of DG-Net's fine head."""
+        """Computes L_simple, L_cross and L_id_orig (section 3.3), L_fine_orig of DG-Net's fine head, L_triplet."""
         terms = {}
         if "L_simple" in self.weights:
             terms["L_simple"] = l1(targets.x_1, x.x_simple)
@@ -250,7 +251,15 @@ class ImageSystem(Stage):
         if "L_fine_orig" in self.weights:
             shots = len(targets.y_real) // len(targets.y_1)  # the first of each identity and modality is an anchor
             terms["L_fine_orig"] = identity.cross_entropy(x.p_real["head_fine"][::shots], targets.y_1)
+        if "L_triplet" in self.weights:
+            terms["L_triplet"] = self.triplet_term(x.p_real, targets.y_real)
         return terms
+
+    def triplet_term(self, p_real: dict[str, Array], y_real: Int[Array, "m"]) -> Array:
+        """Computes L_triplet of the released code: batch-hard on the logits of real images, summed over the heads."""
+        y_global, m = parallel.gather(y_real), self.config.margin
+        by_head = [batch_hard_triplet(p, y_real, parallel.gather(p), y_global, m) for p in p_real.values()]
+        return sum(map(jnp.mean, by_head), start=jnp.zeros(()))
 
     def different_identity_terms(
         self, params: dict, params_D: dict, x: Generated, targets: Targets, key: Array
@@ -258,7 +267,7 @@ class ImageSystem(Stage):
         """Computes L_code, L_id_recon and L_adv_G of the swapped images (section 3.3), and L_cycle.
 
         Args:
-            params: the parameters of E_s, E_a, its heads and G.
+            params: the parameters of all networks but D.
             params_D: the new D's.
             x: what `generate` gives for the same parameters.
             targets: the constants that it gives.
@@ -277,7 +286,8 @@ class ImageSystem(Stage):
         if "L_code_a" in self.weights:
             terms["L_code_a"] = l1(stop_gradient(x.a_2), swapped.code)
         if "L_id_recon" in self.weights:
-            terms["L_id_recon"] = identity.cross_entropy(swapped.logits["head"], targets.y_2)
+            y_swap = targets.y_1 if self.recogniser.structure else targets.y_2  # of the code that shows the identity
+            terms["L_id_recon"] = identity.cross_entropy(swapped.logits["head"], y_swap)
         if "L_adv_G" in self.weights:
             logits = call(self.discriminator, params_D, x.x_swap)
             terms["L_adv_G"] = adversarial.generator_loss(logits, self.config.adversarial)
@@ -292,7 +302,7 @@ class ImageSystem(Stage):
     def distillation_terms(
         self, params: dict, teacher: dict | None, x: Generated, targets: Targets, key: Array
     ) -> dict[str, Array]:
-        """Computes the terms by which constant swapped images train E_a and its heads: L_dis (section 3.4).
+        """Computes the terms by which constant swapped images train the recogniser: L_dis (section 3.4).
 
         L_fine_recon is DG-Net's: its fine head names a swapped image by the identity that gave the structure.
         """
@@ -435,7 +445,7 @@ class ImageSystem(Stage):
         """Computes phi(x), or the code that `compares` names, with one network for both modalities."""
         del modality
         if self.compares == "phi":
-            return self.recogniser(state.params, state.batch_stats, inputs).retrieval_feature()
+            return self.recogniser.retrieval_feature(state.params, state.batch_stats, inputs)
         a, s = self.codes(state, inputs)
         return (a if self.compares == "a" else part_max_pool(s, SLICES)).reshape(len(inputs), -1)
 
@@ -445,7 +455,7 @@ class ImageSystem(Stage):
 
     @property
     def controls(self) -> dict[str, Stage]:
-        """The codes themselves: `a`, which should find people, and `s`, which should not."""
+        """The codes themselves: the one that `networks.recognises` names should find people, the other should not."""
         return {code: dataclasses.replace(self, compares=code) for code in ("a", "s")}
 
     def codes(self, state: State, images: Images) -> tuple[Appearance, Structure]:
@@ -465,5 +475,5 @@ class ImageSystem(Stage):
 
 
 def without_D(params: dict) -> dict:
-    """Returns the parameters of E_s, E_a, its heads and G."""
+    """Returns the parameters of all networks but D."""
     return {network: tree for network, tree in params.items() if network != "D"}

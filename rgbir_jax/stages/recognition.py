@@ -1,4 +1,7 @@
-"""The recogniser: the appearance encoder E_a with its identity heads, shared by the teacher and the image system."""
+"""The recogniser: the appearance encoder E_a and the identity heads, shared by the teacher and the image system.
+
+The heads see E_a's pooled features or, in preset `released`, what E_id makes of the structure code.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,13 +15,16 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.lookup import choose, find
 from rgbir_jax.models.appearance_encoder import POOLS, SLICINGS, AppearanceEncoder
+from rgbir_jax.models.identity_encoder import IdentityEncoder
 from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.layers import unit
-from rgbir_jax.models.resnet import ResNet50
+from rgbir_jax.models.resnet import ResNet18, ResNet50
+from rgbir_jax.models.structure_encoder import StructureEncoder, grey
 from rgbir_jax.training import parallel
-from rgbir_jax.training.state import Network, variables
+from rgbir_jax.training.state import Network, call, variables
 
-BACKBONES: dict[str, type[nn.Module]] = {"resnet50": ResNet50}
+BACKBONES: dict[str, type[nn.Module]] = {"resnet50": ResNet50, "resnet18": ResNet18}
+RECOGNISES = ("appearance", "structure")  # the code that the heads recognise people by
 LATER_HEADS = 0.5  # weight of every head's feature after the first one's (preset `dgnet`)
 
 
@@ -35,63 +41,101 @@ class Recognised(NamedTuple):
     features: dict[str, Float[Array, "n bottleneck"]]
     logits: dict[str, Float[Array, "n classes"]]
 
-    def retrieval_feature(self) -> Float[Array, "n dim"]:
-        """Returns phi(x), which retrieval compares: the bottlenecks of all heads, concatenated."""
-        return jnp.concatenate(list(self.features.values()), axis=1)
+
+class StructurePath(NamedTuple):
+    """The networks from an image to what the heads see, if these recognise people by the structure code."""
+
+    E_s: StructureEncoder
+    E_id: IdentityEncoder
+
+    def __call__(
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"], *, train: bool
+    ) -> tuple[Float[Array, "n channels"], PyTree]:
+        """Applies both. Returns what the heads see, and E_id's running statistics as a collection."""
+        s = call(self.E_s, params["E_s"], grey(x))
+        return self.E_id.apply(variables(params, batch_stats, "E_id"), s, train=train, mutable=["batch_stats"])
 
 
 @dataclass(frozen=True)
 class Recogniser:
-    """E_a and its identity heads, applied to variables that are passed in.
+    """E_a and the identity heads, applied to variables that are passed in.
 
     Attributes:
         encoder: E_a.
         heads: the heads by network name.
+        structure: what the heads see in place of E_a's pooled features; None for these.
     """
 
     encoder: AppearanceEncoder
     heads: dict[str, IdentityHead]
+    structure: StructurePath | None = None
 
     @classmethod
-    def build(cls, config: ConfigDict, classes: int, dtype: str, key: str) -> "Recogniser":
+    def build(
+        cls, config: ConfigDict, classes: int, dtype: str, key: str, E_s: StructureEncoder | None = None
+    ) -> "Recogniser":
         """Makes the modules.
 
         Args:
             config: `E_a` (`kind`, a name in `BACKBONES` or "package.module:Class"; `slices`, `pool`; all else are
-                fields of the backbone) and `heads` (names of heads, each with a section of fields).
+                fields of the backbone) and `heads` (names of heads, each with a section of fields). With E_s also
+                `recognises`: "structure" needs `E_id` (`kind` as above, `hidden`, fields of the backbone).
             classes: the number of training identities.
             dtype: the dtype of the convolutions.
             key: the config key of the networks, for messages.
+            E_s: the structure encoder of the stage; None if it has none.
 
         Raises:
-            UserError: for an unknown backbone, slicing or pooling.
+            UserError: for an unknown backbone, slicing, pooling or code to recognise by.
         """
         compute = {"dtype": jnp.dtype(dtype), "axis_name": parallel.AXIS}
         fields = config.E_a.to_dict()
         backbone = find(fields.pop("kind"), BACKBONES, nn.Module, f"{key}.E_a.kind")
         slices = choose(fields.pop("slices"), SLICINGS, f"{key}.E_a.slices")
         pool = choose(fields.pop("pool"), POOLS, f"{key}.E_a.pool")
+        structure = None
+        if E_s and choose(config.get("recognises", "appearance"), RECOGNISES, f"{key}.recognises") == "structure":
+            own = config.E_id.to_dict()
+            hidden, trunk = own.pop("hidden"), find(own.pop("kind"), BACKBONES, nn.Module, f"{key}.E_id.kind")
+            structure = StructurePath(E_s, IdentityEncoder(trunk(**own, **compute), hidden, jnp.dtype(dtype)))
         return cls(
             AppearanceEncoder(backbone(**fields, **compute), slices, pool),
             {name: IdentityHead(classes, **config[name], **compute) for name in config.heads},
+            structure,
         )
 
     def networks(self, image: jax.ShapeDtypeStruct) -> dict[str, Network]:
-        """Returns E_a and the heads by name, with the shapes that they are called on."""
-        encoder = Network(self.encoder, (image,), {"train": False})
-        _, (_, pooled) = encoder.shapes()
-        return {"E_a": encoder} | {
-            name: Network(head, (pooled,), {"train": False}) for name, head in self.heads.items()
-        }
+        """Returns E_a, E_id if there is one, and the heads by name, with the shapes that they are called on."""
+        networks = {"E_a": Network(self.encoder, (image,), {"train": False})}
+        _, (_, pooled) = networks["E_a"].shapes()
+        if self.structure:
+            _, s = Network(self.structure.E_s, (jax.eval_shape(grey, image),)).shapes()
+            networks["E_id"] = Network(self.structure.E_id, (s,), {"train": False})
+            _, pooled = networks["E_id"].shapes()
+        return networks | {name: Network(head, (pooled,), {"train": False}) for name, head in self.heads.items()}
+
+    def retrieval_feature(
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n dim"]:
+        """Computes phi(x), which retrieval compares: of all heads, concatenated, the bottlenecks.
+
+        Heads that recognise people by the structure code give their logits instead, as in the released code.
+        """
+        recognised = self(params, batch_stats, x)
+        outputs = recognised.logits if self.structure else recognised.features
+        return jnp.concatenate(list(outputs.values()), axis=1)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales retrieval features to unit length: each head's first, then the weighted whole."""
-        first, *others = jnp.split(features, np.cumsum([head.bottleneck for head in self.heads.values()])[:-1], axis=1)
+        sizes = [head.classes if self.structure else head.bottleneck for head in self.heads.values()]
+        first, *others = jnp.split(features, np.cumsum(sizes)[:-1], axis=1)
         return unit(jnp.concatenate([unit(first), *(LATER_HEADS * unit(other) for other in others)], axis=1))
 
     def __call__(self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]) -> Recognised:
         """Applies E_a and the heads as at test time: running statistics, no dropout."""
         code, pooled = self.encoder.apply(variables(params, batch_stats, "E_a"), x, train=False)
+        if self.structure:
+            pooled, _ = self.structure(params, batch_stats, x, train=False)
         outputs = {
             name: head.apply(variables(params, batch_stats, name), pooled, train=False)
             for name, head in self.heads.items()
@@ -110,7 +154,7 @@ class Recogniser:
         """Applies E_a and the heads as in training: statistics of this batch over all devices, dropout.
 
         Args:
-            params: the parameters of E_a and the heads.
+            params: the parameters of E_a and the heads, and of the networks of `structure` if there is one.
             batch_stats: their running statistics.
             x: images; their codes are returned.
             key: the key of dropout; None for no dropout, as for a network that only judges.
@@ -119,12 +163,16 @@ class Recogniser:
         Returns:
             What was recognised, and the new running statistics (to be dropped after generated images).
         """
-        inputs = x if erased is None else jnp.concatenate([x, erased])
+        inputs = x if erased is None or self.structure else jnp.concatenate([x, erased])
         (code, pooled), updated = self.encoder.apply(
             variables(params, batch_stats, "E_a"), inputs, train=True, mutable=["batch_stats"]
         )
         code, pooled = code[: len(x)], pooled[-len(x) :]
         outputs, statistics = {}, batch_stats | {"E_a": updated["batch_stats"]}
+        if self.structure:
+            seen = x if erased is None else erased
+            pooled, updated = self.structure(params, batch_stats, seen, train=True)
+            statistics |= {"E_id": updated["batch_stats"]}
         for i, (name, head) in enumerate(self.heads.items()):
             outputs[name], updated = (head.clone(dropout=0.0) if key is None else head).apply(
                 variables(params, batch_stats, name),

@@ -105,8 +105,12 @@ def test_rows_without_runs():
     by_source = {source: [row.method for row in seventh.blocks[0].rows if row.source == source] for source in
                  ("the paper", "published elsewhere")}  # fmt: skip
     assert by_source["the paper"] == ["BDTR", "SDL", "cmPIG", "Hi-CMD", "Method1", "Method2"]
-    assert by_source["published elsewhere"] == ["AGW", "DDAG", "CAJ+", "DEEN", "MSCMNet"]
-    hi_cmd, agw = seventh.blocks[0].rows[3], seventh.blocks[0].rows[6]
+    assert by_source["published elsewhere"] == [
+        "released preset", "AGW", "DDAG", "CAJ+", "DEEN", "MSCMNet",
+    ]  # fmt: skip
+    hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 7))
+    assert {name: figure.mean for name, figure in released.single.items()} == {"r1": 11.49, "mAP": 14.54}
+    assert not released.multi
     assert {name: figure.mean for name, figure in hi_cmd.single.items()} == {"r1": 34.94, "r10": 77.58, "mAP": 35.94}
     assert {name: figure.mean for name, figure in agw.single.items()} == {"r1": 47.50, "mAP": 47.65}
 
@@ -161,6 +165,28 @@ def test_runs_that_belong_to_tables_7_and_8(tmp_path):
             ("teacher", "teacher"),
             ("without_L_dis", "without_L_dis"),
         ]
+
+
+def test_runs_of_the_released_preset_are_under_the_published_row(tmp_path):
+    """Runs that recognise people by the other code, or without the preset's other choices, are ablations."""
+    appearance = image_config("released")
+    appearance.image.networks.recognises = "appearance"
+    before_the_choice = image_config()
+    del before_the_choice.image.networks.recognises
+    write_run(tmp_path / "a", image_config("released"))
+    write_run(tmp_path / "b", image_config("released", transfer_from="runs/market"))
+    write_run(tmp_path / "appearance", appearance)
+    write_run(tmp_path / "detached", image_config("released", detach_appearance=True))
+    write_run(tmp_path / "old", before_the_choice)
+    expected = {"a": "released preset", "b": "released preset; transferred", "old": "Method1"}
+    for number in (7, 8):
+        names = methods_of_runs(number, tmp_path)
+        assert names == expected | {"appearance": "appearance", "detached": "detached"}
+    rows = lines(tables.compare(7, str(tmp_path)).blocks[0])
+    place = rows.index(("published elsewhere", "released preset", None))
+    assert rows[place + 1 : place + 3] == [
+        ("this code", "released preset", "a"), ("this code", "released preset; transferred", "b"),
+    ]  # fmt: skip
 
 
 def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "examples").glob("*.py"))
 # the config overrides that make each example short
 SHORT = {
     "triplet": ("recipe=('teacher','image')", "teacher.steps=2", "image.steps=2"),
-    "resnet18": ("recipe=('teacher',)", "teacher.steps=2"),
+    "mobilenet": ("recipe=('teacher',)", "teacher.steps=2"),
     "own_dataset": ("recipe=('teacher',)", "teacher.steps=2", "batch.identities=2"),
     "own_stage": ("centres.steps=2",),
 }
@@ -54,7 +54,7 @@ def test_an_example_trains_and_is_scored(name, drawn, photos, tmp_path):
     assert 0 <= next(iter(scores["trained"].values()))["mAP"] <= 1
     if name == "triplet":
         lines = (folder / "image" / "metrics.jsonl").read_text().splitlines()
-        assert all("L_triplet" in json.loads(line) for line in lines if "L_simple" in line)
+        assert all("L_triplet_a" in json.loads(line) for line in lines if "L_simple" in line)
     if name == "own_dataset":
         assert scores["dataset"] == "Photos (drawn)"
 

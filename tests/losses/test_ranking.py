@@ -130,6 +130,29 @@ def test_triplets_computed_by_hand():
     np.testing.assert_allclose(ranking.triplet(s_1, s_2, s_3, 1.0), [0, 0.5, 2])
 
 
+def test_batch_hard_triplets_computed_by_hand():
+    """Two identities on a line: the first at 0 and 3, the second at 4 and 10."""
+    x, y = jnp.array([[0.0], [3], [4], [10]]), jnp.array([5, 5, 2, 2])
+    # Farthest of the same identity 3, 3, 6, 6; nearest of the other 4, 1, 1, 7.
+    np.testing.assert_allclose(ranking.batch_hard_triplet(x, y, x, y, 2.0), [1, 4, 7, 1])
+    np.testing.assert_allclose(ranking.batch_hard_triplet(x, y, x, y, 0.5), [0, 2.5, 5.5, 0])
+    # The anchors of one device are compared with the images of all devices.
+    np.testing.assert_allclose(ranking.batch_hard_triplet(x[2:], y[2:], x, y, 2.0), [7, 1])
+    # In the plane: 5 to the own identity (3, 4), then 1 to the other.
+    x, y = jnp.array([[0.0, 0], [3, 4], [0, 1]]), jnp.array([0, 0, 1])
+    assert ranking.batch_hard_triplet(x, y, x, y, 2.0)[0] == pytest.approx(2 + 5 - 1)
+
+
+def test_batch_hard_triplets_move_apart_what_is_hardest():
+    """With a margin that all exceed, anchors on a line pull at their farthest and push their nearest."""
+    x, y = jnp.array([[0.0], [3], [4], [10]]), jnp.array([0, 0, 1, 1])
+    gradient = jax.grad(lambda x: ranking.batch_hard_triplet(x, y, x, y, 9.0).sum())(x)
+    # The sum over anchors of |0 - 3| - |0 - 4|, |3 - 0| - |3 - 4|, |4 - 10| - |4 - 3| and |10 - 4| - |10 - 3|.
+    np.testing.assert_array_equal(gradient[:, 0], [-1, 5, -5, 1])
+    same = jnp.ones((4, 3))
+    np.testing.assert_array_equal(jax.grad(lambda x: ranking.batch_hard_triplet(x, y, x, y, 9.0).sum())(same), 0)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_hard_triplets_are_those_of_the_plain_loops(seed):
     rgb, ir = features(seed)

@@ -11,8 +11,9 @@ import pytest
 from rgbir_jax.models.appearance_encoder import AppearanceEncoder
 from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
+from rgbir_jax.models.identity_encoder import IdentityEncoder
 from rgbir_jax.models.identity_head import IdentityHead
-from rgbir_jax.models.resnet import ResNet50
+from rgbir_jax.models.resnet import ResNet18, ResNet50
 from rgbir_jax.models.structure_encoder import StructureEncoder
 from tests.models import numpy_layers as by_hand
 from tests.models.drawn import KEY, drawn, drawn_like
@@ -127,6 +128,61 @@ def _batch_normalised(x, mean, variance, layer):
     return (x - mean) / np.sqrt(variance + 1e-5) * layer["scale"] + layer["bias"]
 
 
+def _convolved(x, kernel, stride):
+    """Pads with zeros, then convolves, one output pixel at a time."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    side = len(kernel)
+    pad = side // 2
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    out = np.zeros((len(x), -(-x.shape[1] // stride), -(-x.shape[2] // stride), kernel.shape[-1]))
+    for i, j in np.ndindex(out.shape[1:3]):
+        window = padded[:, i * stride : i * stride + side, j * stride : j * stride + side]
+        out[:, i, j] = np.einsum("nijc,ijco->no", window, kernel)
+    return out
+
+
+def _resnet18(x, variables):
+    """Computes a ResNet-18 with one block per stage, with running statistics."""
+    params, stats = variables["params"], variables["batch_stats"]
+
+    def layer(x, conv, norm, stride):
+        x = _convolved(x, params[conv]["kernel"], stride)
+        return _batch_normalised(x, np.asarray(stats[norm]["mean"]), np.asarray(stats[norm]["var"]), params[norm])
+
+    x = np.maximum(layer(x, "conv1", "bn1", 2), 0)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    height, width = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
+    x = np.stack(
+        [
+            np.stack([padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((1, 2)) for j in range(width)], axis=1)
+            for i in range(height)
+        ],
+        axis=1,
+    )
+    for stage, stride in enumerate((1, 2, 2, 1)):
+        name = f"layer{stage + 1}_0"
+        y = np.maximum(layer(x, f"{name}_conv1", f"{name}_bn1", stride), 0)
+        y = layer(y, f"{name}_conv2", f"{name}_bn2", 1)
+        if stage > 0:  # the first stage keeps size and channels, so nothing is projected
+            x = layer(x, f"{name}_downsample_0", f"{name}_downsample_1", stride)
+        x = np.maximum(x + y, 0)
+    return x
+
+
+def test_identity_encoder_of_the_structure_code():
+    s = drawn(2, 16, 8, 5)
+    module = IdentityEncoder(ResNet18(2, (1, 1, 1, 1)), hidden=4)
+    variables = drawn_like(module, s, train=False)
+    params, stats = variables["params"], variables["batch_stats"]
+    x = by_hand.conv(by_hand.leaky_relu(by_hand.conv(s, params["Conv_0"])), params["Conv_1"])
+    assert x.shape == (2, 16, 8, 3)
+    expected = _resnet18(x, {"params": params["trunk"], "batch_stats": stats["trunk"]}).mean((1, 2))
+    pooled = jax.jit(partial(module.apply, train=False))(variables, s)
+    assert pooled.shape == (2, 16)
+    assert "layer1_0_downsample_0" not in params["trunk"]
+    np.testing.assert_allclose(pooled, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_batch_norm_of_the_head():
     pooled = 3 + drawn(6, 5)
     module = IdentityHead(classes=4, bottleneck=3, dropout=0.0)
@@ -193,13 +249,16 @@ GREY, IMAGE = (2, 64, 32, 1), (2, 64, 32, 3)
         (Discriminator, [IMAGE]),
         (AppearanceEncoder, [IMAGE]),
         (IdentityHead, [(2, 2048)]),
+        (IdentityEncoder, [(2, 16, 8, 128)]),
     ],
 )
 def test_only_the_computation_is_in_bfloat16(module, shapes):
     """Parameters, statistics and outputs stay float32; every convolution and matrix product returns bfloat16."""
-    has_train_mode = module in (AppearanceEncoder, IdentityHead)
+    has_train_mode = module in (AppearanceEncoder, IdentityHead, IdentityEncoder)
     if module is AppearanceEncoder:
         network = module(ResNet50(dtype=jnp.bfloat16))
+    elif module is IdentityEncoder:
+        network = module(ResNet18(dtype=jnp.bfloat16), dtype=jnp.bfloat16)
     else:
         network = module(**{"classes": 5} if module is IdentityHead else {}, dtype=jnp.bfloat16)
 

@@ -65,5 +65,22 @@ def test_discriminator(preset, maps):
     assert [count(params[scale]) for scale in sorted(params)] == [341_857] * len(maps)
 
 
-def test_only_the_second_preset_has_a_second_head():
-    assert set(system("dgnet")) - set(system("paper")) == {"head_fine"}
+def test_networks_of_each_preset():
+    paper, dgnet, released = (set(system(preset)) for preset in ("paper", "dgnet", "released"))
+    assert dgnet - paper == {"head_fine"}
+    assert released - dgnet == {"E_id"}
+    assert paper < dgnet < released
+
+
+def test_the_released_heads_see_the_structure_code_through_a_resnet18():
+    networks = system("released")
+    assert [spec.shape for spec in networks["E_id"].inputs] == [(1, 64, 32, 128)]
+    params, outputs = output_shapes(networks["E_id"])
+    # torchvision's ResNet-18 has 11,689,512 parameters, its classifier 513,000 of them.
+    assert count(params["trunk"]) == 11_689_512 - 513_000
+    assert count(params) - count(params["trunk"]) == (128 * 9 + 1) * 64 + (64 * 9 + 1) * 3
+    assert outputs == [(1, 512)]
+    for head in ("head", "head_fine"):
+        params, outputs = output_shapes(networks[head])
+        assert count(params) == (512 + 1) * 512 + 2 * 512 + (512 + 1) * 395
+        assert outputs == [(1, 512), (1, 395)]

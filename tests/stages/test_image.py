@@ -21,13 +21,15 @@ KEY = jax.random.key(0)
 
 @cache
 def system(preset: str = "paper"):
-    """Returns (config, ImageSystem, state) with a random teacher."""
+    """Returns (config, ImageSystem, state), with a random teacher if the recipe has one."""
     config = tiny_config(preset)
     config.image.ramp.slope = {}  # every weight at its final value from the first iteration
     config.image.decay.warmup = 0
-    teacher = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
+    previous = {}
+    if "teacher" in config.recipe:
+        previous["teacher"] = jax.jit(stages.build(config, "teacher", CLASSES).init)(jax.random.key(1), {})
     built = ImageSystem.build(config, "image", CLASSES)
-    return config, built, jax.jit(built.init)(KEY, {"teacher": teacher})
+    return config, built, jax.jit(built.init)(KEY, previous)
 
 
 def compile_for_one_device(function):
@@ -48,7 +50,7 @@ def one_device(function, *arguments):
 def all_terms(built, params, state, batch, key):
     view = views(key, batch["image"], batch["label"], built.recipe.augment)
     x, targets = built.generate(params, state.batch_stats, view, key)
-    terms = built.generator_terms(params, params["D"], state.frozen["teacher"], x, targets, key)
+    terms = built.generator_terms(params, params["D"], state.frozen.get("teacher"), x, targets, key)
     return built.discriminator_terms(params["D"], targets.x_1, x.x_swap), terms
 
 
@@ -78,6 +80,25 @@ REACHES = {
         "L_cycle": {"E_s", "G"},
         "L_dis": {"E_a", "head"},
     },
+    # The heads see the structure code, through E_id, and a fixed copy of both encoders judges swapped images. The image
+    # learns in L_code_s and L_cycle only on the coin's side that is listed.
+    "released": {
+        "L_simple": EVERYWHERE,
+        "L_cross": EVERYWHERE,
+        "L_id_orig": {"E_s", "E_id", "head"},
+        "L_fine_orig": {"E_s", "E_id", "head_fine"},
+        "L_fine_recon": {"E_s", "E_id", "head_fine"},
+        "L_triplet": {"E_s", "E_id", "head", "head_fine"},
+        "L_id_recon": EVERYWHERE,
+        "L_code_s": EVERYWHERE,
+        "L_adv_G": EVERYWHERE,
+        "L_cycle": EVERYWHERE,
+    },
+}
+ONLY_E_S_LEARNS = {  # terms whose reach is another on the coin's other side
+    "paper": {},
+    "dgnet": {"L_code_s": {"E_s"}},
+    "released": {"L_code_s": {"E_s"}, "L_cycle": {"E_s", "G"}},
 }
 
 
@@ -87,7 +108,7 @@ def key_of_coin(side: bool) -> jax.Array:
     return next(key for key in keys if jax.random.bernoulli(jax.random.split(key)[1]) == side)
 
 
-@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+@pytest.mark.parametrize("preset", ["paper", "dgnet", "released"])
 def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
     config, built, state = system(preset)
     trained = {name: params for name, params in state.params.items() if name != "D"}
@@ -110,8 +131,7 @@ def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
     for coin in (False, True):
         sizes = compiled(state, drawn_batch(config), key_of_coin(coin))
         reached = {term: {network for network, size in row.items() if size > 0} for term, row in sizes.items()}
-        only_E_s = preset == "dgnet" and coin
-        assert reached == REACHES[preset] | ({"L_code_s": {"E_s"}} if only_E_s else {})
+        assert reached == REACHES[preset] | (ONLY_E_S_LEARNS[preset] if coin else {})
 
 
 @pytest.mark.parametrize("preset", ["paper", "dgnet"])
@@ -192,6 +212,96 @@ def test_both_heads_make_the_retrieval_feature_the_second_at_half_weight():
     np.testing.assert_allclose(built.recogniser.normalise(features), expected / np.sqrt(1.25), rtol=1e-4, atol=1e-6)
 
 
+def test_the_released_preset_recognises_people_by_their_structure():
+    """Its features are the logits of both heads, the second at half weight. They depend on grey images only."""
+    config, built, state = system("released")
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(3, *config.image_size, 3)), jnp.float32)
+    features = jax.jit(lambda x: built.features(state, x, jnp.zeros(3, jnp.int32)))
+
+    @jax.jit
+    def logits(x):
+        s = built.networks["E_s"].module.apply({"params": state.params["E_s"]}, jnp.mean(x, axis=-1, keepdims=True))
+        seen = built.networks["E_id"].module.apply(state.variables("E_id"), s, train=False)
+        return [built.networks[head].module.apply(state.variables(head), seen, train=False)[1] for head in HEADS]
+
+    first, second = map(np.asarray, logits(x))
+    assert first.shape == second.shape == (3, CLASSES)
+    np.testing.assert_allclose(features(x), np.hstack([first, second]), rtol=1e-4, atol=1e-6)
+    expected = [np.hstack([f / np.sqrt(f @ f), s / np.sqrt(s @ s) / 2]) for f, s in zip(first, second, strict=True)]
+    np.testing.assert_allclose(built.normalise(features(x)), expected / np.sqrt(1.25), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(features(x + jnp.array([1.0, -1, 0])), features(x), rtol=1e-3, atol=1e-6)
+    assert np.abs(features(x + 0.1 * x[:, ::-1]) - features(x)).max() > 1e-4
+
+
+HEADS = ("head", "head_fine")
+
+
+def test_identity_losses_of_the_released_preset():
+    """A swapped image has the identity of its structure; the triplets come from the logits of all real images."""
+    config, built, state = system("released")
+
+    def compute(state, batch):
+        view = views(KEY, batch["image"], batch["label"], built.recipe.augment)
+        x, targets = built.generate(state.params, state.batch_stats, view, KEY)
+        terms = built.generator_terms(state.params, state.params["D"], None, x, targets, KEY)
+        swap, _ = built.recogniser.train(state.params, state.batch_stats, x.x_swap, None)
+        return terms, x.p_real, swap.logits["head"], flatten(view.label)
+
+    terms, real, swap, label = one_device(compute, state, drawn_batch(config))
+    y_1 = label[:: config.batch.shots]
+    log_p = jax.nn.log_softmax(swap)
+    assert terms["L_id_recon"] == pytest.approx(-float(np.mean(log_p[np.arange(len(y_1)), y_1])), rel=1e-4)
+    expected = 0.0
+    for p in (np.asarray(real[head], np.float64) for head in HEADS):
+        for i in range(len(p)):
+            distance = {True: [], False: []}
+            for j in range(len(p)):
+                distance[bool(label[i] == label[j])].append(np.sqrt(((p[i] - p[j]) ** 2).sum()))
+            expected += max(0.0, 2 + max(distance[True]) - min(distance[False])) / len(p)
+    assert terms["L_triplet"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_triplets_are_found_in_the_whole_batch_of_all_devices():
+    """Two devices give the loss and the gradient of one."""
+    _, built, _ = system("released")
+    p = jnp.asarray(np.random.default_rng(5).normal(size=(16, CLASSES)), jnp.float32)
+    y = jnp.repeat(jnp.arange(4), 4)
+
+    def loss_and_gradient(devices):
+        def of_device(p, y):
+            value, gradient = jax.value_and_grad(lambda p: built.triplet_term({"head": p, "head_fine": p**2}, y))(p)
+            return parallel.mean(value), gradient
+
+        split = (x.reshape(devices, -1, *x.shape[1:]) for x in (p, y))
+        value, gradient = jax.vmap(of_device, axis_name=parallel.AXIS)(*split)
+        return value[0], gradient.reshape(p.shape) / devices
+
+    one, two = loss_and_gradient(1), loss_and_gradient(2)
+    np.testing.assert_allclose(one[0], two[0], rtol=1e-5)
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-4, atol=1e-6)
+    assert np.abs(one[1]).max() > 0.01
+
+
+def test_an_iteration_of_the_released_preset_trains_every_network():
+    _, _, state, after, _ = one_iteration("released")
+    assert set(state.params) == {"E_s", "E_a", "E_id", "head", "head_fine", "G", "D"}
+    assert state.frozen == {}
+    for trees in ((state.params, after.params), (state.batch_stats, after.batch_stats)):
+        old, new = trees
+        for network in old:
+            pairs = zip(jax.tree.leaves(old[network]), jax.tree.leaves(new[network]), strict=True)
+            assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in pairs), network
+
+
+def test_heads_of_the_structure_do_not_start_from_heads_of_the_appearance():
+    config = tiny_config("released")
+    config.recipe = ("teacher", "image")
+    config.teacher.networks.E_a.pool = config.image.networks.E_a.pool
+    config.image.start_from = "teacher"
+    with pytest.raises(ValueError, match=r"the head of teacher sees E_a.*leave config.image.start_from empty"):
+        stages.build(config, "image", CLASSES)
+
+
 def test_an_encoder_starts_only_from_one_with_the_same_pooling():
     config = tiny_config()
     config.teacher.networks.E_a.pool = "avg"
@@ -226,11 +336,12 @@ def one_iteration(preset: str = "paper"):
     return config, built, state, after, metrics
 
 
-@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+@pytest.mark.parametrize("preset", ["paper", "dgnet", "released"])
 def test_l_total_is_the_weighted_sum_of_every_logged_term(preset):
     config, _, _, after, metrics = one_iteration(preset)
     weights = {term: weight for term, weight in config.image.weights.items() if weight}
-    norms = {f"gradient_norm/{network}" for network in ("E_s", "G", "D", "E_a", *config.image.networks.heads)}
+    networks = {"E_s", "G", "D", "E_a", *config.image.networks.heads} | ({"E_id"} if preset == "released" else set())
+    norms = {f"gradient_norm/{network}" for network in networks}
     assert set(metrics) == set(weights) | norms | {"L_total", "accuracy"}
     weighted = sum(w * float(metrics[term]) for term, w in weights.items())
     assert metrics["L_total"] == pytest.approx(config.image.total_scale * weighted, rel=1e-4)
@@ -324,7 +435,7 @@ def test_one_generator_forward_pass_per_iteration():
     assert whole < parts + 0.5 * flops(generation, state, batch)
 
 
-@pytest.mark.parametrize("preset", ["paper", "dgnet"])
+@pytest.mark.parametrize("preset", ["paper", "dgnet", "released"])
 def test_the_full_size_step_fits_together(preset):
     config = sysu_image.get_config(preset)
     previous = {}
@@ -342,7 +453,8 @@ def test_the_full_size_step_fits_together(preset):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.params))
     images, modality = jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
     features = jax.eval_shape(stage.features, after, images, modality)
-    assert (features.shape, features.dtype) == ((5, 512 * len(config.image.networks.heads)), jnp.float32)
+    length = {"paper": 512, "dgnet": 2 * 512, "released": 2 * 395}[preset]
+    assert (features.shape, features.dtype) == ((5, length), jnp.float32)
     grids = jax.eval_shape(stage.pictures, after, jax.ShapeDtypeStruct((4, 256, 128, 3), jnp.float32))
     assert grids["swapped"].shape == (4, 4, 256, 128, 3)
     assert grids["between_structures"].shape == (4, 7, 256, 128, 3)
