@@ -35,6 +35,7 @@ PRESETS = {
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }
+WITHOUT_PRESETS = ("quickstart.judge",)
 CLASSES = 395
 
 
@@ -45,12 +46,15 @@ def get_config(name):
 def test_every_file_is_tested_here():
     root = Path(configs.__file__).parent
     names = {path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in root.rglob("*.py")}
-    assert {name.removesuffix(".__init__") for name in names} == {*PRESETS, "__init__", "common"}
+    assert {name.removesuffix(".__init__") for name in names} == {*PRESETS, *WITHOUT_PRESETS, "__init__", "common"}
 
 
-@pytest.mark.parametrize(("name", "preset"), [(name, preset) for name in PRESETS for preset in PRESETS[name]])
-def test_every_stage_builds(name, preset):
-    config = get_config(name)(preset)
+@pytest.mark.parametrize(
+    ("name", "presets"),
+    [(name, [preset]) for name in PRESETS for preset in PRESETS[name]] + [(name, []) for name in WITHOUT_PRESETS],
+)
+def test_every_stage_builds(name, presets):
+    config = get_config(name)(*presets)
     previous = {}
     for stage_name in config.recipe:
         stage = stages.build(config, stage_name, CLASSES)
