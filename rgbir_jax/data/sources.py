@@ -42,10 +42,21 @@ def open_source(config: ConfigDict) -> ImageSource:
     """
     dataset = find_dataset(config.dataset)
     choose(config.source, SOURCES, "config.source")
-    image_size = tuple(config.image_size)
+    image_size = check_image_size(tuple(config.image_size))
     root = Path(config.data_dir)
     records = dataset.read(root)
     return SOURCES[config.source](dataset, root, records, image_size, _prepared(config.prepared_dir, root, records))
+
+
+def check_image_size(image_size: tuple) -> tuple:
+    """Returns the value of `config.image_size` if it is (height, width).
+
+    Raises:
+        UserError: if it is not.
+    """
+    if len(image_size) != 2:
+        raise UserError(f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual.")
+    return image_size
 
 
 def fingerprint(root: str | os.PathLike, records: Records) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from rgbir_jax.data.sources import check_image_size
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose, quoted
 
@@ -50,8 +51,7 @@ def check_recipe(config: ConfigDict) -> None:
             one that names a stage which does not come before it.
     """
     choose(config.dtype, DTYPES, "config.dtype")
-    if len(config.image_size) != 2:
-        raise UserError(f"config.image_size {tuple(config.image_size)} is not (height, width); (256, 128) is usual.")
+    check_image_size(tuple(config.image_size))
     if not all(config.recipe) or not 0 < len(config.recipe) == len(set(config.recipe)):
         raise UserError(f"config.recipe is {tuple(config.recipe)}; name each stage once, in order.")
     for position, name in enumerate(config.recipe):
