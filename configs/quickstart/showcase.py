@@ -1,7 +1,11 @@
 """The quickstart's recipe, longer: 1,000 training identities and a wider generator, to draw people well.
 
-    python -m rgbir_jax.synthetic --out data/showcase --train 1000 --val 32 --test 48 --images 4 --size 128 64 --seed 7
+    make showcase
+
+or, after it has drawn the dataset and trained the judge:
+
     python train.py --config quickstart/showcase --workdir runs/showcase
+    python eval.py --workdir runs/showcase --disentanglement --judge runs/judge
 
 Presets, as `quickstart/showcase:NAME`: paper (the default) and dgnet.
 
@@ -41,6 +45,9 @@ def _image(image: ConfigDict) -> None:
     image.networks.D.init_std = 0.1  # with the quickstart's 0.04, and its rate, D stays at chance
     image.optimizers.discrimination.learning_rate = 4e-4
     image.decay.update({"at": (12_000, 18_000, 22_000), "factor": 0.3})
+    # G(a_1, s_1) can take the colours of the background from a_1, which a swapped image must not; G(a_positive, s_1)
+    # usually cannot, because the second image is mostly from another camera.
+    image.weights.update({"L_simple": 1.0, "L_cross": 9.0})
     # With L_id_recon at the paper's 0.5, G hides identities in noise: reconstruction is worse and swaps are spotted.
     image.weights.L_id_recon = 0.2
     image.ramp.update({"start": 3_000, "slope": {term: 2.5e-4 for term in image.ramp.slope} | {"L_id_recon": 2.5e-5}})
