@@ -35,7 +35,7 @@ $(VENV)/parity.stamp: $(VENV)/test.stamp
 drawn: $(VENV)/run.stamp
 	$(DRAW) --out $(DRAWN) --train 160 --val 32 --test 48
 
-# Other people than the quickstart's, and more of them: it has to tell people apart that it has never seen.
+# Other people than the quickstart's, and more of them: it has to tell apart people whom it has never seen.
 judge: $(VENV)/run.stamp
 	$(BIN)/python -m rgbir_jax.synthetic --seed 1 --size 128 64 --images 3 --out data/drawn_judge \
 	  --train 320 --val 0 --test 8

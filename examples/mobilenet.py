@@ -1,4 +1,4 @@
-"""A backbone of one's own for E_a: a short MobileNetV2, in the teacher and in the image stage.
+"""A custom backbone for E_a: a short MobileNetV2, in the teacher and in the image stage.
 
     python train.py --config examples/mobilenet.py --workdir runs/mobilenet
     python eval.py --workdir runs/mobilenet

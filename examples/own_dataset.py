@@ -1,4 +1,4 @@
-"""A dataset of one's own: a folder per kind of camera, and in it a folder per person.
+"""A custom dataset: a folder per kind of camera, and in it a folder per person.
 
     python train.py --config examples/own_dataset.py --workdir runs/own --config.data_dir DIR
     python eval.py --workdir runs/own

@@ -1,4 +1,4 @@
-"""A whole stage of one's own: `python train.py --config examples/own_stage.py --workdir runs/own_stage`."""
+"""A custom stage: `python train.py --config examples/own_stage.py --workdir runs/own_stage`."""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A loss of one's own in the image stage: a triplet loss on the appearance code a.
+"""A custom loss in the image stage: a triplet loss on the appearance code a.
 
     python train.py --config examples/triplet.py --workdir runs/triplet
     python eval.py --workdir runs/triplet

@@ -99,7 +99,7 @@ class Facts:
         return cls(**values)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained run.
 
@@ -116,6 +116,10 @@ class Run:
     facts: Facts
     stages: dict[str, Stage]
     states: dict[str, State]
+
+    def __repr__(self) -> str:
+        """Names the folder and the stages; the whole config and all weights would fill the screen."""
+        return f"Run({str(self.folder)!r}, {' -> '.join(self.stages)}, {self.facts.dataset})"
 
     @property
     def last(self) -> str:
@@ -204,7 +208,9 @@ def read_config(folder: Path) -> ConfigDict:
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(f"{path} is missing: {folder} holds no run; train one with train.py --workdir {folder}.")
+        raise UserError(
+            f"{path} is missing: {folder} holds no run; train one with train.py --config RECIPE --workdir {folder}."
+        )
     config = read_json(path)
     if not config.get("recipe"):
         raise UserError(f"{path} has no recipe; copy it from a backup, or train the run again in another folder.")

@@ -77,6 +77,7 @@ def test_the_facts_of_a_run(trained):
     assert tuple(run.facts.image_size) == images.shape[1:3]
     assert run.facts.versions["jax"] == jax.__version__
     assert list(run.stages) == list(run.config.recipe)
+    assert repr(run) == f"Run('{folder}', {' -> '.join(run.stages)}, SYSU-MM01 (drawn))"
 
 
 def test_other_images_are_refused(trained):
@@ -150,7 +151,7 @@ def test_a_run_keeps_what_it_takes_from_another(drawn, tmp_path):
         recipe.train(config, str(tmp_path / "third"))
     shutil.rmtree(tmp_path / "first")
     np.testing.assert_array_equal(rgbir_jax.load(tmp_path / "second").features(*images), features)
-    with pytest.raises(UserError, match=r"config.teacher.from_run names no run that trained a stage teacher"):
+    with pytest.raises(UserError, match=r"config.teacher.from_run does not name a run with a trained stage teacher"):
         recipe.train(config, str(tmp_path / "third"))
     assert not (tmp_path / "third").exists()
 
@@ -167,6 +168,11 @@ def test_a_start_without_a_checkpoint_binds_nothing(drawn, tmp_path, monkeypatch
     config.seed = 2
     with pytest.raises(UserError, match=r"was started with config.seed = 1, now it is 2"):
         recipe.train(config, str(tmp_path))
+    older = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in older.items() if key != "seed"}))
+    with pytest.raises(UserError, match=r"was started by a version of this code without config.seed"):
+        recipe.train(config, str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(older))
     moved = "somewhere/else"
     config.seed = 1
     monkeypatch.setenv(CONFIG_FOLDER, moved)

@@ -96,7 +96,7 @@ def _classes(config: ConfigDict) -> tuple[int, str]:
         records = dataset.read(Path(config.data_dir))
         rows = dataset.training_rows(records, config.train_split)
         return len(np.unique(records.person_id[rows])), config.data_dir
-    return dataset.identities[config.train_split], f"the published dataset ({config.data_dir} does not exist)"
+    return dataset.identities[config.train_split], f"its publication ({config.data_dir} does not exist)"
 
 
 def _count(tree) -> int:

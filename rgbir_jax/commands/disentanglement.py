@@ -17,10 +17,11 @@ from rgbir_jax.evaluation.probes import position_means, probes
 from rgbir_jax.evaluation.spaces import table_1
 from rgbir_jax.inference.features import extractor
 from rgbir_jax.models.layers import part_max_pool
-from rgbir_jax.run import Run, load, write_json
+from rgbir_jax.run import Run, load, read_json, write_json
 from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.synthetic.writing import MANIFEST
 
+FILE = "disentanglement.json"
 NEW_PEOPLE = 250  # drawn for the probes: the attributes of persons cannot be learnt from the few of a test set
 CHOSEN = 24  # structure images and appearance images of each modality
 PROBED = 1_500  # images that probes see at most
@@ -65,9 +66,9 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         judge: what `check` gives.
 
     Returns:
-        The content of the file. `judge` names the recogniser. Of drawn people: what `counterfactuals` gives by block,
-        `probes` by code and factor, `dci`, and `table_1`. Of real images: `recogniser` by block, and the `probes` of
-        what is labelled.
+        The content of the file. `steps` is the scored iteration, and `judge` names the recogniser. Of drawn people:
+        what `counterfactuals` gives by block, `probes` by code and factor, `dci`, and `table_1`. Of real images:
+        `recogniser` by block, and the `probes` of what is labelled.
     """
     run, source, rows = scored.run, scored.source, scored.benchmark.rows
     stage, state = run.stages[run.last], run.states[run.last]
@@ -90,8 +91,16 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         result["probes"] = probes(codes, factors, records.person_id)
         result["dci"] = dci({code: codes[code] for code in ("a", "s")}, independent(factors), records.person_id)
         result["table_1"] = table_1(result["probes"])
-    write_json(run.folder / "disentanglement.json", result)
+    result["steps"] = scored.scores["steps"]
+    write_json(run.folder / FILE, result)
     return result
+
+
+def kept(scored: Scored) -> dict | None:
+    """Reads what was measured earlier; None if nothing was, or of another iteration."""
+    path = scored.run.folder / FILE
+    result = read_json(path) if path.is_file() else {}
+    return result if result.get("steps") == scored.scores["steps"] else None
 
 
 def _codes(run: Run, images: UInt8[np.ndarray, "n height width 3"]) -> dict[str, Float[np.ndarray, "n _"]]:

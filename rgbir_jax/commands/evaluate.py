@@ -28,7 +28,7 @@ DISENTANGLEMENT = flags.DEFINE_bool(
     "disentanglement", None, "With --workdir: also measure what generated images and codes hold, in a minute or two."
 )
 JUDGE = flags.DEFINE_string(
-    "judge", None, "With --disentanglement: a run on other drawn people, who says whom an image shows."
+    "judge", None, "With --disentanglement: a run on other drawn people, which says whom an image shows."
 )
 FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz file.")
 RAND_PERM = flags.DEFINE_string("rand_perm", None, "The file that draws the galleries: SYSU-MM01's rand_perm_cam.mat.")
@@ -73,7 +73,7 @@ def _check_flags() -> None:
     modes = [mode for mode in MODES if _given(mode)]
     if len(modes) != 1:
         raise UserError(
-            "give one of --workdir, a run's folder to score, --features, an .npz file to score, and --table, 6, 7 or 8."
+            "give exactly one of --workdir (a run to score), --features (a file to score) and --table (6, 7 or 8)."
         )
     for name in filter(_given, itertools.chain(*MODES.values())):
         if name not in MODES[modes[0]]:
@@ -106,7 +106,7 @@ def _score(workdir: str) -> None:
     if FEATURES_OUT.value:
         scoring.write_features(scored, FEATURES_OUT.value)
     print(score_tables(scored.scores))
-    measured = None
+    measured = disentanglement.kept(scored)
     if DISENTANGLEMENT.value:
         measured = disentanglement.measure(scored, judge)
         print("", *tables(measured), sep="\n\n")

@@ -51,6 +51,7 @@ def train(config: ConfigDict, workdir: str) -> None:
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
     _check_same_run(config, folder)
+    _check_files(config)
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source.records)
     _check_same_data(folder, sampler.people, config.data_dir, source.records)
@@ -83,6 +84,7 @@ def train(config: ConfigDict, workdir: str) -> None:
                 sample=augment.normalise(source.read(sample_rows(config, source.records))),
             )
         states[name] = restore(folder / name, like)
+    processes.say(f"{folder} is trained; eval.py --workdir {folder} scores it.")
 
 
 def inputs_of(
@@ -144,18 +146,24 @@ def _take(source: Path, own: Path, like: State) -> None:
     processes.any_of(False)  # the others wait for the copy
 
 
-def _check_taken(config: ConfigDict, people: np.ndarray) -> None:
-    """Refuses a stage that is taken from a run which has not trained it, or not on these training identities."""
+def _check_files(config: ConfigDict) -> None:
+    """Refuses files and runs that are not there, before the dataset is read."""
+    if config.resnet50 and not Path(config.resnet50).is_file():
+        raise UserError(f"config.resnet50 {config.resnet50} is not there; name torchvision's file, or leave it empty.")
     for name in config.recipe:
         run = config[name].from_run
-        if not run:
-            continue
-        if not has_checkpoint(Path(run) / name):
+        if run and not has_checkpoint(Path(run) / name):
             raise UserError(
-                f"{run}/{name} has no checkpoint: config.{name}.from_run names no run that trained a stage {name}; "
-                f"train it first, or leave the name empty."
+                f"{run}/{name} has no checkpoint: config.{name}.from_run does not name a run with a trained stage "
+                f"{name}; train it first, or leave the name empty."
             )
-        if Facts.read(Path(run)).people != people.tolist():
+
+
+def _check_taken(config: ConfigDict, people: np.ndarray) -> None:
+    """Refuses a stage that is taken from a run on other training identities."""
+    for name in config.recipe:
+        run = config[name].from_run
+        if run and Facts.read(Path(run)).people != people.tolist():
             raise UserError(
                 f"{run} was trained on other identities than this dataset's; config.{name}.from_run needs a run on "
                 f"the same ones."
@@ -207,6 +215,11 @@ def _check_same_run(config: ConfigDict, folder: Path) -> None:
         return
     before, now = (flat(some.to_dict()) for some in (read_config(folder), config))
     for key in sorted(before.keys() | now.keys()):
+        if key not in before:
+            raise UserError(
+                f"{folder} was started by a version of this code without config.{key}; finish it with that version "
+                f"(run.json names its commit), or choose another --workdir."
+            )
         if key.split(".")[-1] not in _FREE and before.get(key) != now.get(key):
             raise UserError(
                 f"{folder} was started with config.{key} = {before.get(key)}, now it is {now.get(key)}; "

@@ -55,5 +55,5 @@ def test_a_truncated_image_is_named_before_training(drawn, tmp_path, source):
 def test_scoring_without_a_run(tmp_path):
     code, _, err = run("eval.py", f"--workdir={tmp_path}")
     assert code != 0
-    assert f"{tmp_path} holds no run; train one with train.py --workdir" in err
+    assert f"{tmp_path} holds no run; train one with train.py --config RECIPE --workdir" in err
     assert "Traceback" not in err

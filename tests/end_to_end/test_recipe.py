@@ -113,6 +113,8 @@ def test_disentanglement_of_drawn_people(run, measured):
     assert "Table 1 of the paper" in text
     for sentence in sentences(content):
         assert "by the judge (chance 20%)" in sentence
+    assert disentanglement.kept(scored) == json.loads(json.dumps(content))
+    assert disentanglement.kept(scored._replace(scores=scored.scores | {"steps": 99})) is None
     page = Path(report.write(scored, content)).read_text()
     assert "<h2>Disentanglement</h2>" in page
     assert "<h2>Swapped images and the truth</h2>" in page
