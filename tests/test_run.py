@@ -151,6 +151,7 @@ def test_a_run_keeps_what_it_takes_from_another(drawn, tmp_path):
         recipe.train(config, str(tmp_path / "third"))
     shutil.rmtree(tmp_path / "first")
     np.testing.assert_array_equal(rgbir_jax.load(tmp_path / "second").features(*images), features)
+    recipe.train(config, str(tmp_path / "second"))  # is finished, and needs the first no longer
     with pytest.raises(UserError, match=r"config.teacher.from_run does not name a run with a trained stage teacher"):
         recipe.train(config, str(tmp_path / "third"))
     assert not (tmp_path / "third").exists()

@@ -51,11 +51,11 @@ def train(config: ConfigDict, workdir: str) -> None:
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
     _check_same_run(config, folder)
-    _check_files(config)
+    _check_files(config, folder)
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source.records)
     _check_same_data(folder, sampler.people, config.data_dir, source.records)
-    _check_taken(config, sampler.people)
+    _check_taken(config, folder, sampler.people)
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
     transfer.check_resnet50(config.resnet50, built)
     # Read before anything is trained, so that what does not fit is refused at once.
@@ -146,24 +146,28 @@ def _take(source: Path, own: Path, like: State) -> None:
     processes.any_of(False)  # the others wait for the copy
 
 
-def _check_files(config: ConfigDict) -> None:
+def _check_files(config: ConfigDict, folder: Path) -> None:
     """Refuses files and runs that are not there, before the dataset is read."""
     if config.resnet50 and not Path(config.resnet50).is_file():
         raise UserError(f"config.resnet50 {config.resnet50} is not there; name torchvision's file, or leave it empty.")
-    for name in config.recipe:
-        run = config[name].from_run
-        if run and not has_checkpoint(Path(run) / name):
+    for name, run in _to_take(config, folder).items():
+        if not has_checkpoint(Path(run) / name):
             raise UserError(
                 f"{run}/{name} has no checkpoint: config.{name}.from_run does not name a run with a trained stage "
                 f"{name}; train it first, or leave the name empty."
             )
 
 
-def _check_taken(config: ConfigDict, people: np.ndarray) -> None:
+def _to_take(config: ConfigDict, folder: Path) -> dict[str, str]:
+    """Returns the runs that stages are still to be taken from, by the stage's name."""
+    runs = {name: config[name].from_run for name in config.recipe}
+    return {name: run for name, run in runs.items() if run and not has_checkpoint(folder / name)}
+
+
+def _check_taken(config: ConfigDict, folder: Path, people: np.ndarray) -> None:
     """Refuses a stage that is taken from a run on other training identities."""
-    for name in config.recipe:
-        run = config[name].from_run
-        if run and Facts.read(Path(run)).people != people.tolist():
+    for name, run in _to_take(config, folder).items():
+        if Facts.read(Path(run)).people != people.tolist():
             raise UserError(
                 f"{run} was trained on other identities than this dataset's; config.{name}.from_run needs a run on "
                 f"the same ones."

@@ -301,7 +301,7 @@ def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, initial_s
     config.teacher.from_run = str(tmp_path / "teacher")
     _, teacher = drawn_state(config, 4, "teacher")
     save_stage(tmp_path / "teacher" / "teacher", teacher)
-    monkeypatch.setattr(recipe, "_check_taken", lambda config, people: None)  # that folder has no run.json
+    monkeypatch.setattr(recipe, "_check_taken", lambda *arguments: None)  # that folder has no run.json
     recipe.train(config, str(tmp_path / "run"))
     assert initial_states.keys() == {"image"}
     for network in TAKEN:
