@@ -105,5 +105,5 @@ def test_an_error_in_one_process_ends_it_with_one_sentence(drawn, tmp_path):
     (workdir / "config.json").write_text('{"recipe": ["teacher"]}')
     for index, (code, err) in enumerate(_finish(_start_two(*_command(drawn, workdir, "teacher", 4), devices=1))):
         assert code != 0
-        assert f"process {index}: {workdir} was started with config." in err
+        assert f"process {index}: {workdir} was started by a version of this code without config." in err
         assert "Traceback" not in err
