@@ -40,7 +40,7 @@ def check(run: Run, judge: str | None) -> Run | None:
     """
     if not run.stages[run.last].renders:
         raise UserError(f"--disentanglement measures generated images, and the stage {run.last} generates none.")
-    if not is_drawn(run):
+    if not has_factors(run):
         return None
     if judge is None:
         raise UserError(
@@ -53,7 +53,7 @@ def check(run: Run, judge: str | None) -> Run | None:
     return opened
 
 
-def is_drawn(run: Run) -> bool:
+def has_factors(run: Run) -> bool:
     """Tells whether the true factors of a run's images are known."""
     return (Path(run.config.data_dir) / MANIFEST).is_file()
 
@@ -77,7 +77,7 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:PROBED])
         images, records = source.read(rows), source.records.select(rows)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
-        teacher = run.config[run.last].teacher or run.last
+        teacher = run.config[run.last].get("teacher") or run.last
         found = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher), count=CHOSEN)
         result = {"judge": f"its own stage {teacher}", **found}
         result["probes"] = probes(codes, label_factors(records), records.person_id)
@@ -97,9 +97,12 @@ def measure(scored: Scored, judge: Run | None) -> dict:
 
 
 def kept(scored: Scored) -> dict | None:
-    """Reads what was measured earlier; None if nothing was, or of another iteration."""
+    """Reads an earlier measurement of the scored iteration; None if there is none that can be read."""
     path = scored.run.folder / FILE
-    result = read_json(path) if path.is_file() else {}
+    try:
+        result = read_json(path) if path.is_file() else {}
+    except UserError:
+        return None  # scoring does not need it
     return result if result.get("steps") == scored.scores["steps"] else None
 
 
@@ -121,13 +124,13 @@ def _codes(run: Run, images: UInt8[np.ndarray, "n height width 3"]) -> dict[str,
 
 
 def _features_of(run: Run, name: str) -> Recogniser:
-    """Returns the features of one of a run's stages as a function of images."""
+    """Makes a recogniser of one stage of a run."""
     extract = extractor((run.stages[name],))
     return lambda images, modality: extract((run.states[name],), images.__getitem__, modality)
 
 
 def _resizing(judge: Run) -> Recogniser:
-    """Returns the judge's features as a function of images of any size."""
+    """Makes a recogniser of the judge that first resizes images to the size it was trained on."""
     height, width = judge.facts.image_size
 
     def features(images, modality):

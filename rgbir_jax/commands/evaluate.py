@@ -101,8 +101,9 @@ def _score(workdir: str) -> None:
 
     changes = {flag.name: flag.value for flag in (DATA_DIR, PREPARED_DIR, RAND_PERM, PROTOCOL) if flag.value}
     run = load(workdir)
+    run.config.update(changes)
     judge = disentanglement.check(run, JUDGE.value) if DISENTANGLEMENT.value else None
-    scored = scoring.score(run, changes)
+    scored = scoring.score(run)
     if FEATURES_OUT.value:
         scoring.write_features(scored, FEATURES_OUT.value)
     print(score_tables(scored.scores))

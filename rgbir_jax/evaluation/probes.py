@@ -4,10 +4,10 @@ A probe is trained on the images of some persons and scored on those of others. 
 the factor in a form that holds for everybody. The person itself cannot be predicted so: it is learnt from some images
 of everybody and scored on the others.
 
-The linear probe is ridge regression for numbers, and linear discriminant analysis with equal priors for kinds. The
-other one is a perceptron with one hidden layer. Both see the first `COMPONENTS` principal components of the
-standardised code, which are computed from all images, without the factors. They keep their ratios and have a mean
-variance of 1. The shrinkage of the linear probe is chosen on further held-out persons among those that train it.
+There are two probes. The linear one is ridge regression for numbers and linear discriminant analysis with equal priors
+for kinds; its shrinkage is chosen on persons held out from its training. The other is a perceptron with one hidden
+layer. The input of both is the first `COMPONENTS` principal components of the standardised code. They are computed from
+all images without using the factors, and scaled by one number to a mean variance of 1.
 """
 
 import warnings

@@ -33,7 +33,7 @@ def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure
 def read_log(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads (steps, values) by name from a metrics.jsonl; of two lines of one step the later one counts.
 
-    Lines that cannot be read, such as the last one after a power cut, are skipped and named on stderr.
+    It skips a line that it cannot read, such as one cut by a power failure, and prints its number on stderr.
     """
     series: dict[str, dict[int, float]] = {}
     for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
