@@ -1,4 +1,7 @@
-"""A trained run, opened from its folder only: config, classes, stages and their states."""
+"""A trained run, opened from its folder only: config, classes, stages and their states.
+
+Some models of drawn people come with the package and are opened by their name.
+"""
 
 import functools
 import json
@@ -15,20 +18,22 @@ from typing import get_origin, get_type_hints
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Int, Shaped
+from jaxtyping import Float32, Int, Shaped, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax import stages as known_stages
-from rgbir_jax.data.augment import MEAN, STD
+from rgbir_jax.data.augment import MEAN, STD, denormalise, normalise
 from rgbir_jax.errors import UserError
+from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor
-from rgbir_jax.lookup import CONFIG_FOLDER, use_config_folder
+from rgbir_jax.lookup import CONFIG_FOLDER, either, use_config_folder
 from rgbir_jax.training import compilation
 from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
 PACKAGES = ("rgbir-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+INCLUDED = Path(__file__).parent / "trained"  # a folder per model that comes with the package
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Facts:
             dataset=dataset,
             fingerprint=fingerprint,
             config_folder=os.environ.get(CONFIG_FOLDER, ""),
-            command=" ".join(sys.argv),
+            command=" ".join(sys.orig_argv[1:]),  # sys.argv has the config by its full path
             commit=_commit(),
             started=time.strftime("%Y-%m-%d %H:%M"),
             versions={package: _version(package) for package in PACKAGES},
@@ -107,7 +112,7 @@ class Run:
         folder: the run's folder.
         config: the config that it was trained with.
         facts: what run.json holds.
-        stages: the stages by name, in the recipe's order.
+        stages: the stages by name, in the recipe's order; of an exported run those that its features need.
         states: the State that each stage is scored by: the best on validation, otherwise the last.
     """
 
@@ -119,17 +124,17 @@ class Run:
 
     def __repr__(self) -> str:
         """Names the folder and the stages; the whole config and all weights would fill the screen."""
-        return f"Run({str(self.folder)!r}, {' -> '.join(self.stages)}, {self.facts.dataset})"
+        return f"Run({self.name!r}, {' -> '.join(self.stages)}, {self.facts.dataset})"
+
+    @property
+    def name(self) -> str:
+        """What `load` opens the run by: its folder, or the name of a model that comes with the package."""
+        return self.folder.name if self.folder.parent == INCLUDED else str(self.folder)
 
     @property
     def last(self) -> str:
         """The name of the last stage, whose features the run gives."""
         return self.config.recipe[-1]
-
-    def chain(self, name: str) -> list[str]:
-        """Returns the names of the stages from the one that sees images to `name`."""
-        reads = self.stages[name].reads
-        return [*self.chain(reads), name] if reads else [name]
 
     def features(
         self, images: Shaped[np.ndarray, "..."], modality: Shaped[np.ndarray, "..."]
@@ -151,53 +156,103 @@ class Run:
         self._check(images, modality)
         if not len(images):
             return self.features(np.zeros((1, *self.facts.image_size, 3), np.uint8), np.zeros(1, np.int32))[:0]
-        states = tuple(self.states[name] for name in self.chain(self.last))
+        states = tuple(self.states[name] for name in chain(self.config))
         return self._extract(states, images.__getitem__, modality.astype(np.int32))
 
-    def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            shape = "x".join(map(str, images.shape))
-            raise UserError(f"the images are {images.dtype} {shape}; give uint8 [n, height, width, 3], RGB in 0..255.")
-        if list(images.shape[1:3]) != self.facts.image_size:
+    def swap(
+        self, structure: Shaped[np.ndarray, "..."], appearance: Shaped[np.ndarray, "..."]
+    ) -> UInt8[np.ndarray, "n height width 3"]:
+        """Generates images G(a, s): the persons of some images in the poses and places of others (Figure 3).
+
+        Args:
+            structure: uint8 [n, height, width, 3], as in `features`: the images that give s.
+            appearance: the same, those that give a.
+
+        Raises:
+            UserError: for a run that generates no images, or for images of another size, type or number.
+        """
+        if not self.stages[self.last].renders:
+            raise UserError(f"{self.name} generates no images: its last stage is {self.last}; use an image stage.")
+        structure, appearance = np.asarray(structure), np.asarray(appearance)
+        self._check_images(structure)
+        self._check_images(appearance)
+        if len(structure) != len(appearance):
             raise UserError(
-                f"the images are {'x'.join(map(str, images.shape[1:3]))}, and {self.folder} was trained on "
-                f"{'x'.join(map(str, self.facts.image_size))} (height x width); resize them."
+                f"there are {len(structure)} images for the structure and {len(appearance)} for the appearance; "
+                f"give one of each for every image to generate."
             )
+        return np.asarray(self._render(self.states[self.last], structure, appearance))
+
+    def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
+        self._check_images(images)
         if modality.shape != (len(images),):
             shape = "x".join(map(str, modality.shape)) or "one number"
             raise UserError(f"there are {len(images)} images and the modalities are {shape}; give [n], one per image.")
         if (wrong := ~np.isin(modality, (0, 1))).any():
             raise UserError(f"a modality is {modality[wrong][0]}; it must be 0 (RGB) or 1 (IR).")
 
+    def _check_images(self, images: np.ndarray) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            shape = "x".join(map(str, images.shape))
+            raise UserError(f"the images are {images.dtype} {shape}; give uint8 [n, height, width, 3], RGB in 0..255.")
+        if list(images.shape[1:3]) != self.facts.image_size:
+            raise UserError(
+                f"the images are {'x'.join(map(str, images.shape[1:3]))}, and {self.name} was trained on "
+                f"{'x'.join(map(str, self.facts.image_size))} (height x width); resize them."
+            )
+
     @functools.cached_property
     def _extract(self):
-        return extractor(tuple(self.stages[name] for name in self.chain(self.last)))
+        return extractor(tuple(self.stages[name] for name in chain(self.config)))
+
+    @functools.cached_property
+    def _render(self):
+        render = self.stages[self.last].render
+        return jax.jit(lambda state, s, a: denormalise(render(state, normalise(s), normalise(a))))
 
 
-def load(folder: str | os.PathLike) -> Run:
+def load(run: str | os.PathLike) -> Run:
     """Opens a trained run; nothing but its folder is needed.
 
         run = rgbir_jax.load("runs/quickstart")
         features = run.features(images, modality)  # uint8 [n, 64, 32, 3], int [n] -> unit vectors [n, 128]
 
     Args:
-        folder: the run's folder, the --workdir of its training.
+        run: the run's folder: the --workdir of its training, or what rgbir-export made of it. "drawn" is a model of
+            drawn people that comes with the package; for a folder of this name, write "./drawn".
 
     Raises:
         UserError: if the folder holds no finished run, or one that this version cannot open.
     """
     compilation.prepare()
-    folder = Path(folder)
+    folder = INCLUDED / run if str(run) in included() else Path(run)
     config = read_config(folder)
     facts = Facts.read(folder)
     use_config_folder(facts.config_folder)
+    exported = (folder / weights.FILE).is_file()
     stages: dict[str, Stage] = {}
     states: dict[str, State] = {}
-    for name in config.recipe:
+    for name in chain(config) if exported else config.recipe:
         stages[name] = known_stages.build(config, name, len(facts.people))
-        shapes = jax.eval_shape(stages[name].init, jax.random.key(0), dict(states))
-        states[name] = restore(folder / name, shapes)
+        if exported:
+            states[name] = weights.read(folder / weights.FILE, name, stages[name])
+        else:
+            shapes = jax.eval_shape(stages[name].init, jax.random.key(0), dict(states))
+            states[name] = restore(folder / name, shapes)
     return Run(folder, config, facts, stages, states)
+
+
+def included() -> tuple[str, ...]:
+    """Returns the names of the models that come with the package."""
+    return tuple(sorted(folder.name for folder in INCLUDED.iterdir() if folder.is_dir()))
+
+
+def chain(config: ConfigDict) -> list[str]:
+    """Returns the names of the stages that a run's features need: from the one that sees images to the last."""
+    names = [config.recipe[-1]]
+    while reads := config[names[0]].get("reads", ""):
+        names.insert(0, reads)
+    return names
 
 
 def read_config(folder: Path) -> ConfigDict:
@@ -209,7 +264,8 @@ def read_config(folder: Path) -> ConfigDict:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(
-            f"{path} is missing: {folder} holds no run; train one with train.py --config RECIPE --workdir {folder}."
+            f"{path} is missing: {folder} holds no run; train one with train.py --config RECIPE --workdir {folder}, "
+            f"or load {either(included())}, which comes with the package."
         )
     config = read_json(path)
     if not config.get("recipe"):

@@ -26,6 +26,7 @@ NEW_PEOPLE = 250  # drawn for the probes: the attributes of persons cannot be le
 CHOSEN = 24  # structure images and appearance images of each modality
 PROBED = 1_500  # images that probes see at most
 BATCH = 50
+JUDGE = "drawn"  # the model that comes with the package
 
 
 def check(run: Run, judge: str | None) -> Run | None:
@@ -33,7 +34,10 @@ def check(run: Run, judge: str | None) -> Run | None:
 
     Args:
         run: the run to be measured.
-        judge: the folder of a run on other drawn people; None for a run on real images, which its own teacher judges.
+        judge: a run on other drawn people, as `load` takes it; None for the model that comes with the package.
+
+    Returns:
+        The judge; None for a run on real images, which its own teacher judges.
 
     Raises:
         UserError: if the run generates no images, or for a judge that is missing or was trained on the same images.
@@ -42,14 +46,12 @@ def check(run: Run, judge: str | None) -> Run | None:
         raise UserError(f"--disentanglement measures generated images, and the stage {run.last} generates none.")
     if not has_factors(run):
         return None
-    if judge is None:
-        raise UserError(
-            "--disentanglement needs --judge: a run on other drawn people, whose features say whom a generated image "
-            "shows; make judge trains runs/judge."
-        )
-    opened = load(judge)
+    opened = load(judge or JUDGE)
     if opened.facts.fingerprint == run.facts.fingerprint:
-        raise UserError(f"the judge {judge} was trained on the images that {run.folder} was; use one on other people.")
+        raise UserError(
+            f"the judge {opened.name} was trained on the images that {run.folder} was; --judge takes a run on other "
+            f"drawn people: make judge trains runs/judge."
+        )
     return opened
 
 
@@ -85,7 +87,7 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         drawn = open_drawn(run.config.data_dir)
         recogniser = _resizing(judge)
         swaps = counterfactuals(drawn, source, rows, swap, recogniser, structures=CHOSEN, appearances=CHOSEN)
-        result = {"judge": str(judge.folder), **swaps}
+        result = {"judge": judge.name, **swaps}
         images, records, factors = new_people(drawn, NEW_PEOPLE, source.image_size)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
         result["probes"] = probes(codes, factors, records.person_id)

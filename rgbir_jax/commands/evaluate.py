@@ -28,7 +28,10 @@ DISENTANGLEMENT = flags.DEFINE_bool(
     "disentanglement", None, "With --workdir: also measure what generated images and codes hold, in a minute or two."
 )
 JUDGE = flags.DEFINE_string(
-    "judge", None, "With --disentanglement: a run on other drawn people, which says whom an image shows."
+    "judge",
+    None,
+    "With --disentanglement: a run on other drawn people, which says whom an image shows; without it the model `drawn` "
+    "that comes with the package.",
 )
 FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz file.")
 RAND_PERM = flags.DEFINE_string("rand_perm", None, "The file that draws the galleries: SYSU-MM01's rand_perm_cam.mat.")

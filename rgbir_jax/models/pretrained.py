@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.models.shapes import first_difference
@@ -28,7 +30,7 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
     """Loads the variables of `models.resnet.ResNet50` from torchvision's state dict, without its classifier `fc`.
 
     Args:
-        path: path of a `.pth` file or, if the package safetensors is installed, a `.safetensors` file.
+        path: path of a `.pth` or `.safetensors` file.
         like: the network's `params` and `batch_stats`, arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
@@ -36,7 +38,6 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
 
     Raises:
         UserError: if the file does not exist.
-        UserError: if safetensors is needed and not installed.
         UserError: if the file is not a plain state dict or has impossible values (see `read_state_dict`), or if file
             and network differ. The message names the first tensor that differs, by torchvision's name.
     """
@@ -76,11 +77,6 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise UserError(f"{path} needs the package safetensors; pip install 'rgbir-jax[pretrained]'.") from error
     try:
         return load_file(path)
     except SafetensorError as error:

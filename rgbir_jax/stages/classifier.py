@@ -56,6 +56,11 @@ class Classifier(Stage):
 
         return descend(loss, state, self.optimizers, view, dropout_key, self.recipe.batch.parts)
 
+    @property
+    def unused_after_training(self) -> tuple[str, ...]:
+        """The head's classifier."""
+        return self.recogniser.unused_after_training
+
     def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
         """Computes the bottleneck after BatchNorm, with one network for both modalities."""
         del modality

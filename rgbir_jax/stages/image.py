@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, quoted
 from rgbir_jax.losses import adversarial, identity
 from rgbir_jax.losses.ranking import batch_hard_triplet
 from rgbir_jax.losses.reconstruction import l1
@@ -116,8 +116,8 @@ class ImageSystem(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for L_dis without a teacher, an E_a that pools otherwise than the stage it starts from or whose
-                head does not see it, batches without the pairs that the losses need, or an unknown value of a choice.
+            UserError: for L_dis without a teacher, networks unlike those of the stage it starts from, batches without
+                the pairs that the losses need, or an unknown value of a choice.
         """
         config = recipe[name]
         check_identities(recipe.batch)
@@ -127,21 +127,13 @@ class ImageSystem(Stage):
             raise UserError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
         choose(config.teacher_kl, TEACHER_KL, f"config.{name}.teacher_kl")
         choose(config.adversarial, adversarial.GAMES, f"config.{name}.adversarial")
-        if config.start_from and (pool := recipe[config.start_from].networks.E_a.pool) != config.networks.E_a.pool:
-            raise UserError(
-                f'E_a starts from {config.start_from}, whose head was trained on "{pool}" pooling; '
-                f'set config.{config.start_from}.networks.E_a.pool to "{config.networks.E_a.pool}" as well.'
-            )
         dtype = jnp.dtype(recipe.dtype)
         E_s = StructureEncoder(**config.networks.E_s, dtype=dtype)
         G = Generator(width=config.networks.E_s.code, **config.networks.G, dtype=dtype)
         D = Discriminator(**config.networks.D, dtype=dtype)
         recogniser = Recogniser.build(config.networks, classes, recipe.dtype, f"config.{name}.networks", E_s)
-        if config.start_from and recogniser.structure:
-            raise UserError(
-                f"the head of {config.start_from} sees E_a, those of {name} see the structure code; "
-                f'leave config.{name}.start_from empty, or set networks.recognises to "appearance".'
-            )
+        if config.start_from:
+            check_start(recipe, name)
         teacher = None
         if config.teacher:
             key = f"config.{config.teacher}.networks"
@@ -157,13 +149,16 @@ class ImageSystem(Stage):
         return cls(recipe, config, classes, networks, optimizers, weights, E_s, recogniser, G, D, teacher)
 
     def init(self, key: Key, previous: dict[str, State]) -> State:
-        """Makes fresh parameters, with the frozen teacher; E_a and its head from the stage that `start_from` names."""
+        """Makes fresh parameters, with the frozen teacher.
+
+        Networks that the stage named by `start_from` has as well are its own: E_a and the head of a classifier, all of
+        an image stage.
+        """
         state = super().init(key, previous)
         if self.config.start_from:
             start = previous[self.config.start_from]
-            taken = {network: start.params[network] for network in ("E_a", "head")}
-            statistics = {network: start.batch_stats[network] for network in ("E_a", "head")}
-            params, batch_stats = state.params | taken, state.batch_stats | statistics
+            params = {network: start.params.get(network, fresh) for network, fresh in state.params.items()}
+            batch_stats = {network: start.batch_stats.get(network, own) for network, own in state.batch_stats.items()}
             state = dataclasses.replace(
                 state, params=params, batch_stats=batch_stats, opt_state=self.optimizers.init(params)
             )
@@ -454,6 +449,11 @@ class ImageSystem(Stage):
         return self.recogniser.normalise(features) if self.compares == "phi" else super().normalise(features)
 
     @property
+    def unused_after_training(self) -> tuple[str, ...]:
+        """D and the heads' classifiers."""
+        return ("D", *self.recogniser.unused_after_training)
+
+    @property
     def controls(self) -> dict[str, Stage]:
         """The codes themselves: the one that `networks.recognises` names should find people, the other should not."""
         return {code: dataclasses.replace(self, compares=code) for code in ("a", "s")}
@@ -472,6 +472,37 @@ class ImageSystem(Stage):
     def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws Figure 3: all structure x appearance combinations, and interpolations between codes of either kind."""
         return combinations(partial(self.G, state.params), *self.codes(state, images))
+
+
+def check_start(recipe: ConfigDict, name: str) -> None:
+    """Checks that a stage and the one it starts from have the same networks; weights of equal shapes can differ in use.
+
+    Args:
+        recipe: the whole config.
+        name: the name of the stage. Dropout and `init_std` may differ, and the slices of a code that no G has read.
+
+    Raises:
+        UserError: if they have not, or if the heads see another code.
+    """
+    start, own = recipe[name].start_from, recipe[name].networks
+    earlier = recipe[start].networks
+    generates = "G" in earlier
+    if own.recognises == "structure" and not generates:
+        raise UserError(
+            f"the head of {start} sees E_a, those of {name} see the structure code; "
+            f'leave config.{name}.start_from empty, or set networks.recognises to "appearance".'
+        )
+    free = {"dropout", "init_std"} | (set() if generates else {"slices"})
+    for network in set(own) & set(earlier):
+        if not isinstance(own[network], ConfigDict):
+            continue
+        for key in sorted(set(own[network]) - free):
+            here, there = own[network][key], earlier[network].get(key)
+            if here != there:
+                raise UserError(
+                    f"{name} starts from {start}: set config.{start}.networks.{network}.{key} to {quoted(here)} as "
+                    f"well, not {quoted(there)}."
+                )
 
 
 def without_D(params: dict) -> dict:

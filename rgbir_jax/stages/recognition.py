@@ -114,6 +114,11 @@ class Recogniser:
             _, pooled = networks["E_id"].shapes()
         return networks | {name: Network(head, (pooled,), {"train": False}) for name, head in self.heads.items()}
 
+    @property
+    def unused_after_training(self) -> tuple[str, ...]:
+        """The classifiers of the heads, unless retrieval compares their logits."""
+        return () if self.structure else tuple(f"{head}/classifier" for head in self.heads)
+
     def retrieval_feature(
         self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]
     ) -> Float[Array, "n dim"]:

@@ -120,6 +120,11 @@ class Stage:
         return type(self).render is not Stage.render
 
     @property
+    def unused_after_training(self) -> tuple[str, ...]:
+        """Parameters that neither features nor images depend on, each as NETWORK or NETWORK/MODULE."""
+        return ()
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of the earlier stages whose States `init` uses."""
         names = (self.config.get(key, "") for key in ("teacher", "classifier", "start_from"))

@@ -2,13 +2,13 @@
 
 import os
 import pickle
-import sys
 import zipfile
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.models.pretrained import load_resnet50, read_state_dict
@@ -83,7 +83,7 @@ def state_dict(variables) -> dict[str, np.ndarray]:
 
 def save(path: Path, tensors: dict[str, np.ndarray]) -> Path:
     if path.suffix == ".safetensors":
-        pytest.importorskip("safetensors.numpy").save_file(tensors, path)
+        save_file(tensors, path)
         return path
     return write_pth(path, {name: contiguous(tensor) for name, tensor in tensors.items()})
 
@@ -173,18 +173,9 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_broken_safetensors_file(tmp_path):
-    pytest.importorskip("safetensors")
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"\x08\0\0\0\0\0\0\0notjson!")
     with pytest.raises(ValueError, match=r"broken\.safetensors cannot be read"):
-        read_state_dict(path)
-
-
-def test_safetensors_is_an_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    path = tmp_path / "resnet.safetensors"
-    path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"pip install 'rgbir-jax\[pretrained\]'"):
         read_state_dict(path)
 
 

@@ -13,6 +13,7 @@ from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.training import parallel
+from rgbir_jax.training.state import State
 from tests.tiny import drawn_batch, tiny_config
 
 CLASSES = 4
@@ -302,10 +303,40 @@ def test_heads_of_the_structure_do_not_start_from_heads_of_the_appearance():
         stages.build(config, "image", CLASSES)
 
 
-def test_an_encoder_starts_only_from_one_with_the_same_pooling():
+def test_a_stage_starts_only_from_one_with_the_same_networks():
     config = tiny_config()
-    config.teacher.networks.E_a.pool = "avg"
-    with pytest.raises(ValueError, match=r'trained on "avg" pooling; set config.teacher.networks.E_a.pool to "max"'):
+    config.teacher.networks.E_a.update({"pool": "avg", "slices": "channel"})
+    config.teacher.networks.head.dropout = 0.3
+    message = r'image starts from teacher: set config.teacher.networks.E_a.pool to "max" as well, not "avg"'
+    with pytest.raises(ValueError, match=message):
+        stages.build(config, "image", CLASSES)
+    config.teacher.networks.E_a.pool = "max"
+    stages.build(config, "image", CLASSES)  # the teacher does not slice, and dropout has no weights
+    config.teacher.networks.head.bottleneck = 16
+    with pytest.raises(ValueError, match=r"set config.teacher.networks.head.bottleneck to 8 as well, not 16"):
+        stages.build(config, "image", CLASSES)
+
+
+def test_an_image_stage_starts_from_an_image_stage():
+    config, _, state = system()
+    config = config.copy_and_resolve_references()
+    config.drawing = config.image
+    config.recipe = ("teacher", "drawing", "image")
+    config.image = config.image.copy_and_resolve_references()
+    config.image.start_from = "drawing"
+    config.image.networks.heads = ("head", "head_fine")
+    config.image.networks.head_fine = config.image.networks.head.copy_and_resolve_references()
+    config.image.optimizers.head.networks = ("head", "head_fine")
+    later = stages.build(config, "image", CLASSES)
+    previous = {"teacher": State(0, **state.frozen["teacher"], opt_state={}), "drawing": state}
+    started = later.init(jax.random.key(7), previous)
+    assert set(started.params) - set(state.params) == {"head_fine"}
+    for network in state.params:
+        jax.tree.map(np.testing.assert_array_equal, started.params[network], state.params[network])
+    for network in state.batch_stats:
+        jax.tree.map(np.testing.assert_array_equal, started.batch_stats[network], state.batch_stats[network])
+    config.drawing.networks.E_a.slices = "channel"
+    with pytest.raises(ValueError, match=r'config.drawing.networks.E_a.slices to "part" as well, not "channel"'):
         stages.build(config, "image", CLASSES)
 
 
