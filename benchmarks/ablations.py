@@ -3,9 +3,11 @@
     python -m benchmarks.ablations
 
 trains, for each of the seeds 0, 1 and 2, the quickstart's teacher and its control (the teacher, trained on for as many
-iterations as the image stage by L_id only), and from the same teacher one image stage per cell of the table. All in
-`runs/ablations` (`--workdir`). `--cells NAME...` takes some of the cells. If the command is repeated, it resumes what
-was interrupted and skips what is finished.
+iterations as both image stages by L_id only), and from the same teacher the image stages of each cell of the table. A
+cell that changes a loss starts from the `drawing` of its preset, so the loss is left out or changed in the last 1,000
+iterations; a cell that changes a network or a preset has a `drawing` of its own. All in `runs/ablations` (`--workdir`).
+`--cells NAME...` takes some of the cells. If the command is repeated, it resumes what was interrupted and skips what is
+finished.
 
 It prints Markdown: rank-1 and mAP (all-search, single-shot on SYSU-MM01's tree) as mean ± standard deviation over the
 seeds, and how far each cell is ahead of the control of the same seed, with a paired bootstrap over probes: persons are
@@ -31,28 +33,36 @@ OWN = "trained"
 
 
 class Cell(NamedTuple):
-    """An image stage: a preset of the quickstart and further options of train.py."""
+    """Image stages: a preset of the quickstart and further options of train.py."""
 
     preset: str = "paper"
     options: tuple[str, ...] = ()
+    drawing: str = ""  # the cell from whose stage `drawing` this one starts; empty: it trains one
+
+
+def changed(*options, preset="paper"):
+    return Cell(preset, tuple(f"--config.image.{option}" for option in options), drawing=preset)
 
 
 def without(*terms):
-    return Cell(options=tuple(f"--config.image.weights.{term}=0.0" for term in terms))
+    return changed(*(f"weights.{term}=0.0" for term in terms))
 
 
 CELLS = {
     "paper": Cell(),
+    "best": Cell("best"),
     "dgnet": Cell("dgnet"),
     **{f"without {term}": without(term) for term in ("L_simple", "L_cross", "L_id_orig", "L_id_recon")},
     **{f"without {term}": without(term) for term in ("L_code_s", "L_code_a", "L_dis")},
     "without L_adv": without("L_adv_D", "L_adv_G"),
     "without L_id_recon and L_dis": without("L_id_recon", "L_dis"),
-    "detached appearance code": Cell(options=("--config.image.detach_appearance=True",)),
-    "KL(q||p)": Cell(options=("--config.image.teacher_kl=q||p",)),
-    "three scales of D": Cell(options=("--config.image.networks.D.num_scales=3",)),
+    "detached appearance code": changed("detach_appearance=True"),
+    "KL(q||p)": changed("teacher_kl=q||p"),
+    "three scales of D": Cell(options=tuple(f"--config.{s}.networks.D.num_scales=3" for s in ("drawing", "image"))),
 }
-CODES = {"paper, by a": ("paper", "a"), "paper, by pooled s": ("paper", "s")}
+CODES = {
+    f"{cell}, by {title}": (cell, code) for cell in ("paper", "best") for title, code in (("a", "a"), ("pooled s", "s"))
+}
 
 
 def main(argv=None):
@@ -65,9 +75,11 @@ def main(argv=None):
         folder = arguments.workdir / str(seed)
         train(folder / BASE, seed, Cell(options=("--config.recipe=('teacher','control')",)))
         for name in arguments.cells:
-            recipe = ("--config.recipe=('teacher','image')", f"--config.teacher.from_run={folder / BASE}")
             cell = CELLS[name]
-            train(folder / folder_name(name), seed, Cell(cell.preset, (*recipe, *cell.options)))
+            options = ["--config.recipe=('teacher','drawing','image')", f"--config.teacher.from_run={folder / BASE}"]
+            if cell.drawing:
+                options.append(f"--config.drawing.from_run={folder / folder_name(cell.drawing)}")
+            train(folder / folder_name(name), seed, Cell(cell.preset, (*options, *cell.options)))
     figures = {
         "command": shlex.join(["python", "-m", "benchmarks.ablations", *argv]),
         "machine": machine(),
@@ -88,6 +100,8 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--score", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    wanted = {*arguments.cells, *(CELLS[name].drawing for name in arguments.cells)}
+    arguments.cells = [name for name in CELLS if name in wanted]
     if arguments.seeds < 2:
         parser.error(f"--seeds={arguments.seeds} gives no spread; choose 2 or more.")
     return arguments

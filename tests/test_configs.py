@@ -24,13 +24,13 @@ from tests.models.drawn import draw_leaves
 from tests.tiny import drawn_batch, tiny_config
 
 PRESETS = {
-    "quickstart": ("paper", "dgnet", "released"),
+    "quickstart": ("best", "paper", "dgnet", "released"),
     "quickstart.market": ("paper", "dgnet"),
-    "quickstart.showcase": ("paper", "dgnet"),
+    "quickstart.showcase": ("best", "paper", "dgnet"),
     "quickstart.methods": ("method1", "method2"),
     "quickstart.two_stream": ("bdtr", "baseline"),
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
-    "sysu_image": ("paper", "dgnet", "released", "market"),
+    "sysu_image": ("paper", "best", "dgnet", "released", "market"),
     "sysu_two_stream": ("bdtr", "baseline"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
@@ -63,7 +63,7 @@ def test_every_stage_builds(name, presets):
         state = jax.eval_shape(stage.init, jax.random.key(0), previous)
         grouped = [network for group in stage.groups.values() for network in group.networks]
         assert sorted(grouped) == sorted(stage.networks) == sorted(state.params)
-        assert max(config[stage_name].decay.at) < config[stage_name].steps
+        assert max(config[stage_name].decay.at, default=0) < config[stage_name].steps
         previous[stage_name] = state
 
 
@@ -252,5 +252,7 @@ def test_an_imagenet_file_without_a_resnet50_is_refused():
         }
     built = {name: stages.build(config, name, CLASSES) for name in config.recipe}
     transfer.check_resnet50("", built)
-    with pytest.raises(UserError, match=r"resnet50 is resnet50.pth, but no network of teacher, control, image has"):
+    with pytest.raises(
+        UserError, match=r"resnet50 is resnet50.pth, but no network of teacher, control, drawing, image has"
+    ):
         transfer.check_resnet50("resnet50.pth", built)

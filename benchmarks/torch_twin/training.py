@@ -153,7 +153,7 @@ class ImageTwin(Twin):
     ):
         config = own.networks
         networks = recogniser(own, classes) | {
-            "E_s": StructureEncoder(**config.E_s),
+            "E_s": StructureEncoder(config.E_s.width, config.E_s.code),
             "G": Generator(32 * config.E_a.width, config.E_s.code, **config.G),
             "D": Discriminator(**config.D),
         }

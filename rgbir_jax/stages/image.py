@@ -24,7 +24,7 @@ from rgbir_jax.models.appearance_encoder import SLICES
 from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.layers import part_max_pool
-from rgbir_jax.models.structure_encoder import StructureEncoder, grey
+from rgbir_jax.models.structure_encoder import SEES, StructureEncoder, grey
 from rgbir_jax.stages.figures import combinations
 from rgbir_jax.stages.pairing import check_identities, check_shots, partners
 from rgbir_jax.stages.recognition import Recogniser
@@ -127,6 +127,7 @@ class ImageSystem(Stage):
             raise UserError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
         choose(config.teacher_kl, TEACHER_KL, f"config.{name}.teacher_kl")
         choose(config.adversarial, adversarial.GAMES, f"config.{name}.adversarial")
+        choose(config.networks.E_s.get("sees", "grey"), SEES, f"config.{name}.networks.E_s.sees")
         dtype = jnp.dtype(recipe.dtype)
         E_s = StructureEncoder(**config.networks.E_s, dtype=dtype)
         G = Generator(width=config.networks.E_s.code, **config.networks.G, dtype=dtype)

@@ -59,3 +59,11 @@ def test_cells_have_folders_of_their_own():
     assert len({ablations.folder_name(name) for name in ablations.CELLS}) == len(ablations.CELLS)
     with pytest.raises(SystemExit):
         ablations.parse(["--cells", "papre"])
+
+
+def test_a_cell_comes_after_the_one_it_starts_from():
+    assert ablations.parse(["--cells", "without L_dis", "dgnet"]).cells == ["paper", "dgnet", "without L_dis"]
+    names = list(ablations.CELLS)
+    for name, cell in ablations.CELLS.items():
+        assert not cell.drawing or (names.index(cell.drawing) < names.index(name))
+        assert not cell.drawing or not ablations.CELLS[cell.drawing].drawing

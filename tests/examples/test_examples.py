@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import ROOT, run
 FILES = sorted((ROOT / "examples").glob("*.py"))
 # the config overrides that make each example short
 SHORT = {
-    "triplet": ("recipe=('teacher','image')", "teacher.steps=2", "image.steps=2"),
+    "triplet": ("recipe=('teacher','drawing','image')", "teacher.steps=2", "drawing.steps=2", "image.steps=2"),
     "mobilenet": ("recipe=('teacher',)", "teacher.steps=2"),
     "own_dataset": ("recipe=('teacher',)", "teacher.steps=2", "batch.identities=2"),
     "own_stage": ("centres.steps=2",),

@@ -14,7 +14,7 @@ from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.identity_encoder import IdentityEncoder
 from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.resnet import ResNet18, ResNet50
-from rgbir_jax.models.structure_encoder import StructureEncoder
+from rgbir_jax.models.structure_encoder import StructureEncoder, contours
 from tests.models import numpy_layers as by_hand
 from tests.models.drawn import KEY, drawn, drawn_like
 
@@ -273,3 +273,24 @@ def test_only_the_computation_is_in_bfloat16(module, shapes):
     computed = [dtype for name, dtype in modules if re.search("[cC]onv|Dense|downsample_0|bottleneck|classifier", name)]
     assert set(computed) == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in jax.tree.leaves((outputs, variables))} == {jnp.dtype(jnp.float32)}
+
+
+def test_contours_do_not_know_what_is_light():
+    """Tones that are shifted, exchanged or spread out have the same contours, and a flat image has none."""
+    tones = jax.random.uniform(jax.random.key(0), (2, 8, 4, 1))
+    image = jax.image.resize(tones, (2, 32, 16, 1), "nearest") * 4 - 2
+    seen = contours(image)
+    np.testing.assert_allclose(contours(1 - image), seen, rtol=1e-5)
+    np.testing.assert_allclose(contours(3 * image), seen, rtol=0.25, atol=0.05)
+    assert 0.5 < float(seen.mean()) < 1.5
+    flat = jnp.full((1, 8, 8, 1), 1.5)
+    assert float(contours(flat).max()) < 0.02
+    assert np.isfinite(jax.grad(lambda x: contours(x).sum())(flat)).all()
+
+
+def test_a_contour_is_where_the_tone_changes():
+    step = jnp.where(jnp.arange(16) < 8, -1.0, 1.0)
+    seen = np.asarray(contours(jnp.broadcast_to(step[None, None, :, None], (1, 16, 16, 1))))[0, :, :, 0]
+    assert (seen[:, 7:9] > 1).all()
+    np.testing.assert_allclose(seen[:, 7], seen[:, 8], rtol=1e-5)
+    assert (np.delete(seen, (7, 8), axis=1) < 0.02).all()

@@ -32,16 +32,29 @@ def test_the_control_starts_from_the_teacher():
         jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
-def test_the_control_trains_as_the_image_stage_does():
+def test_the_control_trains_as_the_image_stages_do():
     config = get_config()
-    control, image = config.control, config.image
-    assert config.recipe == ("teacher", "control", "image")
-    for key in ("steps", "total_scale", "evaluate_every", "decay"):
-        assert control[key] == image[key]
+    control, drawing, image = config.control, config.drawing, config.image
+    assert config.recipe == ("teacher", "control", "drawing", "image")
+    assert control.steps == control.evaluate_every == drawing.steps + image.steps
+    assert control.decay.at == tuple(drawing.steps + at for at in image.decay.at)
+    assert (control.total_scale, control.decay.factor) == (image.total_scale, image.decay.factor)
     for group in ("trunk", "head"):
-        assert control.optimizers[group] == image.optimizers[group]
+        assert control.optimizers[group] == image.optimizers[group] == drawing.optimizers[group]
     assert control.networks == config.teacher.networks
-    assert control.networks.E_a == image.networks.E_a
+    assert control.networks.E_a == image.networks.E_a == drawing.networks.E_a
+
+
+def test_the_generator_learns_to_draw_before_it_is_judged():
+    config = get_config()
+    drawing, image = config.drawing, config.image
+    late = {"L_id_recon", "L_dis", "L_code_s", "L_code_a"}
+    for term, weight in image.weights.items():
+        assert drawing.weights[term] == (0 if term in late else weight)
+    assert set(image.ramp.slope) == late
+    assert (drawing.start_from, drawing.teacher) == ("teacher", "")
+    assert (image.start_from, image.teacher) == ("drawing", "teacher")
+    assert image.networks == drawing.networks
 
 
 def test_total_scale_multiplies_the_gradient_and_not_the_logged_loss():
