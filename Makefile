@@ -13,7 +13,7 @@ help:
 	@echo "make quickstart-table6   M_bdtr, its baseline and the rows of Table 6 on the drawn dataset, as a table"
 	@echo "make quickstart-method2  train on drawn people by day, then Method1 and Method2, as a table"
 	@echo "make showcase            the same system on more people and for longer, which draws them well"
-	@echo "make judge               the recogniser that says whom the images of the quickstart show"
+	@echo "make judge               the recogniser that says whom the images of the showcase show"
 	@echo "make test                style, types and tests"
 	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
 	@echo "make clean               remove the environment, the drawn data and the quickstarts' runs"
@@ -41,9 +41,9 @@ judge: $(VENV)/run.stamp
 	  --train 320 --val 0 --test 8
 	$(BIN)/python train.py --config quickstart/judge --workdir runs/judge
 
-quickstart: drawn judge
+quickstart: drawn
 	$(BIN)/python train.py --config quickstart --workdir runs/quickstart
-	$(BIN)/python eval.py --workdir runs/quickstart --disentanglement --judge runs/judge
+	$(BIN)/python eval.py --workdir runs/quickstart --disentanglement
 	@echo "The report is runs/quickstart/report.html"
 
 # About two hours on two cores; the same command resumes it.

@@ -107,6 +107,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "L_fine_orig": 0.0,  # the loss of a second head on anchors
             "L_fine_recon": 0.0,  # the same on swapped images, labelled by their structure
             "L_id_recon": 0.5,  # lambda_id
+            "L_id_structure": 0.0,  # the loss of constant swapped images, labelled by their structure
             "L_code_s": 1.0,
             "L_code_a": 1.0,
             "L_adv_D": 1.0,

@@ -5,7 +5,7 @@
 or, after it has drawn the dataset:
 
     python train.py --config quickstart/judge --workdir runs/judge
-    python eval.py --workdir runs/quickstart --disentanglement --judge runs/judge
+    python eval.py --workdir runs/showcase --disentanglement --judge runs/judge
 
 Hardware: two CPU cores are enough.
 Score: none. It only says whom a generated image shows.

@@ -301,14 +301,18 @@ class ImageSystem(Stage):
         """Computes the terms by which constant swapped images train the recogniser: L_dis (section 3.4).
 
         L_fine_recon is DG-Net's: its fine head names a swapped image by the identity that gave the structure.
+        L_id_structure does the same with the first head: a swapped image is then the same person in other colours, or
+        seen by another kind of camera.
         """
         terms = {}
-        if not self.weights.keys() & {"L_dis", "L_fine_recon"}:
+        if not self.weights.keys() & {"L_dis", "L_fine_recon", "L_id_structure"}:
             return terms
         x_swap = stop_gradient(x.x_swap)
         recognised, _ = self.recogniser.train(params, targets.batch_stats, x_swap, key)
         if "L_fine_recon" in self.weights:
             terms["L_fine_recon"] = identity.cross_entropy(recognised.logits["head_fine"], targets.y_1)
+        if "L_id_structure" in self.weights:
+            terms["L_id_structure"] = identity.cross_entropy(recognised.logits["head"], targets.y_1)
         if "L_dis" in self.weights:
             p, log_q = recognised.logits["head"], self.ask_teacher(teacher, x_swap)
             ours_first = self.config.teacher_kl == "p||q"
