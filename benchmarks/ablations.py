@@ -58,6 +58,10 @@ CELLS = {
     "without L_id_recon and L_dis": without("L_id_recon", "L_dis"),
     "detached appearance code": changed("detach_appearance=True"),
     "KL(q||p)": changed("teacher_kl=q||p"),
+    "swaps within a modality": changed("swaps=within"),
+    "swaps across modalities": changed("swaps=across"),
+    "a fixed copy of E_a judges swaps": changed("freeze_appearance=True"),
+    "a tenth of E_a's rate": changed("optimizers.trunk.learning_rate=5e-5", "optimizers.head.learning_rate=1e-4"),
     "three scales of D": Cell(options=tuple(f"--config.{s}.networks.D.num_scales=3" for s in ("drawing", "image"))),
 }
 CODES = {

@@ -107,7 +107,6 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "L_fine_orig": 0.0,  # the loss of a second head on anchors
             "L_fine_recon": 0.0,  # the same on swapped images, labelled by their structure
             "L_id_recon": 0.5,  # lambda_id
-            "L_id_structure": 0.0,  # the loss of constant swapped images, labelled by their structure
             "L_code_s": 1.0,
             "L_code_a": 1.0,
             "L_adv_D": 1.0,
@@ -126,6 +125,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "detach_appearance": False,  # True: reconstruction does not train E_a
         "freeze_appearance": False,  # True: a fixed copy of the recogniser judges swapped images, except in L_dis
         "alternate_structure": False,  # True: L_code_s trains, at random, E_s or the image to match a fixed s_1
+        "swaps": "any",  # modality of x_2; or "within" that of x_1, or "across" from it
         "margin": 2.0,  # m of L_triplet
     } | every
 

@@ -11,7 +11,7 @@ Presets, as `quickstart:NAME`, are those of configs/sysu_image.py: best (the def
 has neither teacher nor control.
 
 Hardware: two CPU cores are enough. 2,400 steps of the teacher, 2,000 of `drawing` (the image system without the terms
-that compare codes and identities), 1,000 of the whole system, and 3,000 of the control.
+of swapped images), 1,000 of the whole system, and 3,000 of the control.
 Score: see docs/results.md (three seeds). The paper has no score on drawn people.
 """
 
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from configs import sysu_image
 from configs.common import check_preset
 
+SAME_IDENTITY = {"L_simple", "L_cross", "L_id_orig"}
 PRESETS = ("best", "paper", "dgnet", "released")
 
 
@@ -87,9 +88,9 @@ def _image(image: ConfigDict) -> None:
 
 
 def add_drawing(config: ConfigDict, steps: int) -> None:
-    """Adds the stage `drawing`, from which the image stage starts: the image stage without the terms that start late.
+    """Adds the stage `drawing`, from which the image stage starts: it generates and compares same-identity images only.
 
-    It needs no teacher and sees no swapped image but through D, so its iterations are a third shorter.
+    Neither D nor a term of swapped images takes part, so its iterations are shorter.
 
     Args:
         config: a recipe with an image stage.
@@ -99,7 +100,7 @@ def add_drawing(config: ConfigDict, steps: int) -> None:
     config.drawing = image.copy_and_resolve_references()
     config.drawing.update({"steps": steps, "teacher": "", "evaluate_every": 0})
     config.drawing.decay.at = ()
-    for term in image.ramp.slope:
+    for term in set(image.weights) - SAME_IDENTITY:
         config.drawing.weights[term] = 0.0
     image.start_from = "drawing"
     image.ramp.start = 0

@@ -25,11 +25,16 @@ _CHOICES = (
     "networks.D.num_scales",
 )
 _SHARED_TERMS = {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis"}
-_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance"), _SHARED_TERMS | {"L_code_a"}
+_PAPER_TERMS = _SHARED_TERMS | {"L_code_a"}
+_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance", "grey", "any"), _PAPER_TERMS
+_BEST_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance", "contours", "any"), _PAPER_TERMS
 _DGNET_TERMS = {"L_fine_orig", "L_fine_recon", "L_R1", "L_cycle"}
-_DGNET_SYSTEM = ("lsgan", "q||p", True, True, True, "channel", 3, "appearance"), _SHARED_TERMS | _DGNET_TERMS
+_DGNET_SYSTEM = (
+    ("lsgan", "q||p", True, True, True, "channel", 3, "appearance", "grey", "any"),
+    _SHARED_TERMS | _DGNET_TERMS,
+)
 _RELEASED_TERMS = _SHARED_TERMS - {"L_dis"} | _DGNET_TERMS | {"L_triplet"}
-_RELEASED_SYSTEM = ("lsgan", "q||p", False, True, True, "channel", 3, "structure"), _RELEASED_TERMS
+_RELEASED_SYSTEM = ("lsgan", "q||p", False, True, True, "channel", 3, "structure", "grey", "any"), _RELEASED_TERMS
 
 
 class Run(NamedTuple):
@@ -155,13 +160,15 @@ def _embedding_method(stage: dict) -> str | None:
 
 def _image_method(stage: dict) -> str | None:
     choices = tuple(functools.reduce(dict.__getitem__, path.split("."), stage) for path in _CHOICES)
-    recognises = stage["networks"].get("recognises", "appearance")  # the value of runs from before this choice
-    system, transferred = ((*choices, recognises), _terms(stage)), stage.get("transfer_from", "")
+    networks = stage["networks"]  # the values below are those of runs from before these choices
+    later = networks.get("recognises", "appearance"), networks["E_s"].get("sees", "grey"), stage.get("swaps", "any")
+    system, transferred = ((*choices, *later), _terms(stage)), stage.get("transfer_from", "")
     if system == _PAPER_SYSTEM:
         return "Method2" if transferred else "Method1"
-    for name, preset in (("dgnet preset", _DGNET_SYSTEM), ("released preset", _RELEASED_SYSTEM)):
+    presets = {"best": _BEST_SYSTEM, "dgnet": _DGNET_SYSTEM, "released": _RELEASED_SYSTEM}
+    for name, preset in presets.items():
         if system == preset:
-            return f"{name}; transferred" if transferred else name
+            return f"{name} preset; transferred" if transferred else f"{name} preset"
     return None
 
 

@@ -26,7 +26,7 @@ from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.layers import part_max_pool
 from rgbir_jax.models.structure_encoder import SEES, StructureEncoder, grey
 from rgbir_jax.stages.figures import combinations
-from rgbir_jax.stages.pairing import check_identities, check_shots, partners
+from rgbir_jax.stages.pairing import SWAPS, check_both_modalities, check_identities, check_shots, partners
 from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
 from rgbir_jax.stages.weights import total, weight_schedules
@@ -126,6 +126,8 @@ class ImageSystem(Stage):
         if "L_dis" in weights and not config.teacher:
             raise UserError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
         choose(config.teacher_kl, TEACHER_KL, f"config.{name}.teacher_kl")
+        if choose(config.swaps, SWAPS, f"config.{name}.swaps") == "across":
+            check_both_modalities(recipe, f'config.{name}.swaps = "across" needs')
         choose(config.adversarial, adversarial.GAMES, f"config.{name}.adversarial")
         choose(config.networks.E_s.get("sees", "grey"), SEES, f"config.{name}.networks.E_s.sees")
         dtype = jnp.dtype(recipe.dtype)
@@ -212,7 +214,7 @@ class ImageSystem(Stage):
             (a_2, y_2, partner), as in `Generated` and `Targets`.
         """
         a_global, y_global = parallel.gather(a_1), parallel.gather(y_1)
-        partner = partners(key, len(y_global) // modalities, modalities)
+        partner = partners(key, len(y_global) // modalities, modalities, self.config.swaps)
         x_2 = partner[parallel.positions(len(y_1))]
         return a_global[x_2], y_global[x_2], partner
 
@@ -301,18 +303,14 @@ class ImageSystem(Stage):
         """Computes the terms by which constant swapped images train the recogniser: L_dis (section 3.4).
 
         L_fine_recon is DG-Net's: its fine head names a swapped image by the identity that gave the structure.
-        L_id_structure does the same with the first head: a swapped image is then the same person in other colours, or
-        seen by another kind of camera.
         """
         terms = {}
-        if not self.weights.keys() & {"L_dis", "L_fine_recon", "L_id_structure"}:
+        if not self.weights.keys() & {"L_dis", "L_fine_recon"}:
             return terms
         x_swap = stop_gradient(x.x_swap)
         recognised, _ = self.recogniser.train(params, targets.batch_stats, x_swap, key)
         if "L_fine_recon" in self.weights:
             terms["L_fine_recon"] = identity.cross_entropy(recognised.logits["head_fine"], targets.y_1)
-        if "L_id_structure" in self.weights:
-            terms["L_id_structure"] = identity.cross_entropy(recognised.logits["head"], targets.y_1)
         if "L_dis" in self.weights:
             p, log_q = recognised.logits["head"], self.ask_teacher(teacher, x_swap)
             ours_first = self.config.teacher_kl == "p||q"

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
 
+SWAPS = ("any", "within", "across")
+
 
 def check_identities(batch: ConfigDict) -> None:
     """Checks that each part of a batch has two identities, because pairs are found within a part.
@@ -57,16 +59,18 @@ def check_both_modalities(recipe: ConfigDict, needs: str) -> None:
         raise UserError(f"{needs} RGB and IR; set config.modalities = (0, 1), not {recipe.modalities}.")
 
 
-def partners(key: Array, identities: int, modalities: int) -> Int[Array, "images"]:
-    """Chooses for each anchor x_1 the anchor x_2 of another identity, of either modality.
+def partners(key: Array, identities: int, modalities: int, swaps: str = "any") -> Int[Array, "images"]:
+    """Chooses for each anchor x_1 the anchor x_2 of another identity.
 
     The result is a permutation, so every image gives its appearance once. Identities are shifted by a random number
-    that is never zero; the modality comes from a permutation drawn for each identity.
+    that is never zero; the modality comes from a permutation drawn for each identity, or is always the same or the
+    other one.
 
     Args:
         key: the key of this iteration, the same on every device.
         identities: the number of identities in the global batch, at least 2.
         modalities: the number of images of each identity.
+        swaps: the modality of x_2, one of `SWAPS`: "any", "within" (that of x_1) or "across" (the other one).
 
     Returns:
         int32 places in the flattened [identity, modality], values 0..identities · modalities − 1.
@@ -79,5 +83,8 @@ def partners(key: Array, identities: int, modalities: int) -> Int[Array, "images
     shift_key, modality_key = jax.random.split(key)
     shift = jax.random.randint(shift_key, (), 1, identities)
     partner = (jnp.arange(identities) + shift) % identities
-    modality = jax.vmap(lambda k: jax.random.permutation(k, modalities))(jax.random.split(modality_key, identities))
+    if swaps == "any":
+        modality = jax.vmap(lambda k: jax.random.permutation(k, modalities))(jax.random.split(modality_key, identities))
+    else:
+        modality = (jnp.arange(modalities) + (swaps == "across")) % modalities
     return (partner[:, None] * modalities + modality).reshape(-1)

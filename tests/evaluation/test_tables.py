@@ -117,7 +117,7 @@ def test_rows_without_runs():
 
 def test_a_run_is_under_the_paper_s_row(tmp_path):
     write_run(tmp_path / "one", image_config(), scores(0.4112))
-    write_run(tmp_path / "deeper" / "two", quickstart.get_config(), scores(0.2))
+    write_run(tmp_path / "deeper" / "two", quickstart.get_config("paper"), scores(0.2))
     write_run(tmp_path / "three", image_config(transfer_from="runs/market"))
     write_run(tmp_path / "four", sysu_two_stream.get_config("bdtr"))
     (block,) = tables.compare(7, str(tmp_path)).blocks
@@ -173,15 +173,19 @@ def test_runs_of_the_released_preset_are_under_the_published_row(tmp_path):
     appearance.image.networks.recognises = "appearance"
     before_the_choice = image_config()
     del before_the_choice.image.networks.recognises
+    del before_the_choice.image.networks.E_s.sees
+    del before_the_choice.image.swaps
     write_run(tmp_path / "a", image_config("released"))
     write_run(tmp_path / "b", image_config("released", transfer_from="runs/market"))
     write_run(tmp_path / "appearance", appearance)
     write_run(tmp_path / "detached", image_config("released", detach_appearance=True))
     write_run(tmp_path / "old", before_the_choice)
-    expected = {"a": "released preset", "b": "released preset; transferred", "old": "Method1"}
+    write_run(tmp_path / "best", image_config("best"))
+    write_run(tmp_path / "across", image_config("best", swaps="across"))
+    expected = {"a": "released preset", "b": "released preset; transferred", "best": "best preset", "old": "Method1"}
     for number in (7, 8):
         names = methods_of_runs(number, tmp_path)
-        assert names == expected | {"appearance": "appearance", "detached": "detached"}
+        assert names == expected | {name: name for name in ("across", "appearance", "detached")}
     rows = lines(tables.compare(7, str(tmp_path)).blocks[0])
     place = rows.index(("published elsewhere", "released preset", None))
     assert rows[place + 1 : place + 3] == [
@@ -220,7 +224,7 @@ def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
 
 
 def test_drawn_people_are_never_among_the_paper_s_rows(tmp_path):
-    write_run(tmp_path / "drawn", quickstart.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
+    write_run(tmp_path / "drawn", quickstart.get_config("paper"), scores(0.9, "SYSU-MM01 (drawn)"))
     write_run(tmp_path / "two", sysu_two_stream.get_config(), scores(0.8, "SYSU-MM01 (drawn)"))
     write_run(tmp_path / "A", image_config(adversarial="lsgan"), scores(0.7, "SYSU-MM01 (drawn)"))
     real, drawn = tables.compare(7, str(tmp_path)).blocks

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.end_to_end.conftest import ROOT, run
 
@@ -34,9 +35,23 @@ def photos(drawn, tmp_path_factory) -> Path:
 
 
 def test_every_example_is_short_and_tested():
-    assert {file.stem for file in FILES} == set(SHORT)
+    assert {file.stem for file in FILES} == {*SHORT, "swap"}
     for file in FILES:
         assert len(file.read_text().splitlines()) <= 60
+
+
+def test_people_are_swapped(tmp_path):
+    """The picture has the four people in the first row and column; their swaps are neither of these nor plain."""
+    program = [sys.executable, str(ROOT / "examples" / "swap.py")]
+    process = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    picture = np.asarray(Image.open(tmp_path / "swapped.png"), np.float32)
+    cells = picture.reshape(5, 256, 5, 128, 3).swapaxes(1, 2)
+    for i in range(1, 5):
+        np.testing.assert_array_equal(cells[0, i], cells[i, 0])
+        original, rebuilt, other = cells[0, i], cells[i, i], cells[i, i % 4 + 1]
+        assert np.abs(rebuilt - original).mean() < 20  # of 255
+        assert np.abs(rebuilt - original).mean() < np.abs(other - original).mean()
 
 
 @pytest.mark.parametrize("name", SHORT)

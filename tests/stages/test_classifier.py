@@ -48,10 +48,9 @@ def test_the_control_trains_as_the_image_stages_do():
 def test_the_generator_learns_to_draw_before_it_is_judged():
     config = get_config()
     drawing, image = config.drawing, config.image
-    late = {"L_id_recon", "L_dis", "L_code_s", "L_code_a"}
     for term, weight in image.weights.items():
-        assert drawing.weights[term] == (0 if term in late else weight)
-    assert set(image.ramp.slope) == late
+        assert drawing.weights[term] == (weight if term in ("L_simple", "L_cross", "L_id_orig") else 0)
+    assert set(image.ramp.slope) == {"L_id_recon", "L_dis", "L_code_s", "L_code_a"}
     assert (drawing.start_from, drawing.teacher) == ("teacher", "")
     assert (image.start_from, image.teacher) == ("drawing", "teacher")
     assert image.networks == drawing.networks

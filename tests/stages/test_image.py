@@ -340,6 +340,15 @@ def test_an_image_stage_starts_from_an_image_stage():
         stages.build(config, "image", CLASSES)
 
 
+def test_swaps_across_modalities_need_both():
+    config = tiny_config()
+    config.image.swaps = "across"
+    stages.build(config, "image", CLASSES)
+    config.modalities = (0,)
+    with pytest.raises(ValueError, match=r'config.image.swaps = "across" needs RGB and IR; set config.modalities'):
+        stages.build(config, "image", CLASSES)
+
+
 def test_the_coin_of_l_code_s_gives_both_results():
     config, built, state = system("dgnet")
 

@@ -30,6 +30,15 @@ def test_all_other_identities_and_both_modalities_occur(drawn):
     assert across == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("swaps", ["within", "across"])
+def test_the_modality_of_the_partner_can_be_chosen(swaps):
+    keys = jax.random.split(jax.random.key(0), 50)
+    chosen = np.asarray(jax.vmap(lambda key: partners(key, N, M, swaps))(keys))
+    np.testing.assert_array_equal(np.sort(chosen, axis=1), np.broadcast_to(np.arange(N * M), chosen.shape))
+    assert np.all(chosen // M != np.arange(N * M) // M)
+    assert np.all((chosen % M == np.arange(N * M) % M) == (swaps == "within"))
+
+
 def test_one_identity_has_no_partner():
     with pytest.raises(ValueError, match="one identity has no different-identity pairs"):
         partners(jax.random.key(0), 1, 2)
