@@ -9,7 +9,7 @@ from os import PathLike, cpu_count
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rgbir_jax.errors import UserError
 
@@ -17,13 +17,23 @@ from rgbir_jax.errors import UserError
 def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
     """Reads an image file, or an open one, as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
 
+    An image that the camera marked as turned (EXIF) is turned back. White is 255, also in an image of 16 bits.
+
     Raises:
-        UserError: if the file is truncated or not an image.
+        UserError: if the file is truncated, not an image, or does not say which of its numbers is white.
     """
     height, width = image_size
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+            if image.mode in ("I", "F"):
+                raise UserError(
+                    f"{path} has numbers of 32 bits, and nothing says which of them is white; "
+                    f"save it with 8 or 16 bits per channel, from black to white."
+                )
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                upright = Image.fromarray(np.round(np.asarray(upright) / 257).astype(np.uint8))
+            return np.asarray(upright.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
 
