@@ -31,16 +31,20 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         The path of the page.
     """
     run = scored.run
-    figures = [_cmc(scored), _rankings(scored), _tsne(scored), *_pictures(scored)]
+    figures = [_cmc(scored), _rankings(scored)]
+    people, shown = _some_people(scored)
+    if not (without := tsne.cannot_plot(scored.features[shown])):
+        figures.append(_tsne(scored, people, shown))
+    figures += _pictures(scored)
     if measured and "dci" in measured:
         figures.append(_truth(scored))
     figures += [shown for name in run.stages if (shown := _training(scored, name))]
     notes = [sentence] if (sentence := comparison(scored.scores)) else []
     verdicts = disentanglement.sentences(measured) if measured else []
-    notes += verdicts[:1]
+    notes += [*verdicts[:1], *filter(None, [without])]
     if "control" in run.stages:
         notes.append(
-            "control: the teacher, trained for as many more iterations as the image stage, with the same batches and "
+            "control: the teacher, trained for as many more iterations as the image stages, with the same batches and "
             "learning rates, by its identification loss only."
         )
     if "(drawn)" in scored.scores["dataset"]:
@@ -142,10 +146,15 @@ def _rankings(scored: Scored) -> report.Shown:
     return report.Shown("rankings", "Ranked lists", caption, figure)
 
 
-def _tsne(scored: Scored) -> report.Shown:
+def _some_people(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses test people. Returns their numbers, and which of the scored images show them."""
+    person_id = scored.benchmark.records.person_id
+    people = np.random.default_rng(0).permutation(np.unique(person_id[person_id > 0]))[:PEOPLE]
+    return people, np.isin(person_id, people)
+
+
+def _tsne(scored: Scored, people: np.ndarray, shown: np.ndarray) -> report.Shown:
     table = scored.benchmark.records
-    people = np.random.default_rng(0).permutation(np.unique(table.person_id[table.person_id > 0]))[:PEOPLE]
-    shown = np.isin(table.person_id, people)
     figure = tsne.embedding_plot(scored.features[shown], table.person_id[shown], table.modality[shown])
     caption = f"t-SNE of the features of {len(people)} test identities, one colour each: squares RGB, circles IR."
     return report.Shown("tsne", "Features in the plane", caption, figure)

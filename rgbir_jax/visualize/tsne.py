@@ -10,13 +10,27 @@ from rgbir_jax.visualize import style
 MARKERS = {0: ("s", "RGB"), 1: ("o", "IR")}
 
 
+def cannot_plot(features: Float[np.ndarray, "n d"]) -> str:
+    """Says in a sentence why features have no picture in the plane; empty if they have one."""
+    if len(features) < 4:
+        return f"There are features of {len(features)} images, and t-SNE needs 4: its figure is left out."
+    if features.shape[1] < 2:
+        return "The features have one dimension: the figure of t-SNE is left out."
+    if np.ptp(features, axis=0).max() < 1e-4:
+        return (
+            f"The features of all {len(features)} images are equal: they have collapsed, and the figure of t-SNE is "
+            f"left out. Use an earlier checkpoint, or train with a lower learning rate."
+        )
+    return ""
+
+
 def embedding_plot(
     features: Float[np.ndarray, "n d"], person_id: Int[np.ndarray, "n"], modality: Int[np.ndarray, "n"]
 ) -> Figure:
     """Draws t-SNE of features; squares are RGB, circles IR, and each person has a colour.
 
     Args:
-        features: features of at least four images.
+        features: features for which `cannot_plot` is empty.
         person_id: the person on each image; at most ten persons, one colour each.
         modality: 0 RGB, 1 IR.
     """

@@ -63,6 +63,20 @@ def test_interpolations_are_between_their_two_sources():
         np.testing.assert_array_equal(picture, expected_picture)
 
 
+@pytest.mark.parametrize(
+    ("features", "sentence"),
+    [
+        (np.eye(3), "There are features of 3 images, and t-SNE needs 4"),
+        (np.arange(9.0)[:, None], "The features have one dimension"),
+        (np.full((9, 4), 0.5), "The features of all 9 images are equal: they have collapsed"),
+        (np.random.default_rng(0).normal(size=(9, 4)), ""),
+    ],
+)
+def test_features_without_a_picture_in_the_plane(features, sentence):
+    assert tsne.cannot_plot(features).startswith(sentence)
+    assert bool(tsne.cannot_plot(features)) == bool(sentence)
+
+
 def test_tsne_has_a_marker_per_modality_and_a_colour_per_person():
     person = np.repeat(np.arange(4), 6)
     modality = np.tile([0, 0, 0, 1, 1, 1], 4)
