@@ -37,6 +37,7 @@ from rgbir_jax.training.stage import DeviceBatch, Images, Key, Metrics, Stage, i
 from rgbir_jax.training.state import Network, State, call
 
 TEACHER_KL = ("p||q", "q||p")
+SAME_IDENTITY = {"L_simple", "L_cross", "L_id_orig", "L_fine_orig", "L_triplet"}  # terms without swapped images
 Structure = Float[Array, "n h w code"]
 Appearance = Float[Array, "n slices channels"]
 
@@ -71,7 +72,7 @@ class Generated(NamedTuple):
         a_2: appearance codes that x_1^2 was given.
         x_simple: G(a_1, s_1), for L_simple.
         x_cross: G(a_positive, s_1), for L_cross.
-        x_swap: x_1^2 = G(a_2, s_1) with x_2 of another identity.
+        x_swap: x_1^2 = G(a_2, s_1) with x_2 of another identity; None if no term needs it.
         p_real: logits of p for all real images, by head.
     """
 
@@ -81,7 +82,7 @@ class Generated(NamedTuple):
     a_2: Appearance
     x_simple: Images
     x_cross: Images
-    x_swap: Images
+    x_swap: Images | None
     p_real: dict[str, Float[Array, "m classes"]]
 
 
@@ -183,10 +184,16 @@ class ImageSystem(Stage):
         (a_1, a_positive), p_real, batch_stats = self.encode_appearance(params, batch_stats, view, dropout_key)
         a_2, y_2, partner = self.pair(a_1, y_1, view.label.shape[1], partner_key)
 
-        x = self.G(params, jnp.concatenate([a_1, a_positive, a_2]), jnp.concatenate([s_1, s_1, s_1]))
-        x_simple, x_cross, x_swap = jnp.split(x, 3)
+        a = [a_1, a_positive] + [a_2] * self.swaps
+        x = self.G(params, jnp.concatenate(a), jnp.concatenate([s_1] * len(a)))
+        x_simple, x_cross, x_swap = [*jnp.split(x, len(a)), None][:3]
         generated = Generated(s_1, a_1, a_positive, a_2, x_simple, x_cross, x_swap, p_real)
         return generated, Targets(x_1, y_1, y_2, flatten(view.label), partner, batch_stats)
+
+    @property
+    def swaps(self) -> bool:
+        """Whether a term needs swapped images; without one they are not generated."""
+        return bool(self.weights.keys() - SAME_IDENTITY)
 
     def encode_appearance(
         self, params: dict, batch_stats: dict, view: Views, key: Array
@@ -228,7 +235,7 @@ class ImageSystem(Stage):
         """Returns the given terms' part of L_total at an iteration."""
         return self.config.total_scale * total(terms, self.weights, step)
 
-    def discriminator_terms(self, params_D: dict, x_1: Images, x_swap: Images) -> dict[str, Array]:
+    def discriminator_terms(self, params_D: dict, x_1: Images, x_swap: Images | None) -> dict[str, Array]:
         """Computes D's side of the game: L_adv_D, and R1 if it has a weight."""
         D, terms = partial(call, self.discriminator, params_D), {}
         if "L_adv_D" in self.weights:
@@ -271,6 +278,8 @@ class ImageSystem(Stage):
             targets: the constants that it gives.
             key: the key of the coin.
         """
+        if x.x_swap is None:
+            return {}
         terms, params_E_s, x_swap, s_1 = {}, params["E_s"], x.x_swap, x.s_1
         if self.config.alternate_structure:
             # Either E_s learns from the image, or the image learns through a fixed E_s; s_1 is only a target.
@@ -305,7 +314,7 @@ class ImageSystem(Stage):
         L_fine_recon is DG-Net's: its fine head names a swapped image by the identity that gave the structure.
         """
         terms = {}
-        if not self.weights.keys() & {"L_dis", "L_fine_recon"}:
+        if x.x_swap is None or not self.weights.keys() & {"L_dis", "L_fine_recon"}:
             return terms
         x_swap = stop_gradient(x.x_swap)
         recognised, _ = self.recogniser.train(params, targets.batch_stats, x_swap, key)

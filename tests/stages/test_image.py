@@ -349,6 +349,26 @@ def test_swaps_across_modalities_need_both():
         stages.build(config, "image", CLASSES)
 
 
+def test_without_a_term_of_swapped_images_none_is_generated():
+    """The other terms are the same, and nothing reaches D."""
+    config, whole, state = system()
+    config = config.copy_and_resolve_references()
+    for term in set(config.image.weights) - {"L_simple", "L_cross", "L_id_orig"}:
+        config.image.weights[term] = 0.0
+    built = stages.build(config, "image", CLASSES)
+    batch = drawn_batch(config)
+    terms, expected = (one_device(partial(generator_terms_of, one), state, batch) for one in (built, whole))
+    assert set(terms) == {"L_simple", "L_cross", "L_id_orig"}
+    for term, value in terms.items():
+        assert value == pytest.approx(float(expected[term]), rel=1e-5)
+
+    def generated(state, batch):
+        view = views(KEY, batch["image"], batch["label"], config.augment)
+        return built.generate(state.params, state.batch_stats, view, KEY)[0]
+
+    assert one_device(generated, state, batch).x_swap is None
+
+
 def test_the_coin_of_l_code_s_gives_both_results():
     config, built, state = system("dgnet")
 
