@@ -3,7 +3,8 @@
     python train.py --config configs/market_image.py --workdir runs/market_image --config.data_dir DIR
     python train.py --config configs/sysu_image.py:market --workdir runs/sysu_image_market --config.data_dir SYSU_DIR
 
-`DIR` is Market-1501's own tree (bounding_box_train, query, bounding_box_test). The second command trains Method2: it
+`DIR` is Market-1501's own tree (bounding_box_train, query, bounding_box_test). --config.dataset=msmt17 or
+--config.dataset=duke takes the tree of MSMT17 or DukeMTMC-reID instead. The second command trains Method2: it
 starts from the E_s, the ResNet of E_a, the G and the D of the first. Presets, as `configs/market_image.py:NAME`:
 
     paper   (the default), for configs/sysu_image.py:market

@@ -12,6 +12,7 @@ from configs import market_image, quickstart, sysu_embedding
 from rgbir_jax import stages
 from rgbir_jax.commands import recipe
 from rgbir_jax.commands.describe import describe
+from rgbir_jax.datasets import LLCM, REGDB
 from rgbir_jax.datasets.market1501 import read as read_market1501
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.errors import UserError
@@ -30,6 +31,12 @@ PRESETS = {
     "quickstart.methods": ("method1", "method2"),
     "quickstart.two_stream": ("bdtr", "baseline"),
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
+    "quickstart.regdb": ("teacher", "image", "two_stream"),
+    "quickstart.llcm": ("teacher", "image", "two_stream"),
+    "regdb_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
+    "regdb_two_stream": ("bdtr", "baseline"),
+    "llcm_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
+    "llcm_two_stream": ("bdtr", "baseline"),
     "sysu_image": ("paper", "best", "dgnet", "released", "market"),
     "sysu_two_stream": ("bdtr", "baseline"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
@@ -89,6 +96,19 @@ def test_method2_starts_from_what_market_trains():
     assert "--config configs/sysu_image.py:market " in commands
     method2.image.transfer_from = ""
     assert method2 == get_config("sysu_image")("paper")
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("regdb", REGDB), ("llcm", LLCM)])
+def test_recipes_of_the_other_datasets(name, dataset):
+    """All systems train on everybody who may train, with the protocol of the dataset; RegDB's have a fold."""
+    for recipe_name in (f"{name}_image", f"{name}_two_stream", f"quickstart.{name}"):
+        config = get_config(recipe_name)()
+        assert (config.dataset, config.protocol) == (dataset.name, dataset.protocols[0])
+        assert config.get("fold") == (1 if dataset.folds > 1 else None)
+    teacher, two_stream = get_config(f"{name}_image")("teacher"), get_config(f"{name}_two_stream")()
+    assert teacher.recipe == ("teacher",)
+    assert two_stream.two_stream.steps == teacher.teacher.steps
+    assert two_stream.two_stream.decay == teacher.teacher.decay
 
 
 def test_the_small_methods_differ_only_in_what_they_start_from():

@@ -8,7 +8,8 @@ The first prints the table and writes `scores.json` and `report.html` into the r
 a file for the second. Another system's .npz file has `feature` float [images, size], `person_id` (or `pid`), `camera`
 (or `cam`) and `index`, the image's number from 1 within person and camera. These are images of SYSU-MM01 unless there
 are `dataset`, `modality` and `split` as well, see `rgbir_jax.evaluation.feature_file`. The third prints Table 6, 7 or 8
-as Markdown, with every run that the first has scored.
+as Markdown, or a table of RegDB or LLCM (--table=regdb), with every run that the first has scored. Runs on the folds of
+RegDB are averaged.
 """
 
 import itertools
@@ -37,8 +38,15 @@ FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz fil
 RAND_PERM = flags.DEFINE_string("rand_perm", None, "The file that draws the galleries: SYSU-MM01's rand_perm_cam.mat.")
 TEST_IDS = flags.DEFINE_string("test_ids", None, "With --features: SYSU-MM01's test_id.mat or .txt; all if not given.")
 PROTOCOL = flags.DEFINE_string("protocol", None, "The protocol; without it the run's own, or the dataset's first.")
-TABLE = flags.DEFINE_enum("table", None, ["6", "7", "8"], "The paper's table to print.")
-RUNS = flags.DEFINE_string("runs", None, "With --table: the folder of the runs; without it only published rows.")
+TABLE = flags.DEFINE_enum(
+    "table", None, ["6", "7", "8", "regdb", "llcm"], "The paper's table to print, or one of another dataset."
+)
+RUNS = flags.DEFINE_string(
+    "runs",
+    None,
+    "With --table: the folder of the runs; without it only published rows. Runs that differ only in config.fold are "
+    "averaged.",
+)
 JSON = flags.DEFINE_string("json", None, "With --features or --table: file to write the same to, as JSON.")
 
 # By the flag that says what to do: the flags that it is used with.
@@ -62,7 +70,7 @@ def evaluate() -> None:
     elif TABLE.value is not None:
         from rgbir_jax.evaluation import tables
 
-        print(tables.table_with_runs(int(TABLE.value), RUNS.value, JSON.value))
+        print(tables.table_with_runs(TABLE.value, RUNS.value, JSON.value))
     elif WORKDIR.value is not None:
         _score(WORKDIR.value)
 
@@ -76,7 +84,8 @@ def _check_flags() -> None:
     modes = [mode for mode in MODES if _given(mode)]
     if len(modes) != 1:
         raise UserError(
-            "give exactly one of --workdir (a run to score), --features (a file to score) and --table (6, 7 or 8)."
+            "give exactly one of --workdir (a run to score), --features (a file to score) and "
+            "--table (6, 7, 8, regdb or llcm)."
         )
     for name in filter(_given, itertools.chain(*MODES.values())):
         if name not in MODES[modes[0]]:

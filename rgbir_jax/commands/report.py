@@ -77,6 +77,7 @@ def _facts(scored: Scored) -> dict[str, str]:
         "scored": f"iteration {scored.scores['steps']:,} of {run.last}; {time.strftime('%Y-%m-%d %H:%M')}",
         "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {'×'.join(map(str, config.image_size))}",
         "splits": splits,
+        **({"fold": str(config.fold)} if "fold" in config else {}),
         "trained on": f"{config.train_split}; scored on identities never seen in training",
         "seed": str(config.seed),
         "command": run.facts.command,

@@ -5,6 +5,7 @@ batch runs in parallel and in order, ahead of the step that needs it.
 """
 
 import contextlib
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ class TfDataSource:
         """
         self.records = records
         self.image_size = image_size
+        # Another fold's records have the same images in other splits, which are not used here.
+        dataset = dataclasses.replace(dataset, read=lambda _: records)
         with _quietly():
             builder = tfds_builders.builder_class(dataset)(config=tfds_builders.resized(image_size), data_dir=prepared)
             builder.download_and_prepare(

@@ -23,7 +23,8 @@ class Dataset:
         homepage: the page that describes it.
         citation: BibTeX of the paper that published it.
         instructions: where its tree comes from and what the tree looks like.
-        read: (folder) -> `Records` of the tree; raises UserError for a broken tree.
+        read: (folder) -> `Records` of the tree; raises UserError for a broken tree. With several folds it also takes
+            the number of one, and without it reads the first.
         splits: the splits of the records that belong to each part: "train", "trainval", "val" and "test".
         identities: published numbers of training identities, by the part that trains.
         protocols: names of its protocols; the first is the default.
@@ -32,12 +33,14 @@ class Dataset:
             called for one of `protocols`. Features in a file have no folder: they are scored with what --rand_perm
             names if the protocol is in `gallery_files`, and with Path() otherwise.
         gallery_files: for each protocol whose searches read a file: the file's name and where it comes from.
+        folds: the number of its divisions into people who train and people who test. Their images should be the same:
+            then the images are decoded only once.
     """
 
     name: str
     title: str
     description: str
-    read: Callable[[Path], Records]
+    read: Callable[..., Records]
     splits: Mapping[str, tuple[str, ...]]
     protocols: tuple[str, ...]
     searches: Callable[[Records, str, Path], list[Search]]
@@ -46,6 +49,21 @@ class Dataset:
     instructions: str = ""
     identities: Mapping[str, int] = field(default_factory=dict)
     gallery_files: Mapping[str, str] = field(default_factory=dict)
+    folds: int = 1
+
+    def read_fold(self, root: Path, fold: int) -> Records:
+        """Reads the tree with the splits of a fold.
+
+        Args:
+            root: the folder.
+            fold: `config.fold`, from 1; a dataset without folds ignores it.
+
+        Raises:
+            UserError: for a fold that the dataset does not have, or a broken tree.
+        """
+        if self.folds == 1:
+            return self.read(root)
+        return self.read(root, choose(fold, range(1, self.folds + 1), "config.fold"))
 
     def check_protocol(self, protocol: str) -> None:
         """Refuses a protocol that the dataset does not have.

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped
-from PIL import Image
 
 from rgbir_jax.errors import UserError
 
 RGB, IR = 0, 1
 MODALITIES = ("rgb", "ir")  # names by number
-DRAWN = b"drawn by rgbir_jax.synthetic"  # the comment in every drawn image file
+DRAWN = b"drawn by rgbir_jax.synthetic"  # in every drawn image file
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +25,10 @@ class Records:
         path: the file, relative to the dataset's folder, with "/" between folders.
         person_id: the dataset's own number of the person; 0 for Market's distractors, who match nobody.
         camera: the camera's number, from 1.
-        index: the number of the image within its split, identity and camera, from 1, by file name.
+        index: the number of the image within its split, identity, camera and modality, from 1, by file name.
         modality: 0 RGB, 1 IR.
-        split: "train", "val" or "test" (SYSU-MM01); "train", "query" or "gallery" (Market-1501).
+        split: "train", "val" or "test" (SYSU-MM01, RegDB, LLCM); "train", "val", "query" or "gallery" (Market-1501,
+            MSMT17, DukeMTMC-reID).
     """
 
     path: Shaped[np.ndarray, "images"]
@@ -54,7 +54,7 @@ def tabulate(images: Iterable[tuple[str, int, int, int, str]]) -> Records:
     """Makes the table of images (path, person_id, camera, modality, split): sorts them and numbers them."""
     path, person_id, camera, modality, split = zip(*sorted(images), strict=True)
     number = defaultdict(lambda: itertools.count(1))
-    index = [next(number[group]) for group in zip(split, person_id, camera, strict=True)]
+    index = [next(number[group]) for group in zip(split, person_id, camera, modality, strict=True)]
     return Records(
         path=np.array(path),
         person_id=np.array(person_id, np.int32),
@@ -63,6 +63,14 @@ def tabulate(images: Iterable[tuple[str, int, int, int, str]]) -> Records:
         modality=np.array(modality, np.int32),
         split=np.array(split),
     )
+
+
+def rows_by_person_and_camera(records: Records) -> dict[tuple[int, int], np.ndarray]:
+    """Returns the rows of each person and camera, by image number; persons and cameras are in ascending order."""
+    rows = np.lexsort((records.index, records.camera, records.person_id))
+    person_id, camera = records.person_id[rows], records.camera[rows]
+    groups = np.split(rows, np.flatnonzero(np.diff(person_id) | np.diff(camera)) + 1)
+    return {(int(records.person_id[group[0]]), int(records.camera[group[0]])): group for group in groups if len(group)}
 
 
 def existing(root: str | os.PathLike, layout: str = "") -> Path:
@@ -98,8 +106,7 @@ def subfolder(root: Path, name: str, title: str) -> Path:
 
 def is_drawn(image: Path) -> bool:
     """Says whether an image file shows a drawn person. The drawing program marks each file that it writes."""
-    with Image.open(image) as opened:
-        return opened.info.get("comment") == DRAWN
+    return DRAWN in image.read_bytes()
 
 
 def jpegs(folder: str | os.PathLike) -> list[str]:

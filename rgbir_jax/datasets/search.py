@@ -41,7 +41,8 @@ class Search:
         probes: rows of the table that the search was made for.
         galleries: one array of rows per trial.
         hidden: the gallery images to remove from a probe's ranked list.
-        unit: what a rank counts: persons, each at their nearest image (SYSU-MM01), or images (Market-1501).
+        unit: what a rank counts: persons, each at their nearest image (SYSU-MM01, LLCM), or images (Market-1501,
+            RegDB).
         ap: the form of average precision.
     """
 
@@ -52,3 +53,13 @@ class Search:
     hidden: Hidden
     unit: Literal["identity", "image"]
     ap: AP = "hits"
+
+
+def nothing_hidden(probe: Labelled, gallery: Labelled) -> Bool[np.ndarray, "p g"]:
+    """Hides nothing."""
+    return np.zeros((len(probe.person_id), len(gallery.person_id)), bool)
+
+
+def same_person_and_camera(probe: Labelled, gallery: Labelled) -> Bool[np.ndarray, "p g"]:
+    """Hides a probe's own person in its own camera."""
+    return (probe.person_id[:, None] == gallery.person_id) & (probe.camera[:, None] == gallery.camera)

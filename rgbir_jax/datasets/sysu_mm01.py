@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.records import IR, RGB, Records, existing, jpegs, subfolder, tabulate
+from rgbir_jax.datasets.records import IR, RGB, Records, existing, jpegs, rows_by_person_and_camera, subfolder, tabulate
 from rgbir_jax.datasets.search import Labelled, Search
 from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, TRIALS, Permutations, read_permutations
 from rgbir_jax.errors import UserError
@@ -124,7 +124,7 @@ def drawn_searches(
     """
     _check_cameras(records)
     people = np.unique(records.person_id)
-    table = _rows_by_person_and_camera(records)
+    table = rows_by_person_and_camera(records)
     if protocol != "agw":
         assert permutations is not None
         _check_images(table, records.index, permutations, people)
@@ -183,13 +183,6 @@ def _permutation_file(galleries: Path) -> Path:
 
 # (person_id, camera) -> rows of the records, by image number.
 Table = dict[tuple[int, int], np.ndarray]
-
-
-def _rows_by_person_and_camera(records: Records) -> Table:
-    rows = np.lexsort((records.index, records.camera, records.person_id))
-    person_id, camera = records.person_id[rows], records.camera[rows]
-    groups = np.split(rows, np.flatnonzero(np.diff(person_id) | np.diff(camera)) + 1)
-    return {(int(records.person_id[group[0]]), int(records.camera[group[0]])): group for group in groups}
 
 
 def _rows(table: Table, cameras: Sequence[int]) -> Int[np.ndarray, "n"]:

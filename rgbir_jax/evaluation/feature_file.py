@@ -56,9 +56,9 @@ def write_features(
 def read_features(path: str | Path) -> FeatureFile:
     """Reads and checks an .npz file.
 
-    It has `feature`, `person_id`, `camera` and `index`, the image's number from 1 within split, person and camera. If
-    it has a `dataset`, it also has `modality` and `split`, and may have `path` and `title`. If not, it has test images
-    of SYSU-MM01, whose cameras give the modality.
+    It has `feature`, `person_id`, `camera` and `index`, the image's number from 1 within split, person, camera and
+    modality. If it has a `dataset`, it also has `modality` and `split`, and may have `path` and `title`. If not, it has
+    test images of SYSU-MM01, whose cameras give the modality.
 
     Raises:
         UserError: if the file or an array is absent or not what it should be, if an image is there twice or is none of
@@ -201,7 +201,7 @@ def _check(records: Records, dataset: Dataset, path: str | Path) -> None:
         for row in np.flatnonzero(is_wrong):
             raise UserError(f"{path}: {records.image(row)} cannot be scored: {fault}.")
     _, splits = np.unique(records.split, return_inverse=True)
-    labels = np.stack([splits, records.person_id, records.camera, records.index])
+    labels = np.stack([splits, records.person_id, records.camera, records.modality, records.index])
     _, first, counts = np.unique(labels, axis=1, return_index=True, return_counts=True)
     if counts.max() > 1:
         raise UserError(f"{path}: {records.image(first[counts.argmax()])} is there {counts.max()} times.")

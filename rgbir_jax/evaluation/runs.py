@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, SHOTS, TERMS, TEST_COUNTS, TEST_SET, Figure, Row
+from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, TERMS, Figure, Layout, Row
 
 # The presets of the image system, as their choices and the terms that have a weight; other systems are ablations.
 _CHOICES = (
@@ -70,28 +70,30 @@ def read_runs(root: Path) -> list[Run]:
     return found
 
 
-def rows_of(run: Run, number: int) -> list[Row]:
+def rows_of(run: Run, name: str) -> list[Row]:
     """Returns a run's rows, followed by its controls.
 
     There are none if the run belongs to another table, or if it cannot be read, which a line on stderr says.
     """
-    layout = LAYOUTS[number]
-    settings = [f"{layout.search}_{shot}" for shot in SHOTS]
+    layout = LAYOUTS[name]
     try:
         last = run.config[run.config["recipe"][-1]]
-        if not _belongs(last["stage"], number):
+        if not _belongs(last["stage"], name):
             return []
-        if absent := [setting for setting in settings if setting not in run.scores["trained"]]:
+        if absent := [search for search in layout.searches.values() if search not in run.scores["trained"]]:
             _leave_out(run.folder, f"it has no scores {' and '.join(absent)}, on {run.scores['dataset']}")
             return []
         method = _method(last) or run.folder.name
-        dataset = _test_set(run.scores)
+        dataset = _test_set(run.scores, layout)
         systems = {method: "trained"} | {f"{method}; control: by {name}": name for name in run.scores["controls"]}
         return [
             Row(
                 RUN,
                 shown,
-                *(_figures(run.scores[system][setting], layout.columns) for setting in settings),
+                {
+                    words: _figures(run.scores[system][search], layout.columns)
+                    for words, search in layout.searches.items()
+                },
                 dataset=dataset,
                 run=run.name,
                 protocol=run.scores["protocol"],
@@ -105,17 +107,27 @@ def rows_of(run: Run, number: int) -> list[Row]:
         return []
 
 
-def _test_set(scores: dict) -> str:
+def _test_set(scores: dict, layout: Layout) -> str:
     """Names the test images of a run: those of the published rows are recognised by their numbers, not by their name.
 
     Args:
         scores: the content of scores.json.
+        layout: the table.
     """
-    single = scores["trained"].get("all_single")
-    counts = single and (single["probe_images"], single["gallery_images"])
-    if counts == TEST_COUNTS or scores["dataset"] != TEST_SET:
+    search, probes, gallery = layout.counts
+    scored = scores["trained"].get(search)
+    if scores["dataset"] != layout.test_set:
         return scores["dataset"]
-    return f"{TEST_SET}, {counts[0]:,} probes and {counts[1]:,} gallery images" if counts else f"{TEST_SET}, incomplete"
+    if not scored:
+        return f"{layout.test_set}, incomplete"
+    if scored["probe_images"] == probes and gallery in (None, scored["gallery_images"]):
+        return layout.test_set
+    return f"{layout.test_set}, {counted(scored['probe_images'], scored['gallery_images'])}"
+
+
+def counted(probes: int, gallery: int | None) -> str:
+    """Says how many images a search has; None for an unknown number of gallery images."""
+    return f"{probes:,} probes" + (f" and {gallery:,} gallery images" if gallery is not None else "")
 
 
 def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
@@ -123,18 +135,18 @@ def _figures(scored: dict, columns: Sequence[str]) -> dict[str, Figure]:
     several = len(scored["trials"]) > 1 and scored.get("different_galleries") != 1  # otherwise they cannot differ
     figures = {}
     for column in columns:
-        mean = scored["mAP"] if column == "mAP" else scored["cmc"][RANK[column] - 1]
+        mean = scored["cmc"][RANK[column] - 1] if column in RANK else scored[column]
         std = scored["std"].get("rank1" if column == "r1" else column) if several else None
         figures[column] = Figure(round(100 * mean, 2), None if std is None else round(100 * std, 2))
     return figures
 
 
-def _belongs(kind: str, number: int) -> bool:
+def _belongs(kind: str, name: str) -> bool:
     """Says whether runs that end with a stage of this kind are in a table.
 
-    Table 6 has the embedding-space system and M_bdtr, 7 and 8 everything but the former.
+    Table 6 has the embedding-space system and M_bdtr, the others everything but the former.
     """
-    return kind in ("embedding", "two_stream") if number == 6 else kind != "embedding"
+    return kind in ("embedding", "two_stream") if name == "6" else kind != "embedding"
 
 
 def _method(stage: dict) -> str | None:

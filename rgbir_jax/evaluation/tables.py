@@ -1,4 +1,4 @@
-"""The paper's Tables 6, 7 and 8, together with runs of this code.
+"""The paper's Tables 6, 7 and 8, and tables of RegDB and LLCM, together with runs of this code.
 
 Runs that were scored on other images than the paper's have blocks of their own, one per dataset.
 """
@@ -8,22 +8,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rgbir_jax.evaluation.published import LAYOUTS, SHOTS, TEST_SET, Figure, Layout, Row
-from rgbir_jax.evaluation.runs import read_runs, rows_of
+from rgbir_jax.evaluation.folds import over_folds
+from rgbir_jax.evaluation.published import LAYOUTS, Figure, Layout, Row
+from rgbir_jax.evaluation.runs import counted, read_runs, rows_of
 
 # Come after the published rows of a table that has no row of theirs, then all others.
 _UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset", "released preset")
 _COMPARABLE = (
     "The paper's rows and those published elsewhere are quoted figures; rows of this code are measured, "
-    "± the standard deviation over the trials."
+    "± the standard deviation over the {spread}."
 )
 _DRAWN = (
-    "The people in this block are drawn by a program: its rows cannot be compared with the paper's. "
-    "± is the standard deviation over the trials."
+    "The people in this block are drawn by a program: its rows cannot be compared with published ones. "
+    "± is the standard deviation over the {spread}."
 )
 _OTHER = (
-    "These images are not SYSU-MM01's test set of 3,803 probes and 301 gallery images (all-search, single-shot): the "
-    "rows cannot be compared with the paper's. ± is the standard deviation over the trials."
+    "These images are not {test_set}'s test set of {counts} ({search}): the rows cannot be compared with published "
+    "ones. ± is the standard deviation over the {spread}."
 )
 
 
@@ -39,26 +40,28 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper, or one in its form.
 
     Attributes:
-        number: the table's number in the paper.
-        title: its search and dataset.
-        columns: the columns of each shot, from rank-1 (`r1`) to `mAP`.
+        name: what `eval.py --table` calls it.
+        title: its number in the paper, if it has one, and what it is about.
+        searches: the words above the columns of each search.
+        columns: the columns of each search, from rank-1 (`r1`) on.
         blocks: the first has the published rows.
     """
 
-    number: int
+    name: str
     title: str
+    searches: tuple[str, ...]
     columns: tuple[str, ...]
     blocks: list[Block]
 
 
-def table_with_runs(number: int, runs: str | None, json_out: str | None) -> str:
-    """Prints a table of the paper with the runs: `eval.py --table`.
+def table_with_runs(name: str, runs: str | None, json_out: str | None) -> str:
+    """Prints a table with the runs: `eval.py --table`.
 
     Args:
-        number: 6, 7 or 8.
+        name: a key of `LAYOUTS`: "6", "7" or "8" for the paper's tables, or a dataset.
         runs: see `compare`.
         json_out: where to write the same as JSON, figures in percent; None: nowhere.
 
@@ -68,19 +71,20 @@ def table_with_runs(number: int, runs: str | None, json_out: str | None) -> str:
     Raises:
         UserError: see `compare`.
     """
-    table = compare(number, runs)
+    table = compare(name, runs)
     if json_out is not None:
         Path(json_out).write_text(json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return markdown(table)
 
 
-def compare(number: int, runs: str | None) -> Table:
+def compare(name: str, runs: str | None) -> Table:
     """Puts each run behind its published row, or into the block of its dataset.
 
     Args:
-        number: 6, 7 or 8.
+        name: a key of `LAYOUTS`.
         runs: folder with the folders of scored runs, one or two deep; None: only the published rows. A run that
-            cannot be read or is not scored on this table's search is left out with a line on stderr.
+            cannot be read or is not scored on this table's searches is left out with a line on stderr. Runs that
+            differ only in their fold are averaged.
 
     Returns:
         The table; figures in percent, rounded to the two digits that the paper prints.
@@ -88,35 +92,37 @@ def compare(number: int, runs: str | None) -> Table:
     Raises:
         UserError: if `runs` does not exist, or if no run under it has been scored.
     """
-    layout = LAYOUTS[number]
-    found = [] if runs is None else read_runs(Path(runs))
-    ours = sorted((row for run in found for row in rows_of(run, number)), key=lambda row: row.method)
-    real = [row for row in ours if row.dataset == TEST_SET]
-    others = sorted({row.dataset for row in ours} - {TEST_SET})
+    layout = LAYOUTS[name]
+    found = [] if runs is None else over_folds(read_runs(Path(runs)))
+    ours = sorted((row for run in found for row in rows_of(run, name)), key=lambda row: row.method)
+    real = [row for row in ours if row.dataset == layout.test_set]
+    others = sorted({row.dataset for row in ours} - {layout.test_set})
 
-    notes = [_COMPARABLE, *layout.notes]
+    notes = [_COMPARABLE.format(spread=layout.spread), *layout.notes]
     if runs is not None and not real:
         notes.append(f"No run on the real dataset under {runs} belongs here.")
-    title = f"SYSU-MM01, {layout.search} search"
-    blocks = [Block(TEST_SET, True, notes, _in_order([*layout.published, *real], layout))]
+    blocks = [Block(layout.test_set, True, notes, _in_order([*layout.published, *real], layout))]
     for dataset in others:
         note = _DRAWN if dataset.endswith("(drawn)") else _OTHER
-        blocks.append(Block(dataset, False, [note], _in_order([row for row in ours if row.dataset == dataset], layout)))
-    return Table(number, title, layout.columns, blocks)
+        text = note.format(
+            spread=layout.spread, test_set=layout.test_set, counts=counted(*layout.counts[1:]), search=layout.counts[0]
+        )
+        blocks.append(Block(dataset, False, [text], _in_order([row for row in ours if row.dataset == dataset], layout)))
+    return Table(name, layout.title, tuple(layout.searches), layout.columns, blocks)
 
 
 def markdown(table: Table) -> str:
     """Formats a table as Markdown: a heading, notes and rows in percent for each block."""
-    shots = [f"{shot} {column}" for shot in SHOTS for column in table.columns]
-    head = ["source", "method", "run", *shots, "protocol", "dataset", "steps", "seed"]
-    parts = [f"# Table {table.number}: {table.title} (in %)"]
+    columns = [f"{search} {column}" for search in table.searches for column in table.columns]
+    head = ["source", "method", "run", *columns, "protocol", "dataset", "steps", "seed"]
+    parts = [f"# {table.title} (in %)"]
     for block in table.blocks:
-        parts += [f"## {block.title}", *block.notes, _grid(head, [_cells(row, table.columns) for row in block.rows])]
+        parts += [f"## {block.title}", *block.notes, _grid(head, [_cells(row, table) for row in block.rows])]
     return "\n\n".join(parts)
 
 
-def _cells(row: Row, columns: Sequence[str]) -> list[str]:
-    figures = [shot.get(column) for shot in (row.single, row.multi) for column in columns]
+def _cells(row: Row, table: Table) -> list[str]:
+    figures = [row.figures[search].get(column) for search in table.searches for column in table.columns]
     steps = None if row.steps is None else f"{row.steps:,}"
     texts = [row.source, row.method, row.run, *map(_percent, figures), row.protocol, row.dataset, steps, row.seed]
     return ["-" if text is None else str(text).replace("|", "\\|") for text in texts]

@@ -3,17 +3,19 @@
 Identity, pose and camera are independent: `draw` combines any three.
 """
 
-from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.camera import LLCM_CAMERAS, MARKET_CAMERAS, REGDB_CAMERAS, SYSU_CAMERAS, Camera
 from rgbir_jax.synthetic.counterfactual import DrawnDataset, open_drawn
 from rgbir_jax.synthetic.identity import Identity
 from rgbir_jax.synthetic.picture import draw
-from rgbir_jax.synthetic.plan import Plan, exact_plan, market_plan, sysu_plan
+from rgbir_jax.synthetic.plan import Plan, exact_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
 from rgbir_jax.synthetic.pose import Pose
 from rgbir_jax.synthetic.shot import Shot
 from rgbir_jax.synthetic.writing import write
 
 __all__ = [
+    "LLCM_CAMERAS",
     "MARKET_CAMERAS",
+    "REGDB_CAMERAS",
     "SYSU_CAMERAS",
     "Camera",
     "DrawnDataset",
@@ -23,8 +25,10 @@ __all__ = [
     "Shot",
     "draw",
     "exact_plan",
+    "llcm_plan",
     "market_plan",
     "open_drawn",
+    "regdb_plan",
     "sysu_plan",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""Draws a dataset of people in the tree of SYSU-MM01 or Market-1501.
+"""Draws a dataset of people in the tree of SYSU-MM01, RegDB, LLCM or Market-1501.
 
     python -m rgbir_jax.synthetic --out data/drawn --train 96 --val 16 --test 32 --images 6
 
@@ -12,8 +12,12 @@ import hashlib
 import sys
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic.plan import Plan, exact_plan, market_plan, sysu_plan
+from rgbir_jax.synthetic.plan import Plan, exact_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
 from rgbir_jax.synthetic.writing import write
+
+# Plans of (train, test, images, seed), by layout.
+PLANS = {"regdb": regdb_plan, "llcm": llcm_plan, "market1501": market_plan}
+REGDB_SIZE = (128, 64)  # RegDB's own
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,17 +38,20 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "rgbir-draw", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", required=True, help="the dataset's folder")
-    parser.add_argument("--layout", choices=("sysu_mm01", "market1501"), default="sysu_mm01")
+    parser.add_argument("--layout", choices=("sysu_mm01", *PLANS), default="sysu_mm01")
     parser.add_argument("--train", type=int, default=296, help="number of training identities")
     parser.add_argument("--val", type=int, default=99, help="number of validation identities (SYSU-MM01)")
     parser.add_argument("--test", type=int, default=96, help="number of test identities")
     parser.add_argument("--images", type=int, default=12, help="number of images per identity and camera, at least 2")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"), help="in pixels")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels; 256 128, for regdb 128 64"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--exact", metavar="RAND_PERM", help="rand_perm_cam.mat with the identities and counts to use")
     parser.add_argument("--ids", metavar="FOLDER", help="folder with train_id, val_id and test_id, for --exact")
     parser.add_argument("--workers", type=int, default=0, help="number of processes; 0 means one per core")
     options = parser.parse_args(argv)
+    options.size = options.size or (REGDB_SIZE if options.layout == "regdb" else (256, 128))
     identities = (options.train, options.val, options.test)
     if min(identities) < 0 or sum(identities) == 0:
         parser.error("--train, --val and --test must not be negative, and at least one of them must be positive.")
@@ -54,8 +61,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--size must be at least 16 in both directions.")
     if min(options.seed, options.workers) < 0:
         parser.error("--seed and --workers must not be negative.")
-    if options.layout == "market1501" and min(options.train, options.test) == 0:
-        parser.error("--layout market1501 needs at least one identity each for --train and --test.")
+    if options.layout in PLANS and min(options.train, options.test) == 0:
+        parser.error(f"--layout {options.layout} needs at least one identity each for --train and --test.")
     if bool(options.exact) != bool(options.ids) or (options.exact and options.layout != "sysu_mm01"):
         parser.error("--exact and --ids must be used together, with --layout sysu_mm01.")
     return options
@@ -67,8 +74,8 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, dict]:
         plan = exact_plan(options.exact, options.ids)
         contents = b"".join(plan.files[path] for path in sorted(plan.files))
         return plan, {"layout": options.layout, "exact": hashlib.sha256(contents).hexdigest()}
-    if options.layout == "market1501":
-        plan = market_plan(options.train, options.test, options.images, options.seed)
+    if options.layout in PLANS:
+        plan = PLANS[options.layout](options.train, options.test, options.images, options.seed)
     else:
         plan = sysu_plan(options.train, options.val, options.test, options.images, options.seed)
     sizes = {name: getattr(options, name) for name in ("train", "val", "test", "images")}

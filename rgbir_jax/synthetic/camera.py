@@ -1,6 +1,6 @@
 """Cameras and the places they look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +45,26 @@ MARKET_CAMERAS = (
     Camera(3, 33, False, (1.0, 0.93, 0.86), 1.05, 0.4, 0.018),
     Camera(6, 77, False, (0.93, 0.96, 1.0), 0.8, 0.5, 0.025),
 )
+
+# A pair that looks at one place. The infrared of the second is reflected, as all that is drawn, and not thermal.
+REGDB_CAMERAS = (
+    Camera(1, 88, False, (1.0, 0.95, 0.9), 1.0, 0.5, 0.02),
+    Camera(2, 88, True, (1.0, 1.0, 1.0), 1.0, 0.7, 0.03),
+)
+
+# Each sees in visible light by day, and in infrared by night.
+_LLCM_BY_DAY = (
+    Camera(1, 101, False, (1.0, 0.97, 0.9), 0.8, 0.4, 0.03),
+    Camera(2, 102, False, (1.0, 0.88, 0.72), 0.7, 0.5, 0.035),
+    Camera(3, 103, False, (0.9, 0.96, 1.0), 0.75, 0.6, 0.03),
+    Camera(4, 104, False, (0.88, 0.95, 1.0), 0.9, 0.3, 0.025),
+    Camera(5, 105, False, (0.95, 1.0, 0.92), 0.65, 0.6, 0.04),
+    Camera(6, 106, False, (1.0, 0.93, 0.86), 0.85, 0.4, 0.03),
+    Camera(7, 107, False, (0.93, 0.96, 1.0), 0.7, 0.5, 0.035),
+    Camera(8, 108, False, (1.0, 0.9, 0.8), 0.8, 0.5, 0.03),
+    Camera(9, 109, False, (1.0, 1.0, 0.95), 0.75, 0.4, 0.03),
+)
+LLCM_CAMERAS = (*_LLCM_BY_DAY, *(replace(camera, infrared=True, strength=1.05) for camera in _LLCM_BY_DAY))
 
 
 @lru_cache(maxsize=32)

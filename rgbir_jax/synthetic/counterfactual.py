@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.camera import LLCM_CAMERAS, MARKET_CAMERAS, REGDB_CAMERAS, SYSU_CAMERAS, Camera
 from rgbir_jax.synthetic.factors import factors_table
 from rgbir_jax.synthetic.figure import figure
 from rgbir_jax.synthetic.picture import draw
@@ -27,7 +27,10 @@ from rgbir_jax.synthetic.surface import Surface
 from rgbir_jax.synthetic.writing import FACTORS, MANIFEST, VERSION, encode
 
 _NEW_PEOPLE = 1_000_000  # the number of the first person who is in no plan
-_CAMERAS = {(camera.number, camera.place): camera for camera in (*SYSU_CAMERAS, *MARKET_CAMERAS)}
+_CAMERAS = {
+    (camera.number, camera.place, camera.infrared): camera
+    for camera in (*SYSU_CAMERAS, *MARKET_CAMERAS, *REGDB_CAMERAS, *LLCM_CAMERAS)
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ class DrawnDataset:
             infrared: whether the picture's camera sees infrared instead of visible light.
 
         Returns:
-            The content of a JPEG file; for the picture's own person and modality, that of its own file.
+            The content of a file in the format of the picture's; for its own person and modality, that of its own file.
         """
         camera, pose, grain = self._scene(path)
         camera = dataclasses.replace(camera, infrared=infrared)
-        return encode(Image.fromarray(draw(identity_of(person, self.seed), pose, camera, grain, self.size)))
+        return encode(Image.fromarray(draw(identity_of(person, self.seed), pose, camera, grain, self.size)), path)
 
     def new_people(self, count: int) -> "DrawnDataset":
         """Plans pictures of people who are in no dataset: one picture of each of them in every camera.
@@ -69,16 +72,20 @@ class DrawnDataset:
         Their files do not exist: `picture` draws them.
         """
         cameras = {key: _CAMERAS[key] for key in sorted({_camera_key(row) for row in self.factors.values()})}
+        suffix = Path(next(iter(self.factors))).suffix
+        # A camera that sees both modalities takes two pictures.
+        numbers = {key: 2 if key[2] and (*key[:2], False) in cameras else 1 for key in cameras}
         shots = [
-            Shot(f"cam{camera.number}/{person}/0001.jpg", person, camera, 1)
+            Shot(f"cam{camera.number}/{person}/{numbers[key]:04d}{suffix}", person, camera, numbers[key])
             for person in range(_NEW_PEOPLE, _NEW_PEOPLE + count)
-            for camera in cameras.values()
+            for key, camera in cameras.items()
         ]
         return dataclasses.replace(self, factors=_by_path(factors_table(shots, self.seed).decode()))
 
     def picture(self, path: str) -> bytes:
         """Draws a picture as it is, that is, the content of its file."""
-        return self.counterfactual(path, self.person(path), self.factors[path]["camera.infrared"] == "1")
+        *_, infrared = _camera_key(self.factors[path])
+        return self.counterfactual(path, self.person(path), infrared)
 
     def silhouette(self, path: str, person: int) -> Bool[np.ndarray, "height width"]:
         """Returns the mask of the pixels at which a person is visible in the place of the person in a picture."""
@@ -94,7 +101,7 @@ class DrawnDataset:
 
 
 def open_drawn(root: str | Path) -> DrawnDataset:
-    """Opens a drawn dataset, in the tree of SYSU-MM01 or Market-1501.
+    """Opens a drawn dataset, in any of the trees that this program draws.
 
     Raises:
         UserError: if the folder was not drawn by this program, or by another version of it.
@@ -125,5 +132,5 @@ def _by_path(table: str) -> dict[str, dict[str, str]]:
     return {row["path"]: row for row in csv.DictReader(io.StringIO(table))}
 
 
-def _camera_key(row: Mapping[str, str]) -> tuple[int, int]:
-    return int(row["camera.number"]), int(row["camera.place"])
+def _camera_key(row: Mapping[str, str]) -> tuple[int, int, bool]:
+    return int(row["camera.number"]), int(row["camera.place"]), row["camera.infrared"] == "1"

@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rgbir_jax.datasets.regdb import FOLDS
 from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic.camera import MARKET_CAMERAS, SYSU_CAMERAS, Camera
+from rgbir_jax.synthetic.camera import LLCM_CAMERAS, MARKET_CAMERAS, REGDB_CAMERAS, SYSU_CAMERAS, Camera
 from rgbir_jax.synthetic.seeds import Stream, generator
 from rgbir_jax.synthetic.shot import JUNK, Shot
 from rgbir_jax.synthetic.sysu_files import PERMUTATIONS_FILE, random_permutations
 
 _SPLITS = ("train", "val", "test")
-_MARKET_OFFSET = 100_000  # added to person numbers in Market-1501's tree, so that nobody is in both datasets
+# Added to person numbers, so that nobody is in the trees of two datasets.
+_MARKET_OFFSET, _REGDB_OFFSET, _LLCM_OFFSET = 100_000, 200_000, 300_000
 
 
 class Plan(NamedTuple):
@@ -123,6 +125,61 @@ def market_plan(train: int, test: int, images: int, seed: int) -> Plan:
     return Plan(shots, {}, ())
 
 
+def regdb_plan(train: int, test: int, images: int, seed: int) -> Plan:
+    """Plans people in front of RegDB's two cameras, and its ten folds: random divisions of the same people.
+
+    Args:
+        train: the number of training identities of each fold, at least 1.
+        test: the number of test identities of each fold, at least 1.
+        images: the number of images per identity and camera, at least 2.
+        seed: the dataset's seed, not negative.
+    """
+    shots = [
+        Shot(_regdb_path(person, camera, number), _REGDB_OFFSET + person, camera, number)
+        for person in range(1, train + test + 1)
+        for camera in REGDB_CAMERAS
+        for number in range(1, images + 1)
+    ]
+    files = {}
+    for fold in range(1, FOLDS + 1):
+        people = 1 + generator(seed, Stream.FOLD, fold).permutation(train + test)
+        for split, members in (("train", people[:train]), ("test", people[train:])):
+            label = {_REGDB_OFFSET + person: label for label, person in enumerate(sorted(members.tolist()))}
+            for name, camera in zip(("visible", "thermal"), REGDB_CAMERAS, strict=True):
+                listed = [shot for shot in shots if shot.camera is camera and shot.person in label]
+                files[f"idx/{split}_{name}_{fold}.txt"] = _index(listed, label)
+    return Plan(shots, files, ("idx",))
+
+
+def llcm_plan(train: int, test: int, images: int, seed: int) -> Plan:
+    """Plans people who are seen by some of LLCM's nine cameras, in visible light and in infrared.
+
+    At least two cameras see each person in either modality.
+
+    Args:
+        train: the number of training identities, at least 1.
+        test: the number of test identities, at least 1.
+        images: the number of images per identity, camera and modality, at least 2.
+        seed: the dataset's seed, not negative.
+    """
+    shots = []
+    for person in range(1, train + test + 1):
+        rng = generator(seed, Stream.PLAN, person)
+        visible = rng.random(18) < 0.3
+        for modality in (0, 9):
+            visible[modality + rng.choice(9, 2, replace=False)] = True
+        for camera in compress(LLCM_CAMERAS, visible):
+            first = images + 1 if camera.infrared else 1  # the same camera by day and by night shows other poses
+            shots += [_llcm_shot(person, camera, number) for number in range(first, first + images)]
+    files = {}
+    for split, people in (("train", range(1, train + 1)), ("test", range(train + 1, train + test + 1))):
+        label = {_LLCM_OFFSET + person: label for label, person in enumerate(people)}
+        for name in ("vis", "nir"):
+            listed = [shot for shot in shots if shot.path.startswith(name) and shot.person in label]
+            files[f"idx/{split}_{name}.txt"] = _index(listed, label)
+    return Plan(shots, files, ("idx",))
+
+
 def _sysu(counts: Mapping[tuple[int, int], int], ids: Mapping[str, Iterable[int]], permutations: bytes) -> Plan:
     """Plans SYSU-MM01's tree.
 
@@ -150,3 +207,19 @@ def _union(ids: Mapping[str, Iterable[int]]) -> set[int]:
 def _market_shot(folder: str, name: str, person: int, camera: Camera, number: int) -> Shot:
     path = f"{folder}/{name}_c{camera.number}s1_{1000 * person + number:06d}_{number:02d}.jpg"
     return Shot(path, _MARKET_OFFSET + person, camera, number)
+
+
+def _regdb_path(person: int, camera: Camera, number: int) -> str:
+    folder, letter = ("Thermal", "t") if camera.infrared else ("Visible", "v")
+    return f"{folder}/{person}/drawn_{letter}_{number:05d}_{person}.bmp"
+
+
+def _llcm_shot(person: int, camera: Camera, number: int) -> Shot:
+    modality = "nir" if camera.infrared else "vis"
+    path = f"{modality}/{person:04d}/{person:04d}_c{camera.number:02d}_s000001_f{number:04d}_{modality}.jpg"
+    return Shot(path, _LLCM_OFFSET + person, camera, number)
+
+
+def _index(shots: Iterable[Shot], label: Mapping[int, int]) -> bytes:
+    """Returns the content of an index file: each picture's path and its person's label."""
+    return "".join(f"{shot.path} {label[shot.person]}\n" for shot in shots).encode()

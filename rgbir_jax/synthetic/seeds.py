@@ -12,6 +12,7 @@ class Stream(IntEnum):
     POSE = 1
     PLAN = 2
     PERMUTATION = 3
+    FOLD = 4
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

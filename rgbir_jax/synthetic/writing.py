@@ -55,11 +55,15 @@ def write(plan: Plan, root: str | Path, *, seed: int, size: tuple[int, int], arg
     shutil.rmtree(root / _UNFINISHED, ignore_errors=True)
 
 
-def encode(picture: Image.Image) -> bytes:
-    """Returns the content of a picture's file: a JPEG marked as drawn."""
+def encode(picture: Image.Image, path: str) -> bytes:
+    """Returns the content of a picture's file, marked as drawn: a BMP if the path ends with .bmp, otherwise a JPEG."""
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY, comment=DRAWN)
-    return file.getvalue()
+    if not path.endswith(".bmp"):
+        picture.save(file, "JPEG", quality=_JPEG_QUALITY, comment=DRAWN)
+        return file.getvalue()
+    picture.save(file, "BMP")
+    content = file.getvalue() + DRAWN
+    return content[:2] + len(content).to_bytes(4, "little") + content[6:]  # the header has the file's size
 
 
 def _run(task: Callable[[Shot], None], shots: list[Shot], workers: int) -> Iterator[None]:
@@ -77,7 +81,7 @@ def _write_picture(shot: Shot, root: Path, seed: int, size: tuple[int, int]) -> 
     picture = Image.fromarray(draw(identity_of(shot.person, seed), pose, shot.camera, grain, size))
     if shot.is_junk:
         picture = picture.crop((0, 0, picture.width, 2 * picture.height // 3)).resize(picture.size)
-    _write_file(root, shot.path, encode(picture))
+    _write_file(root, shot.path, encode(picture, shot.path))
 
 
 def _claim(root: Path, arguments: dict) -> None:

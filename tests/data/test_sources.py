@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from rgbir_jax import synthetic
 from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import batch_spec, batches
@@ -120,6 +121,26 @@ def test_the_prepared_set_is_reused_and_made_again_if_the_tree_changes(make_sysu
 
 
 @pytest.mark.parametrize("name", ["memory", "tf_data"])
+def test_one_decoded_copy_serves_every_fold(name, tmp_path):
+    root = tmp_path / "regdb"
+    synthetic.write(synthetic.regdb_plan(3, 2, 2, 0), root, seed=0, size=(32, 16), arguments={}, workers=1)
+    config = make_config(root, tmp_path / "prepared", dataset="regdb", source=name)
+    first = open_source(config)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*") if path.is_file()}
+    config.fold = 2
+    second = open_source(config)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*") if path.is_file()} == kept
+    assert not np.array_equal(first.records.split, second.records.split)
+    everything = np.arange(len(first.records))
+    images = second.read(everything)
+    np.testing.assert_array_equal(images, first.read(everything))
+    np.testing.assert_array_equal(images[3], by_hand(root / second.records.path[3]))
+    config.fold = 11
+    with pytest.raises(UserError, match=r"config.fold 11 is unknown"):
+        open_source(config)
+
+
+@pytest.mark.parametrize("name", ["memory", "tf_data"])
 def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_path):
     root = make_sysu(train=[1, 2])
     image = root / "cam3/0002/0001.jpg"
@@ -142,7 +163,7 @@ def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_pat
 
 def test_wrong_values_are_named(sysu_root, tmp_path):
     for changes, message in (
-        ({"dataset": "cifar10"}, r'config.dataset "cifar10" is unknown; choose "sysu_mm01" or "market1501"'),
+        ({"dataset": "cifar10"}, r'config.dataset "cifar10" is unknown; choose "sysu_mm01", .* or "duke"'),
         ({"source": "disk"}, r'config.source "disk" is unknown; choose "tf_data" or "memory"'),
         ({"image_size": (256,)}, r"config.image_size \(256,\) is not \(height, width\)"),
     ):

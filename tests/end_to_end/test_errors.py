@@ -20,7 +20,7 @@ def _train(*arguments):
     [
         (["--config.data_dir=nowhere"], "the dataset's folder nowhere does not exist; set --config.data_dir"),
         (["--config.teacher.step=3"], "config.teacher has no key step; did you mean steps?"),
-        (["--config.dataset=sysu"], 'config.dataset "sysu" is unknown; choose "sysu_mm01" or "market1501", or the'),
+        (["--config.dataset=sysu"], 'config.dataset "sysu" is unknown; choose "sysu_mm01", "regdb"'),
         (["extra"], "extra is not understood"),
         (["--workdri=x"], "Unknown command line flag 'workdri'"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_embedding, sysu_image, sysu_two_stream
+from configs import llcm_image, quickstart, regdb_image, regdb_two_stream, sysu_embedding, sysu_image, sysu_two_stream
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import tables
 
@@ -65,41 +65,41 @@ def lines(block: tables.Block) -> list[tuple[str, str, str | None]]:
     return [(row.source, row.method, row.run) for row in block.rows]
 
 
-def methods_of_runs(number: int, runs: Path) -> dict[str | None, str]:
+def methods_of_runs(name: str, runs: Path) -> dict[str | None, str]:
     """Returns the method name that each run has in a table."""
-    blocks = tables.compare(number, str(runs)).blocks
+    blocks = tables.compare(name, str(runs)).blocks
     return {row.run: row.method for block in blocks for row in block.rows if row.run is not None}
 
 
 @pytest.mark.parametrize(
     ("number", "method", "single", "multi"),
     [
-        (6, ROWS_OF_TABLE_6[0], (1.33, 9.07), ()),
-        (6, ROWS_OF_TABLE_6[2], (14.25, 28.85), ()),
-        (6, ROWS_OF_TABLE_6[3], (18.20, 34.56), ()),
-        (7, "BDTR", (17.01, 55.43, 71.96, 19.66), ()),
-        (7, "cmPIG", (38.1, 80.7, 89.9, 36.9), (45.1, 85.7, 93.8, 29.5)),
-        (7, "Method1", (45.44, 88.85, 96.37, 46.84), (47.73, 90.30, 96.48, 40.12)),
-        (7, "Method2", (52.51, 92.01, 97.05, 49.51), (56.14, 93.56, 98.34, 43.81)),
-        (8, "SDL", (32.56, 80.45, 90.67, 39.56), ()),
-        (8, "Method1", (51.95, 95.24, 98.78, 63.11), (52.65, 94.10, 98.35, 51.22)),
-        (8, "Method2", (53.53, 93.25, 97.74, 63.12), (62.16, 95.61, 98.77, 55.46)),
+        ("6", ROWS_OF_TABLE_6[0], (1.33, 9.07), ()),
+        ("6", ROWS_OF_TABLE_6[2], (14.25, 28.85), ()),
+        ("6", ROWS_OF_TABLE_6[3], (18.20, 34.56), ()),
+        ("7", "BDTR", (17.01, 55.43, 71.96, 19.66), ()),
+        ("7", "cmPIG", (38.1, 80.7, 89.9, 36.9), (45.1, 85.7, 93.8, 29.5)),
+        ("7", "Method1", (45.44, 88.85, 96.37, 46.84), (47.73, 90.30, 96.48, 40.12)),
+        ("7", "Method2", (52.51, 92.01, 97.05, 49.51), (56.14, 93.56, 98.34, 43.81)),
+        ("8", "SDL", (32.56, 80.45, 90.67, 39.56), ()),
+        ("8", "Method1", (51.95, 95.24, 98.78, 63.11), (52.65, 94.10, 98.35, 51.22)),
+        ("8", "Method2", (53.53, 93.25, 97.74, 63.12), (62.16, 95.61, 98.77, 55.46)),
     ],
 )
 def test_the_paper_s_figures(number, method, single, multi):
     table = tables.compare(number, None)
     (row,) = [row for row in table.blocks[0].rows if row.method == method]
     assert row.source == "the paper"
-    for figures, expected in ((row.single, single), (row.multi, multi)):
+    for figures, expected in ((row.figures["single"], single), (row.figures["multi"], multi)):
         assert list(figures) == list(table.columns[: len(expected)])
         assert tuple(figure.mean for figure in figures.values()) == expected
         assert all(figure.std is None for figure in figures.values())
 
 
 def test_rows_without_runs():
-    assert [row.method for row in tables.compare(6, None).blocks[0].rows] == ROWS_OF_TABLE_6
-    assert [row.method for row in tables.compare(8, None).blocks[0].rows] == ["SDL", "cmPIG", "Method1", "Method2"]
-    seventh = tables.compare(7, None)
+    assert [row.method for row in tables.compare("6", None).blocks[0].rows] == ROWS_OF_TABLE_6
+    assert [row.method for row in tables.compare("8", None).blocks[0].rows] == ["SDL", "cmPIG", "Method1", "Method2"]
+    seventh = tables.compare("7", None)
     assert len(seventh.blocks) == 1
     assert not any("No run" in note for note in seventh.blocks[0].notes)
     by_source = {source: [row.method for row in seventh.blocks[0].rows if row.source == source] for source in
@@ -109,10 +109,14 @@ def test_rows_without_runs():
         "released preset", "AGW", "DDAG", "CAJ+", "DEEN", "MSCMNet",
     ]  # fmt: skip
     hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 7))
-    assert {name: figure.mean for name, figure in released.single.items()} == {"r1": 11.49, "mAP": 14.54}
-    assert not released.multi
-    assert {name: figure.mean for name, figure in hi_cmd.single.items()} == {"r1": 34.94, "r10": 77.58, "mAP": 35.94}
-    assert {name: figure.mean for name, figure in agw.single.items()} == {"r1": 47.50, "mAP": 47.65}
+    assert {name: figure.mean for name, figure in released.figures["single"].items()} == {"r1": 11.49, "mAP": 14.54}
+    assert not released.figures["multi"]
+    assert {name: figure.mean for name, figure in hi_cmd.figures["single"].items()} == {
+        "r1": 34.94,
+        "r10": 77.58,
+        "mAP": 35.94,
+    }
+    assert {name: figure.mean for name, figure in agw.figures["single"].items()} == {"r1": 47.50, "mAP": 47.65}
 
 
 def test_a_run_is_under_the_paper_s_row(tmp_path):
@@ -120,7 +124,7 @@ def test_a_run_is_under_the_paper_s_row(tmp_path):
     write_run(tmp_path / "deeper" / "two", quickstart.get_config("paper"), scores(0.2))
     write_run(tmp_path / "three", image_config(transfer_from="runs/market"))
     write_run(tmp_path / "four", sysu_two_stream.get_config("bdtr"))
-    (block,) = tables.compare(7, str(tmp_path)).blocks
+    (block,) = tables.compare("7", str(tmp_path)).blocks
     paper, run = "the paper", "this code"
     assert lines(block)[:9] == [
         (paper, "BDTR", None), (run, "BDTR", "four"), (paper, "SDL", None), (paper, "cmPIG", None),
@@ -131,16 +135,16 @@ def test_a_run_is_under_the_paper_s_row(tmp_path):
     row = block.rows[7]
     assert (row.protocol, row.dataset, row.steps, row.seed) == ("official", "SYSU-MM01", 20_000, 0)
     # rank k of setting() is rank1 + (k - 1) / 1000, and all_multi is a hundredth above all_single.
-    assert row.single == {
+    assert row.figures["single"] == {
         "r1": tables.Figure(41.12, 1.23),
         "r10": tables.Figure(42.02),
         "r20": tables.Figure(43.02),
         "mAP": tables.Figure(20.56, 0.45),
     }
-    assert row.multi["r1"] == tables.Figure(42.12, 1.23)
-    indoor = [row for row in tables.compare(8, str(tmp_path)).blocks[0].rows if row.run == "one"]
-    assert indoor[0].single["r1"].mean == 43.12
-    assert indoor[0].multi["mAP"].mean == 22.06
+    assert row.figures["multi"]["r1"] == tables.Figure(42.12, 1.23)
+    indoor = [row for row in tables.compare("8", str(tmp_path)).blocks[0].rows if row.run == "one"]
+    assert indoor[0].figures["single"]["r1"].mean == 43.12
+    assert indoor[0].figures["multi"]["mAP"].mean == 22.06
 
 
 def test_runs_that_belong_to_tables_7_and_8(tmp_path):
@@ -155,7 +159,7 @@ def test_runs_that_belong_to_tables_7_and_8(tmp_path):
     write_run(tmp_path / "lsgan", image_config(adversarial="lsgan"))
     write_run(tmp_path / "teacher", teacher_only)
     write_run(tmp_path / "embedding", sysu_embedding.get_config())
-    for number in (7, 8):
+    for number in ("7", "8"):
         # The order: the two-stream baseline, the preset, its variant, then runs that are named by their folders.
         assert list(methods_of_runs(number, tmp_path).items()) == [
             ("c", "two-stream baseline"),
@@ -183,10 +187,10 @@ def test_runs_of_the_released_preset_are_under_the_published_row(tmp_path):
     write_run(tmp_path / "best", image_config("best"))
     write_run(tmp_path / "across", image_config("best", swaps="across"))
     expected = {"a": "released preset", "b": "released preset; transferred", "best": "best preset", "old": "Method1"}
-    for number in (7, 8):
+    for number in ("7", "8"):
         names = methods_of_runs(number, tmp_path)
         assert names == expected | {name: name for name in ("across", "appearance", "detached")}
-    rows = lines(tables.compare(7, str(tmp_path)).blocks[0])
+    rows = lines(tables.compare("7", str(tmp_path)).blocks[0])
     place = rows.index(("published elsewhere", "released preset", None))
     assert rows[place + 1 : place + 3] == [
         ("this code", "released preset", "a"), ("this code", "released preset; transferred", "b"),
@@ -205,7 +209,7 @@ def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
     write_run(tmp_path / "baseline", sysu_two_stream.get_config("baseline"))
     write_run(tmp_path / "bdtr", sysu_two_stream.get_config("bdtr"))
     write_run(tmp_path / "image", image_config())
-    (block,) = tables.compare(6, str(tmp_path)).blocks
+    (block,) = tables.compare("6", str(tmp_path)).blocks
     paper, run = "the paper", "this code"
     expected = []
     for i, name in enumerate(ROWS_OF_TABLE_6):
@@ -218,8 +222,11 @@ def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
         (run, "L_simple + L_dis + L_triplet (hard triplet)", "no_cross"),
     ]
     assert lines(block) == expected
-    assert block.rows[1].single == {"r1": tables.Figure(32.0, 1.23), "mAP": tables.Figure(16.0, 0.45)}  # indoor_single
-    assert block.rows[1].multi["r1"].mean == 33.0
+    assert block.rows[1].figures["single"] == {
+        "r1": tables.Figure(32.0, 1.23),
+        "mAP": tables.Figure(16.0, 0.45),
+    }  # indoor_single
+    assert block.rows[1].figures["multi"]["r1"].mean == 33.0
     assert block.rows[1].steps == 20_000
 
 
@@ -227,7 +234,7 @@ def test_drawn_people_are_never_among_the_paper_s_rows(tmp_path):
     write_run(tmp_path / "drawn", quickstart.get_config("paper"), scores(0.9, "SYSU-MM01 (drawn)"))
     write_run(tmp_path / "two", sysu_two_stream.get_config(), scores(0.8, "SYSU-MM01 (drawn)"))
     write_run(tmp_path / "A", image_config(adversarial="lsgan"), scores(0.7, "SYSU-MM01 (drawn)"))
-    real, drawn = tables.compare(7, str(tmp_path)).blocks
+    real, drawn = tables.compare("7", str(tmp_path)).blocks
     assert {row.source for row in real.rows} == {"the paper", "published elsewhere"}
     assert f"No run on the real dataset under {tmp_path} belongs here." in real.notes
     run = "this code"
@@ -235,12 +242,12 @@ def test_drawn_people_are_never_among_the_paper_s_rows(tmp_path):
     assert (real.comparable, drawn.comparable) == (True, False)
 
     write_run(tmp_path / "real", image_config())
-    real, drawn = tables.compare(7, str(tmp_path)).blocks
+    real, drawn = tables.compare("7", str(tmp_path)).blocks
     assert [row.run for row in real.rows if row.run] == ["real"]
     assert not any("No run" in note for note in real.notes)
     assert [row.run for row in drawn.rows] == ["two", "drawn", "A"]
 
-    text = tables.table_with_runs(7, str(tmp_path), None)
+    text = tables.table_with_runs("7", str(tmp_path), None)
     above, below = text.split("## SYSU-MM01 (drawn)")
     assert "(drawn)" not in above
     assert below.strip().startswith("The people in this block are drawn by a program: its rows cannot be compared with")
@@ -255,7 +262,7 @@ def test_other_images_than_the_published_ones_have_a_separate_block(tmp_path):
     write_run(tmp_path / "subset", image_config(), other)
     write_run(tmp_path / "market", image_config(), scores(0.9, "Market-1501"))
     write_run(tmp_path / "real", image_config())
-    blocks = tables.compare(7, str(tmp_path)).blocks
+    blocks = tables.compare("7", str(tmp_path)).blocks
     assert [(block.title, block.comparable) for block in blocks] == [
         ("SYSU-MM01", True),
         ("Market-1501", False),
@@ -266,10 +273,89 @@ def test_other_images_than_the_published_ones_have_a_separate_block(tmp_path):
         assert "cannot be compared" in block.notes[0]
 
 
+REGDB_SEARCHES = ("visible_to_thermal", "thermal_to_visible")
+LLCM_SEARCHES = ("visible_to_infrared", "infrared_to_visible")
+
+
+def write_folds(root: Path, rank1: dict[int, float], config: ConfigDict, dataset: str = "RegDB") -> None:
+    """Writes scored runs on folds of RegDB, by their rank-1; that of thermal to visible is a hundredth more."""
+    for fold, value in rank1.items():
+        config.fold = fold
+        scored = scores(value, dataset, REGDB_SEARCHES, trials=1)
+        for score in scored["trained"].values():
+            score.update({"probe_images": 2060, "gallery_images": 2060})
+        write_run(root / str(fold), config, scored)
+
+
+def test_runs_on_the_folds_of_regdb_are_averaged(tmp_path):
+    write_folds(tmp_path / "image", {1: 0.5, 2: 0.6, 10: 0.79}, regdb_image.get_config())
+    (block,) = tables.compare("regdb", str(tmp_path)).blocks
+    (row,) = [row for row in block.rows if row.run]
+    assert (row.run, row.method, row.seed, row.steps) == ("image, folds 1, 2, 10", "Method1", 0, 20_000)
+    forward, backward = row.figures["V→T"], row.figures["T→V"]
+    # The deviations of 50, 60, 79 and of half of them; setting() has a mAP of half its rank-1 and a mINP of 10%.
+    assert forward["r1"] == tables.Figure(63.0, 12.03)
+    assert forward["mAP"] == tables.Figure(31.5, 6.01)
+    assert forward["r10"] == tables.Figure(63.9)
+    assert forward["mINP"] == tables.Figure(10.0)
+    assert backward["r1"].mean == 64.0
+    assert "± the standard deviation over the folds" in block.notes[0]
+
+
+def test_only_runs_of_one_recipe_are_averaged(tmp_path, capsys):
+    """A second run on a fold, another recipe, drawn people and a dataset without folds have rows of their own."""
+    write_folds(tmp_path / "a", {1: 0.5, 2: 0.7}, regdb_image.get_config())
+    write_folds(tmp_path / "b", {2: 0.1}, regdb_image.get_config())
+    write_folds(tmp_path / "bdtr", {1: 0.3, 2: 0.4}, regdb_two_stream.get_config())
+    write_folds(tmp_path / "drawn", {1: 0.9, 2: 0.8}, regdb_image.get_config(), "RegDB (drawn)")
+    write_folds(tmp_path / "teacher", {1: 0.2, 2: 0.4}, regdb_image.get_config("teacher"))
+    write_run(tmp_path / "damaged" / "3", regdb_image.get_config(), {"dataset": "RegDB"})
+    write_run(tmp_path / "llcm", llcm_image.get_config(), scores(0.6, "LLCM", LLCM_SEARCHES))
+    real, drawn = tables.compare("regdb", str(tmp_path)).blocks
+    found = {row.run: (row.method, row.figures["V→T"]["r1"].mean) for row in real.rows if row.run}
+    assert found == {
+        "a, folds 1, 2": ("Method1", 60.0),
+        "b/2": ("Method1", 10.0),
+        "bdtr, folds 1, 2": ("BDTR", 35.0),
+        "teacher, folds 1, 2": ("teacher", 30.0),
+    }
+    assert [(row.run, row.figures["V→T"]["r1"].mean) for row in drawn.rows] == [("drawn, folds 1, 2", 85.0)]
+    messages = capsys.readouterr().err
+    assert f"{tmp_path / 'damaged' / '3'} is left out" in messages
+    assert f"{tmp_path / 'llcm'} is left out: it has no scores visible_to_thermal and" in messages
+
+
+def test_the_test_set_of_llcm_is_known_by_its_probes(tmp_path):
+    whole, part = (scores(0.4, "LLCM", LLCM_SEARCHES) for _ in range(2))
+    whole["trained"]["infrared_to_visible"].update({"probe_images": 7166})
+    write_run(tmp_path / "whole", llcm_image.get_config(), whole)
+    write_run(tmp_path / "part", llcm_image.get_config(), part)
+    blocks = tables.compare("llcm", str(tmp_path)).blocks
+    assert [[row.run for row in block.rows] for block in blocks] == [["whole"], ["part"]]
+    assert blocks[0].rows[0].figures["I→V"]["r1"] == tables.Figure(41.0, 1.23)
+    assert "These images are not LLCM's test set of 7,166 probes (infrared_to_visible)" in blocks[1].notes[0]
+
+
+def test_published_rows_of_regdb():
+    (block,) = tables.compare("regdb", None).blocks
+    figures = {row.method: row.figures["V→T"] for row in block.rows}
+    assert {name: (row["r1"].mean, row["mAP"].mean) for name, row in figures.items()} == {
+        "BDTR": (34.3, 33.1),
+        "D2RL": (43.4, 44.1),
+        "Hi-CMD": (70.93, 65.93),
+        "AGW": (70.05, 66.37),
+        "CAJ": (85.03, 79.14),
+    }
+    assert figures["CAJ"]["mINP"].mean == 65.33
+    assert {row.source for row in block.rows} == {"published elsewhere"}
+    assert "| published elsewhere | AGW " in tables.table_with_runs("regdb", None, None)
+    assert tables.table_with_runs("llcm", None, None).startswith("# LLCM (in %)")
+
+
 def test_markdown_is_a_table(tmp_path):
     write_run(tmp_path / "run|1", image_config(), scores(0.4112))
     write_run(tmp_path / "single", image_config(), scores(0.05, trials=1))
-    text = tables.table_with_runs(7, str(tmp_path), None).splitlines()
+    text = tables.table_with_runs("7", str(tmp_path), None).splitlines()
     assert text[0] == "# Table 7: SYSU-MM01, all search (in %)"
     grid = [line for line in text if line.startswith("|")]
     assert len({len(line) for line in grid}) == 1
@@ -293,18 +379,18 @@ def test_trials_that_cannot_differ_have_no_deviation(tmp_path):
     for setting_scores in same["trained"].values():
         setting_scores["different_galleries"] = 1
     write_run(tmp_path / "one", image_config(), same)
-    (row,) = [row for row in tables.compare(7, str(tmp_path)).blocks[0].rows if row.run]
-    assert row.single["r1"] == tables.Figure(30.0, None)
+    (row,) = [row for row in tables.compare("7", str(tmp_path)).blocks[0].rows if row.run]
+    assert row.figures["single"]["r1"] == tables.Figure(30.0, None)
 
 
-@pytest.mark.parametrize("number", [6, 7, 8])
+@pytest.mark.parametrize("number", ["6", "7", "8"])
 def test_json_has_the_same_content(tmp_path, number):
     write_run(tmp_path / "runs" / "real", sysu_two_stream.get_config())
     write_run(tmp_path / "runs" / "drawn", sysu_two_stream.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
     out = tmp_path / "table.json"
     text = tables.table_with_runs(number, str(tmp_path / "runs"), str(out))
     content = json.loads(out.read_text(encoding="utf-8"))
-    assert content["number"] == number
+    assert content["name"] == number
     assert [block["comparable"] for block in content["blocks"]] == [True, False]
     grids = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in grids]
@@ -312,7 +398,7 @@ def test_json_has_the_same_content(tmp_path, number):
     rows = [row for block in content["blocks"] for row in block["rows"]]
     assert len(text_rows) == len(rows)
     for line, row in zip(text_rows, rows, strict=True):
-        figures = [row[shot].get(column) for shot in ("single", "multi") for column in content["columns"]]
+        figures = [row["figures"][shot].get(column) for shot in ("single", "multi") for column in content["columns"]]
         texts = ["-" if f is None else f"{f['mean']:.2f}" + (f" ± {f['std']:.2f}" if f["std"] else "") for f in figures]
         assert line[:3] == [row["source"], row["method"], row["run"] or "-"]
         assert line[3:-4] == texts
@@ -335,7 +421,7 @@ def test_runs_that_fit_no_table_are_named(tmp_path, capsys):
     write_run(tmp_path / "no_config", image_config())
     (tmp_path / "no_config" / "config.json").unlink()
     write_run(tmp_path / "far" / "too" / "deep", image_config())
-    assert methods_of_runs(7, tmp_path) == {"good": "Method1"}
+    assert methods_of_runs("7", tmp_path) == {"good": "Method1"}
     messages = {line.split(" is left out: ")[0]: line for line in capsys.readouterr().err.splitlines()}
     assert set(messages) == {
         str(tmp_path / name) for name in ("cut", "old", "market", "list", "deep/unscored", "no_config")
@@ -343,15 +429,15 @@ def test_runs_that_fit_no_table_are_named(tmp_path, capsys):
     assert "all_single and all_multi, on market1501" in messages[str(tmp_path / "market")]
     assert f"eval.py --workdir {tmp_path / 'deep' / 'unscored'}" in messages[str(tmp_path / "deep" / "unscored")]
     # A run of another table is not reported.
-    assert methods_of_runs(6, tmp_path) == {}
+    assert methods_of_runs("6", tmp_path) == {}
     assert str(tmp_path / "market") not in capsys.readouterr().err
 
 
 def test_no_runs_is_reported_in_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"absent is not a folder; --runs names"):
-        tables.compare(7, str(tmp_path / "absent"))
+        tables.compare("7", str(tmp_path / "absent"))
     with pytest.raises(ValueError, match="has no scored run, one or two folders deep"):
-        tables.compare(7, str(tmp_path))
+        tables.compare("7", str(tmp_path))
 
 
 def eval_py(*flags: str) -> subprocess.CompletedProcess:
@@ -362,13 +448,13 @@ def test_the_command(tmp_path):
     process = eval_py("--table=8", f"--json={tmp_path / 'out.json'}")
     assert process.returncode == 0, process.stderr
     assert "| Method2 | -   | 53.53 " in process.stdout
-    assert json.loads((tmp_path / "out.json").read_text())["number"] == 8
+    assert json.loads((tmp_path / "out.json").read_text())["name"] == "8"
     for flags in ((), ("--table=6", "--workdir=x"), ("--features=x.npz", "--workdir=x")):
         failure = eval_py(*flags)
         assert failure.returncode != 0
         assert failure.stderr.strip().splitlines() == [
             "eval.py: give exactly one of --workdir (a run to score), --features (a file to score) "
-            "and --table (6, 7 or 8)."
+            "and --table (6, 7, 8, regdb or llcm)."
         ]
     absent = eval_py("--table=6", f"--runs={tmp_path / 'absent'}")
     assert absent.returncode != 0

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic import market_plan, open_drawn, sysu_plan, write
+from rgbir_jax.synthetic import llcm_plan, market_plan, open_drawn, regdb_plan, sysu_plan, write
 from rgbir_jax.synthetic.camera import SYSU_CAMERAS
 from rgbir_jax.synthetic.picture import draw
 from rgbir_jax.synthetic.shot import Shot, identity_of, pose_of
@@ -22,7 +22,8 @@ def trees(tmp_path_factory):
     """Draws a small dataset in each tree."""
     root = tmp_path_factory.mktemp("drawn")
     write(sysu_plan(2, 0, 3, 2, 7), root / "sysu", seed=7, size=SIZE, arguments={}, workers=1)
-    write(market_plan(2, 2, 2, 7), root / "market", seed=7, size=SIZE, arguments={}, workers=1)
+    for name, plan in (("market", market_plan), ("regdb", regdb_plan), ("llcm", llcm_plan)):
+        write(plan(2, 2, 2, 7), root / name, seed=7, size=SIZE, arguments={}, workers=1)
     return root
 
 
@@ -30,26 +31,29 @@ def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content))).astype(int)
 
 
-@pytest.mark.parametrize("tree", ["sysu", "market"])
+INFRARED = {"sysu": ("cam3", "cam6"), "market": (), "regdb": ("Thermal",), "llcm": ("nir",)}  # first folders
+
+
+@pytest.mark.parametrize("tree", INFRARED)
 def test_the_own_person_in_the_own_modality_is_the_file_itself(trees, tree):
     dataset = open_drawn(trees / tree)
     paths = sorted(path for path in dataset.factors if "/-1_" not in path)
-    assert len(paths) == len([path for path in (trees / tree).rglob("*.jpg") if not path.name.startswith("-1")])
+    assert len(paths) == len([path for path in (trees / tree).rglob("*.[jb][pm]?") if not path.name.startswith("-1")])
     for path in paths:
-        infrared = tree == "sysu" and path[:4] in ("cam3", "cam6")
+        infrared = path.split("/")[0] in INFRARED[tree]
         assert dataset.counterfactual(path, dataset.person(path), infrared) == (trees / tree / path).read_bytes()
         assert dataset.picture(path) == (trees / tree / path).read_bytes()
 
 
-@pytest.mark.parametrize(("tree", "modalities"), [("sysu", {"0", "1"}), ("market", {"0"})])
-def test_new_people_are_in_no_dataset_and_in_every_camera(trees, tree, modalities):
+@pytest.mark.parametrize("tree", INFRARED)
+def test_new_people_are_in_no_dataset_and_in_every_camera(trees, tree):
     dataset = open_drawn(trees / tree)
     people = dataset.new_people(3)
     persons = {people.person(path) for path in people.factors}
     assert len(persons) == 3
     assert not persons & {dataset.person(path) for path in dataset.factors}
-    assert {row["camera.infrared"] for row in people.factors.values()} == modalities
-    cameras = {row["camera.number"] for row in dataset.factors.values()}
+    assert {row["camera.infrared"] for row in people.factors.values()} == ({"0", "1"} if INFRARED[tree] else {"0"})
+    cameras = {(row["camera.number"], row["camera.infrared"]) for row in dataset.factors.values()}
     assert len(people.factors) == 3 * len(cameras)
     assert len({people.picture(path) for path in people.factors}) == len(people.factors)
     assert len({row["pose.phase"] for row in people.factors.values()}) == len(people.factors)

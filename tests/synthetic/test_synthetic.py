@@ -17,9 +17,9 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from rgbir_jax import synthetic
+from rgbir_jax.datasets import LLCM, REGDB, SYSU_MM01
 from rgbir_jax.datasets.market1501 import read as read_market1501
 from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
-from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.synthetic import draw
 from rgbir_jax.synthetic.__main__ import main
@@ -42,7 +42,7 @@ def rows_of(root: Path) -> list[dict[str, str]]:
 
 
 def images(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in (".jpg", ".bmp"))
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,16 @@ def sysu(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def market(tmp_path_factory) -> Path:
     return draw_tree(tmp_path_factory.mktemp("drawn") / "market", "--layout", "market1501")
+
+
+@pytest.fixture(scope="module")
+def regdb(tmp_path_factory) -> Path:
+    return draw_tree(tmp_path_factory.mktemp("drawn") / "regdb", "--layout", "regdb")
+
+
+@pytest.fixture(scope="module")
+def llcm(tmp_path_factory) -> Path:
+    return draw_tree(tmp_path_factory.mktemp("drawn") / "llcm", "--layout", "llcm")
 
 
 @pytest.fixture
@@ -159,7 +169,24 @@ def test_a_dataset_of_an_older_version_is_refused(sysu, tmp_path):
         draw_tree(root)
 
 
-@pytest.mark.parametrize("layout", ["sysu", "market"])
+def _camera_of(pattern: str, infrared: str):
+    """Returns a function from a path to its camera's number and whether it sees infrared."""
+
+    def camera_of(path: str) -> tuple[str, bool]:
+        return re.search(pattern, path)[1], re.match(infrared, path) is not None
+
+    return camera_of
+
+
+CAMERA_OF = {
+    "sysu": _camera_of(r"cam(\d)/", r"cam[36]/"),
+    "market": _camera_of(r"_c(\d)s", r"nothing"),
+    "llcm": _camera_of(r"_c0(\d)_", r"nir/"),
+    "regdb": lambda path: ("2", True) if path.startswith("Thermal/") else ("1", False),
+}
+
+
+@pytest.mark.parametrize("layout", ["sysu", "market", "regdb", "llcm"])
 def test_factors_describe_every_image(layout, request):
     root = request.getfixturevalue(layout)
     rows = rows_of(root)
@@ -167,9 +194,9 @@ def test_factors_describe_every_image(layout, request):
     people = {}
     poses = set()
     for row in rows:
-        camera = re.search(r"cam(\d)/" if layout == "sysu" else r"_c(\d)s", row["path"])[1]
-        assert row["camera.number"] == camera
-        assert row["camera.infrared"] == ("1" if layout == "sysu" and camera in "36" else "0")
+        number, infrared = CAMERA_OF[layout](row["path"])
+        assert row["camera.number"] == number
+        assert row["camera.infrared"] == str(int(infrared))
         identity = tuple(value for name, value in row.items() if name.startswith("identity."))
         assert people.setdefault(row["person"], identity) == identity  # independent of camera and pose
         poses.add(tuple(value for name, value in row.items() if name.startswith("pose.")))
@@ -218,7 +245,7 @@ def test_a_camera_that_sees_nobody_has_a_folder(tmp_path):
     assert len(read_sysu_mm01(tmp_path)) == len(plan.shots)
 
 
-def test_market_tree(market, sysu):
+def test_market_tree(market):
     records = read_market1501(market)
     junk = [path for path in images(market) if "/-1_" in path]
     assert len(junk) == 3
@@ -233,8 +260,56 @@ def test_market_tree(market, sysu):
     for person, camera in queries:
         assert ((gallery.person_id == person) & (gallery.camera != camera)).any()
     assert all("_c" in path for path in junk)
-    # Pre-training on one dataset must not see the test identities of the other.
-    assert not {row["person"] for row in rows_of(market)} & {row["person"] for row in rows_of(sysu)}
+
+
+def test_regdb_tree(regdb):
+    """Every fold divides all images by person, and no two folds do it the same way."""
+    test_people = set()
+    for fold in range(1, 11):
+        records = REGDB.read_fold(regdb, fold)
+        assert records.path.tolist() == images(regdb)
+        people = {split: set(records.person_id[records.split == split].tolist()) for split in ("train", "test")}
+        assert (len(people["train"]), len(people["test"])) == (4, 3)
+        assert people["train"] | people["test"] == set(range(1, 8))
+        test_people.add(tuple(sorted(people["test"])))
+    assert len(test_people) > 5
+    assert set(zip(records.camera.tolist(), records.modality.tolist(), strict=True)) == {(1, 0), (2, 1)}
+    labels = [line.split()[1] for line in (regdb / "idx/test_thermal_4.txt").read_text().splitlines()]
+    assert labels == ["0"] * 3 + ["1"] * 3 + ["2"] * 3
+    for path in images(regdb):
+        with Image.open(regdb / path) as image:
+            assert (image.format, image.size) == ("BMP", (24, 48))
+            grey = np.asarray(image)
+        assert (grey == grey[..., :1]).all() == path.startswith("Thermal")
+        content = (regdb / path).read_bytes()
+        assert int.from_bytes(content[2:6], "little") == len(content)  # as the header of a BMP says
+
+
+def test_llcm_tree(llcm):
+    records = LLCM.read(llcm)
+    assert records.path.tolist() == images(llcm)
+    assert set(records.person_id[records.split == "train"]) == {1, 2, 3, 4}
+    assert set(records.person_id[records.split == "test"]) == {5, 6, 7}
+    assert set(records.camera) <= set(range(1, 10))
+    for person in range(1, 8):
+        for modality in (0, 1):
+            seen = (records.person_id == person) & (records.modality == modality)
+            assert len(np.unique(records.camera[seen])) >= 2  # the own camera is hidden from a probe
+    for path in images(llcm):
+        grey = np.asarray(Image.open(llcm / path))
+        assert (grey == grey[..., :1]).all() == path.startswith("nir/")
+
+
+def test_the_default_size_is_that_of_the_dataset(tmp_path):
+    for layout, size in (("regdb", [128, 64]), ("llcm", [256, 128])):
+        out = tmp_path / layout
+        main(["--out", str(out), "--layout", layout, "--train", "1", "--test", "1", "--images", "2", "--workers", "1"])
+        assert json.loads((out / "drawn.json").read_text())["size"] == size
+
+
+def test_nobody_is_in_the_trees_of_two_datasets(sysu, market, regdb, llcm):
+    people = [{row["person"] for row in rows_of(root)} for root in (sysu, market, regdb, llcm)]
+    assert len(set.union(*people)) == sum(map(len, people))
 
 
 def test_exact_copies_people_cameras_counts_and_permutations(lists, tmp_path):
@@ -282,7 +357,8 @@ def test_exact_errors(lists, tmp_path):
         (["--exact", "rand_perm_cam.mat"], "--exact and --ids must be used together"),
         (["--ids", "exp"], "--exact and --ids must be used together"),
         (["--layout", "market1501", "--test", "0"], "needs at least one identity each for --train and --test"),
-        (["--layout", "regdb"], "invalid choice: 'regdb'"),
+        (["--layout", "llcm", "--train", "0"], "--layout llcm needs at least one identity each for --train and --test"),
+        (["--layout", "cuhk03"], "invalid choice: 'cuhk03'"),
     ],
 )
 def test_the_command_line_refuses_what_it_cannot_draw(arguments, message, tmp_path, capsys):
@@ -316,12 +392,14 @@ def test_raw_pixels_match_across_cameras_but_not_across_modalities():
     assert rank1(~infrared) > 5 / people
 
 
-def test_a_drawn_tree_is_known_as_drawn_without_its_notes(tmp_path):
+@pytest.mark.parametrize("dataset", [SYSU_MM01, REGDB, LLCM])
+def test_a_drawn_tree_is_known_as_drawn_without_its_notes(dataset, tmp_path):
     """The images themselves say so, whatever is removed next to them."""
-    draw_tree(tmp_path / "tree", "--train", "2", "--val", "0", "--test", "2", "--images", "2", "--size", "32", "16")
+    draw_tree(tmp_path / "tree", "--train", "2", "--val", "0", "--test", "2", "--images", "2", "--size", "32", "16",
+              "--layout", dataset.name)  # fmt: skip
     for name in ("factors.csv", "drawn.json"):
         (tmp_path / "tree" / name).unlink()
-    records = SYSU_MM01.read(tmp_path / "tree")
-    assert SYSU_MM01.title_of(tmp_path / "tree", records) == "SYSU-MM01 (drawn)"
+    records = dataset.read(tmp_path / "tree")
+    assert dataset.title_of(tmp_path / "tree", records) == f"{dataset.title} (drawn)"
     Image.new("RGB", (16, 32)).save(tmp_path / "tree" / records.path[0])
     assert SYSU_MM01.title_of(tmp_path / "tree", records) == "SYSU-MM01"

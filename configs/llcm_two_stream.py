@@ -1,0 +1,21 @@
+"""M_bdtr on LLCM: `configs/sysu_two_stream.py` on another dataset, with its presets.
+
+    python train.py --config configs/llcm_two_stream.py --workdir runs/llcm_bdtr --config.data_dir DIR
+    python eval.py --workdir runs/llcm_bdtr
+
+Hardware: meant for one accelerator with 16 GB or more: 58,000 steps.
+We have no score of this code on the real data yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import llcm_image, sysu_two_stream
+
+
+def get_config(preset: str = "bdtr") -> ConfigDict:
+    """Returns the two-stream recipe with the data and the steps of the teacher of `configs/llcm_image.py`."""
+    config = sysu_two_stream.get_config(preset)
+    llcm_image.use_llcm(config)
+    teacher = llcm_image.get_config().teacher
+    config.two_stream.update({"steps": teacher.steps, "decay": teacher.decay})
+    return config

@@ -1,0 +1,24 @@
+"""M_bdtr on RegDB: `configs/sysu_two_stream.py` on another dataset, with its presets.
+
+    python train.py --config configs/regdb_two_stream.py --workdir runs/regdb_bdtr/1 --config.data_dir DIR
+    python eval.py --workdir runs/regdb_bdtr/1
+    python eval.py --table regdb --runs runs/regdb_bdtr
+
+This is fold 1. `configs/regdb_image.py` says how all ten folds are trained and averaged.
+
+Hardware: meant for one accelerator with 16 GB or more, for each fold: 8,000 steps.
+We have no score of this code on the real data yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import regdb_image, sysu_two_stream
+
+
+def get_config(preset: str = "bdtr") -> ConfigDict:
+    """Returns the two-stream recipe with the data and the steps of the teacher of `configs/regdb_image.py`."""
+    config = sysu_two_stream.get_config(preset)
+    regdb_image.use_regdb(config)
+    teacher = regdb_image.get_config().teacher
+    config.two_stream.update({"steps": teacher.steps, "decay": teacher.decay})
+    return config
