@@ -9,7 +9,7 @@ or, after it has drawn the dataset and trained the judge:
 
 Presets, as `quickstart/showcase:NAME`: best (the default), paper and dgnet.
 
-Hardware: two CPU cores are enough. 12,000 steps of the teacher, 8,000 of `drawing` and 6,000 of the image system.
+Hardware: two CPU cores are enough. 12,000 steps of the teacher, 8,000 of `drawing` and 4,000 of the image system.
 Score: see docs/results.md.
 """
 
@@ -23,9 +23,9 @@ def get_config(preset: str = "best") -> ConfigDict:
     config = quickstart.small(preset)
     config.data_dir = "data/showcase"
     _teacher(config.teacher)
-    config.image.update({"steps": 6_000, "log_every": 50, "evaluate_every": 6_000, "checkpoint_every": 500})
+    config.image.update({"steps": 4_000, "log_every": 50, "evaluate_every": 4_000, "checkpoint_every": 500})
     config.image.pictures_every = 1_000
-    config.image.decay.update({"at": (3_000, 4_500, 5_400), "factor": 0.3})
+    config.image.decay.update({"at": (2_000, 3_000, 3_600), "factor": 0.3})
     quickstart.add_drawing(config, steps=8_000)
     return config
 

@@ -33,7 +33,7 @@ def test_wrong_arguments_of_training(tmp_path, arguments, sentence):
 
 def test_an_unknown_preset():
     (message,) = _train("--config=quickstart:papre", "--workdir=x")
-    assert 'preset "papre" is unknown; choose one of paper' in message
+    assert 'preset "papre" is unknown; choose one of best, paper' in message
 
 
 @pytest.mark.parametrize("source", ["memory", "tf_data"])
