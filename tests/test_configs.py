@@ -104,7 +104,7 @@ def test_recipes_of_the_other_datasets(name, dataset):
     for recipe_name in (f"{name}_image", f"{name}_two_stream", f"quickstart.{name}"):
         config = get_config(recipe_name)()
         assert (config.dataset, config.protocol) == (dataset.name, dataset.protocols[0])
-        assert config.get("fold") == (1 if dataset.folds > 1 else None)
+        assert config.get("fold") == (1 if "fold" in dataset.options else None)
     teacher, two_stream = get_config(f"{name}_image")("teacher"), get_config(f"{name}_two_stream")()
     assert teacher.recipe == ("teacher",)
     assert two_stream.two_stream.steps == teacher.teacher.steps

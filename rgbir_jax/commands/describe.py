@@ -93,7 +93,7 @@ def _classes(config: ConfigDict) -> tuple[int, str]:
     """Returns the number of training identities, and where that number is from."""
     dataset = find_dataset(config.dataset)
     if Path(config.data_dir).is_dir():
-        records = dataset.read_fold(Path(config.data_dir), config.get("fold", 1))
+        records = dataset.read_with(Path(config.data_dir), config)
         rows = dataset.training_rows(records, config.train_split)
         return len(np.unique(records.person_id[rows])), config.data_dir
     return dataset.identities[config.train_split], f"its publication ({config.data_dir} does not exist)"

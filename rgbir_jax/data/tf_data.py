@@ -48,8 +48,8 @@ class TfDataSource:
         """
         self.records = records
         self.image_size = image_size
-        # Another fold's records have the same images in other splits, which are not used here.
-        dataset = dataclasses.replace(dataset, read=lambda _: records)
+        # The splits of these records, which another fold changes, are not used here.
+        dataset = dataclasses.replace(dataset, read=lambda _: records, options=())
         with _quietly():
             builder = tfds_builders.builder_class(dataset)(config=tfds_builders.resized(image_size), data_dir=prepared)
             builder.download_and_prepare(

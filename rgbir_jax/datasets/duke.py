@@ -11,7 +11,7 @@ from rgbir_jax.datasets.records import Records
 from rgbir_jax.datasets.single_query import PROTOCOLS, read_folders, searches
 
 TITLE = "DukeMTMC-reID"
-FILE_NAME = re.compile(r"(?P<person_id>\d{4})_c(?P<camera>\d)_f\d+\.jpg")
+FILE_NAME = re.compile(r"(?P<person_id>\d{4})_c(?P<camera>\d)_f\d+")
 
 
 def read(root: str | os.PathLike) -> Records:

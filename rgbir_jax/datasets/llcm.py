@@ -28,7 +28,7 @@ LISTS = [
     for split in ("train", "test")
     for word, modality in (("vis", RGB), ("nir", IR))
 ]
-PATH = re.compile(r".*/(?P<person_id>\d+)/[^/]*_c(?P<camera>\d+)_[^/]*\.jpg")
+PATH = re.compile(r".*/(?P<person_id>\d+)/[^/]*_c(?P<camera>\d+)_[^/]*")
 
 
 def read(root: str | os.PathLike) -> Records:

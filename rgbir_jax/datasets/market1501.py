@@ -8,7 +8,7 @@ from rgbir_jax.datasets.records import Records
 from rgbir_jax.datasets.single_query import PROTOCOLS, read_folders, searches
 
 TITLE = "Market-1501"
-FILE_NAME = re.compile(r"(?P<person_id>-1|\d{4})_c(?P<camera>\d)s\d_\d+_\d+\.jpg")
+FILE_NAME = re.compile(r"(?P<person_id>-1|\d{4})_c(?P<camera>\d)s\d_\d+_\d+")
 
 
 def read(root: str | os.PathLike) -> Records:

@@ -27,13 +27,15 @@ def test_every_camera_of_the_test_identities_is_there(sysu_root):
     assert set(records.camera[records.split == "test"]) == {1, 2, 3, 4, 5, 6}
 
 
-def test_index_counts_images_when_numbers_have_gaps(make_sysu):
+def test_the_number_of_an_image_is_in_its_name(make_sysu):
+    """The official galleries refer to it. Sorted as text, 10 comes before 2."""
     root = make_sysu(train=[7])
-    shutil.move(root / "cam1/0007/0001.jpg", root / "cam1/0007/0010.jpg")
+    shutil.move(root / "cam1/0007/0001.jpg", root / "cam1/0007/10.jpg")
+    shutil.move(root / "cam1/0007/0002.jpg", root / "cam1/0007/2.PNG")
     records = read_sysu_mm01(root)
     first_camera = records.select(records.camera == 1)
-    assert first_camera.path.tolist() == ["cam1/0007/0002.jpg", "cam1/0007/0010.jpg"]
-    assert first_camera.index.tolist() == [1, 2]
+    assert first_camera.path.tolist() == ["cam1/0007/10.jpg", "cam1/0007/2.PNG"]
+    assert first_camera.index.tolist() == [10, 2]
 
 
 def test_identities_that_no_split_lists_are_left_out(make_sysu):

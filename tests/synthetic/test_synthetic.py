@@ -266,7 +266,7 @@ def test_regdb_tree(regdb):
     """Every fold divides all images by person, and no two folds do it the same way."""
     test_people = set()
     for fold in range(1, 11):
-        records = REGDB.read_fold(regdb, fold)
+        records = REGDB.read(regdb, fold=fold)
         assert records.path.tolist() == images(regdb)
         people = {split: set(records.person_id[records.split == split].tolist()) for split in ("train", "test")}
         assert (len(people["train"]), len(people["test"])) == (4, 3)
