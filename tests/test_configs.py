@@ -33,6 +33,8 @@ PRESETS = {
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "quickstart.regdb": ("teacher", "image", "two_stream"),
     "quickstart.llcm": ("teacher", "image", "two_stream"),
+    "quickstart.own_folders": ("teacher", "image", "two_stream"),
+    "own_folders": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_two_stream": ("bdtr", "baseline"),
     "llcm_image": ("paper", "best", "dgnet", "released", "market", "teacher"),

@@ -20,6 +20,7 @@ from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
 from rgbir_jax.inference.features import extractor, of_rows
+from rgbir_jax.lookup import expand_home
 from rgbir_jax.run import Run
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
@@ -58,6 +59,7 @@ def score(run: Run, changes: dict | None = None) -> Scored:
     """
     config = run.config
     config.update(changes or {})
+    expand_home(config)
     source = open_source(config)
     benchmark = Benchmark.of(config, source.records)
     inputs: dict[str, Source] = {

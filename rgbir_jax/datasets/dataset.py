@@ -28,6 +28,8 @@ class Dataset:
             name and has a default for it.
         splits: the splits of the records that belong to each part: "train", "trainval", "val" and "test".
         identities: published numbers of training identities, by the part that trains.
+        published: other published numbers, by the names of `commands.check.counts`.
+        marks: what its tree has, by which it is recognised: paths relative to its folder, as patterns of `Path.glob`.
         protocols: names of its protocols; the first is the default.
         searches: (records of the test images, protocol, folder of the dataset or file that draws its galleries)
             -> the searches of the protocol, in the order of the tables. Rows are those of the given records. Only
@@ -50,6 +52,8 @@ class Dataset:
     citation: str = ""
     instructions: str = ""
     identities: Mapping[str, int] = field(default_factory=dict)
+    published: Mapping[str, int] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
     gallery_files: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     title_from: Callable[[Path], str] | None = None

@@ -275,6 +275,7 @@ FOLDERS = Dataset(
         "manual_dir has the folders rgb and ir, and each of them a folder per person. "
         "To draw one: python -m rgbir_jax.synthetic --layout folders --out DIR"
     ),
+    marks=MODALITIES,
     options=("camera_pattern", "test_share", "val_share", "split_seed"),
     title_from=title_from,
 )

@@ -88,5 +88,7 @@ REGDB = Dataset(
         "To draw one: python -m rgbir_jax.synthetic --layout regdb --out DIR"
     ),
     identities={"trainval": 206, "train": 206},
+    published={"identities": 412, "cameras": 2, "images": 8_240, "training images": 4_120},
+    marks=("Visible", "Thermal", "idx"),
     options=("fold",),
 )
