@@ -10,7 +10,7 @@ from rgbir_jax.datasets.regdb import REGDB
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.lookup import find
 
-DATASETS = {dataset.name: dataset for dataset in (SYSU_MM01, REGDB, LLCM, MARKET1501, MSMT17, DUKE, FOLDERS)}
+DATASETS = {dataset.name: dataset for dataset in (SYSU_MM01, REGDB, LLCM, FOLDERS, MARKET1501, MSMT17, DUKE)}
 
 
 def find_dataset(name: str, key: str = "config.dataset") -> Dataset:

@@ -57,18 +57,18 @@ def files_below(folder: str | os.PathLike) -> list[str]:
     return paths
 
 
-def say_left_out(root: Path, things: Sequence[str], why: str) -> None:
+def say_left_out(root: Path, things: Sequence[str], what: str) -> None:
     """Prints a line on stderr that counts what a reader does not use and names some of it; nothing if there is none.
 
     Args:
         root: the dataset's folder.
         things: names, or paths that begin with `root`.
-        why: what they are and why they are left out, after their number.
+        what: what they are, in the plural.
     """
     if things:
         names = [thing.removeprefix(f"{root}/") for thing in sorted(things)]
         shown = ", ".join(names[:NAMED] + ["..."] * (len(names) > NAMED))
-        print(f"{root}: {len(things):,} {why}: {shown}.", file=sys.stderr)
+        print(f"{root}: {what}, left out: {len(things):,} ({shown}).", file=sys.stderr)
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -24,7 +24,7 @@ from rgbir_jax.datasets.files import files_below, is_image, read_text, read_word
 from rgbir_jax.datasets.llcm import LLCM
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
-from rgbir_jax.datasets.records import IR, MODALITIES, RGB, Records, existing, subfolder, tabulate
+from rgbir_jax.datasets.records import IR, MODALITIES, RGB, Records, existing, refuse_nested, tabulate
 from rgbir_jax.datasets.regdb import REGDB
 from rgbir_jax.datasets.search import Labelled, Search, same_person_and_camera
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
@@ -85,9 +85,9 @@ def read(
     split_of = _listed(root, number) or _drawn(number.keys(), both, test_share, val_share, split_seed)
     cameras = _cameras(root, photos, camera_pattern)
     cannot_train = sorted(person for person in number.keys() - both if split_of.get(person) in ("train", "val"))
-    say_left_out(root, cannot_train, "persons are left out, who cannot train with images of one modality")
+    say_left_out(root, cannot_train, "persons to train who have images of one modality only")
     unlisted = sorted(number.keys() - split_of.keys())
-    say_left_out(root, unlisted, "persons are left out, whom neither train.txt nor test.txt lists")
+    say_left_out(root, unlisted, "persons whom neither train.txt nor test.txt lists")
     images = [
         (photo.path, number[photo.person], cameras[photo.path], photo.modality, split_of[photo.person])
         for photo in photos
@@ -96,7 +96,7 @@ def read(
     for part in ("train", "test"):
         if not any(split == part for *_, split in images):
             raise UserError(
-                f"{root} has nobody to {part}, with images in rgb and in ir; add persons or change the lists."
+                f"{root} leaves nobody to {part}; add persons with images in rgb and ir, or change the lists."
             )
     return tabulate(images)
 
@@ -146,14 +146,17 @@ def _photos(root: Path) -> list[Photo]:
     """Lists the images; all other files are counted on stderr."""
     photos, left_out = [], []
     for modality, name in enumerate(MODALITIES):
-        for file in files_below(subfolder(root, name, TITLE)):
+        if not (root / name).is_dir():
+            refuse_nested(root, MODALITIES)
+            raise UserError(f"{root} has no folder {name}; put rgb and ir there, and in each a folder per person.")
+        for file in files_below(root / name):
             path = Path(file).relative_to(root).as_posix()
             person, _, rest = path.removeprefix(f"{name}/").partition("/")
             if rest and is_image(file):
                 photos.append(Photo(path, person, modality))
             else:
                 left_out.append(file)
-    say_left_out(root, left_out, "files are left out, which are no images or in no person's folder")
+    say_left_out(root, left_out, "files that are no images or in no person's folder")
     if not photos:
         raise UserError(f"{root} has no image in rgb/<person> and ir/<person>; put one folder per person there.")
     return photos
@@ -259,7 +262,7 @@ def _cameras_of_table(root: Path, photos: list[Photo]) -> dict[str, str]:
         if not names.get(photo.path):
             raise UserError(f"{root}/{CAMERAS} has no camera for {photo.path}; add a line for it.")
     paths = {photo.path for photo in photos}
-    say_left_out(root, sorted(names.keys() - paths), f"lines of {CAMERAS} are left out, whose images are not there")
+    say_left_out(root, sorted(names.keys() - paths), f"lines of {CAMERAS} whose images are not there")
     return {path: names[path] for path in paths}
 
 

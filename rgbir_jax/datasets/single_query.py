@@ -58,7 +58,7 @@ def read_folders(root: str | os.PathLike, title: str, name: re.Pattern, example:
             person_id = int(match["person_id"])
             if person_id != JUNK:
                 images.append((f"{folder_name}/{file_name}", person_id, int(match["camera"]), RGB, split))
-    say_left_out(root, left_out, "files are left out, which are no images or in a subfolder")
+    say_left_out(root, left_out, "files that are no images or in a subfolder")
     return tabulate(images)
 
 

@@ -81,7 +81,7 @@ def read(root: str | os.PathLike) -> Records:
     for camera, modality in MODALITY.items():
         folder = subfolder(root, f"cam{camera}", TITLE)
         numbers: dict[tuple[int, int], str] = {}  # (person, image number) -> path
-        for person in os.scandir(folder):
+        for person in sorted(os.scandir(folder), key=lambda entry: entry.name):
             person_id = int(person.name) if person.name.isdecimal() and person.is_dir() else None
             if person_id is not None and person_id not in split_of:
                 unlisted.add(person.name)
@@ -93,8 +93,8 @@ def read(root: str | os.PathLike) -> Records:
                     images.append((path, person_id, camera, modality, split_of[person_id]))
             elif not person.name.startswith("."):
                 left_out += files_below(person.path) if person.is_dir() else [person.path]
-    say_left_out(root, left_out, "files are left out, which are no images or in an unexpected folder")
-    say_left_out(root, sorted(unlisted), "identities are left out, whom no list in exp names")
+    say_left_out(root, left_out, "files that are no images or in an unexpected folder")
+    say_left_out(root, sorted(unlisted), "identities that no list in exp names")
     for person_id in sorted(split_of.keys() - {image[1] for image in images}):
         raise UserError(
             f"{root}/exp/{split_of[person_id]}_id.txt lists identity {person_id}, but there is no "
