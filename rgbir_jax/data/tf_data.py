@@ -62,7 +62,8 @@ class TfDataSource:
         examples = examples.batch(len(records)).get_single_element()
         self._stored = examples["image"]
         # TFDS keeps examples in an order of its own.
-        rows = np.searchsorted(records.path, examples["path"].numpy().astype(str))
+        paths = np.array([path.decode() for path in examples["path"].numpy()])
+        rows = np.searchsorted(records.path, paths)
         self._place = np.argsort(rows)
         self._decode_all = tf.function(
             lambda places: tf.map_fn(self._decode, places, fn_output_signature=tf.uint8),

@@ -71,6 +71,14 @@ def test_folds_split_the_same_images_otherwise(regdb):
     assert not len(REGDB.rows(first, "val"))
 
 
+def test_index_files_of_any_editor_are_read(regdb):
+    expected = by_path(REGDB.read(regdb))
+    for number, path in enumerate(sorted((regdb / "idx").glob("*_1.txt"))):
+        text = path.read_text().replace("\n", "\r\n")
+        path.write_bytes(text.encode("utf-16" if number % 2 else "utf-8-sig"))
+    assert by_path(REGDB.read(regdb)) == expected
+
+
 @pytest.mark.parametrize("fold", [0, 11])
 def test_a_fold_that_does_not_exist_is_refused_before_the_tree_is_read(fold):
     with pytest.raises(UserError, match=rf"config.fold {fold} is unknown; choose 1, 2, .* or 10"):

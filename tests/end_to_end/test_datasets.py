@@ -113,6 +113,12 @@ def test_own_folders(tmp_path, monkeypatch, capsys):
     assert "<h2>Ranked lists</h2>" in Path(report.write(scored)).read_text()
     scoring.write_features(scored, str(tmp_path / "features.npz"))
     assert "Photos, features.npz" in score_feature_file(str(tmp_path / "features.npz"), None, None, None, None)
+    assert "tested identities" not in capsys.readouterr().err
+    people = [path.parent.name for path in (tmp_path / "Photos/rgb").glob("*/c1.JPEG")]
+    (tmp_path / "Photos/test.txt").write_text("\n".join(people[:5]))  # most of them have trained
+    scoring.score(run)
+    assert "if they are the same persons, the scores are too good" in capsys.readouterr().err
+    (tmp_path / "Photos/test.txt").unlink()
     config.split_seed = 1
     with pytest.raises(UserError, match=r"was started with config.split_seed = 0, now it is 1"):
         recipe.train(config, "~/run")
