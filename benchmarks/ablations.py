@@ -144,7 +144,7 @@ def score(folder):
     union = np.unique(np.concatenate(search.galleries))
     for name, (stage, state_of) in systems.items():
         features = extractor((stage,))((state_of,), *of_rows(source, benchmark.rows))
-        images = Images(features, records.person_id, records.camera)
+        images = Images(features, records.person_id, records.camera, records.modality)
         places = [np.searchsorted(union, rows) for rows in search.galleries]
         trials = rank(images[search.probes], images[union], places, search.hidden, search.unit)
         for key, of in (("rank1", lambda trial: trial.first == 0), ("AP", lambda trial: trial.average_precision)):

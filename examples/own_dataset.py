@@ -12,7 +12,8 @@ import numpy as np
 
 from configs import quickstart
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.records import IR, MODALITIES, RGB, existing, jpegs, subfolder, tabulate
+from rgbir_jax.datasets.files import images_in
+from rgbir_jax.datasets.records import IR, MODALITIES, RGB, existing, subfolder, tabulate
 from rgbir_jax.datasets.search import Search
 
 
@@ -25,7 +26,7 @@ def read(root):
             split = "test" if int(person.name) % 4 == 0 else "train"
             images += [
                 (f"{folder}/{person.name}/{name}", int(person.name), modality + 1, modality, split)
-                for name in jpegs(person)
+                for name in images_in(person)[0]
             ]
     return tabulate(images)
 

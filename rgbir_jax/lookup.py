@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
+from ml_collections import ConfigDict
+
 from rgbir_jax.errors import UserError
 
 T = TypeVar("T")
@@ -95,6 +97,15 @@ def make_importable(folder: str) -> None:
     """Lets modules in a folder be imported, after everything else that is installed."""
     if folder and folder not in sys.path:
         sys.path.append(folder)
+
+
+def expand_home(config: ConfigDict) -> None:
+    """Replaces a "~" at the beginning of any text of a config, nested ones included, by the user's home."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            expand_home(value)
+        elif isinstance(value, str) and value.startswith("~"):
+            config[key] = os.path.expanduser(value)
 
 
 def either(values: Iterable) -> str:

@@ -225,7 +225,7 @@ def load(run: str | os.PathLike) -> Run:
         UserError: if the folder holds no finished run, or one that this version cannot open.
     """
     compilation.prepare()
-    folder = INCLUDED / run if str(run) in included() else Path(run)
+    folder = INCLUDED / run if str(run) in included() else Path(run).expanduser()
     config = read_config(folder)
     facts = Facts.read(folder)
     use_config_folder(facts.config_folder)

@@ -33,6 +33,8 @@ PRESETS = {
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "quickstart.regdb": ("teacher", "image", "two_stream"),
     "quickstart.llcm": ("teacher", "image", "two_stream"),
+    "quickstart.own_folders": ("teacher", "image", "two_stream"),
+    "own_folders": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_two_stream": ("bdtr", "baseline"),
     "llcm_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
@@ -104,7 +106,7 @@ def test_recipes_of_the_other_datasets(name, dataset):
     for recipe_name in (f"{name}_image", f"{name}_two_stream", f"quickstart.{name}"):
         config = get_config(recipe_name)()
         assert (config.dataset, config.protocol) == (dataset.name, dataset.protocols[0])
-        assert config.get("fold") == (1 if dataset.folds > 1 else None)
+        assert config.get("fold") == (1 if "fold" in dataset.options else None)
     teacher, two_stream = get_config(f"{name}_image")("teacher"), get_config(f"{name}_two_stream")()
     assert teacher.recipe == ("teacher",)
     assert two_stream.two_stream.steps == teacher.teacher.steps

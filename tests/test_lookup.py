@@ -3,9 +3,10 @@
 import sys
 
 import pytest
+from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import CONFIG_FOLDER, choose, find, make_importable, use_config_folder
+from rgbir_jax.lookup import CONFIG_FOLDER, choose, expand_home, find, make_importable, use_config_folder
 
 KNOWN = {"one": 1, "two": 2, "three": 3}
 
@@ -58,3 +59,14 @@ def test_modules_of_one_name_in_two_folders(tmp_path, monkeypatch):
         assert find("same_name:NUMBER", KNOWN, int, "config.number") == number
     with pytest.raises(UserError, match=rf"put it into the folder of the config file, {tmp_path}/a"):
         find("elsewhere:NUMBER", KNOWN, int, "config.number")
+
+
+def test_the_home_folder_is_expanded_in_a_config(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = ConfigDict(
+        {"data_dir": "~/data", "image": {"from_run": "~/runs/a", "steps": 3}, "name": "a~b", "none": ""}
+    )
+    expand_home(config)
+    assert config.to_dict() == {
+        "data_dir": "/home/me/data", "image": {"from_run": "/home/me/runs/a", "steps": 3}, "name": "a~b", "none": ""
+    }  # fmt: skip

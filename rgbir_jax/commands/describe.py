@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax import stages
 from rgbir_jax.datasets import find_dataset
+from rgbir_jax.lookup import expand_home
 from rgbir_jax.run import flat
 from rgbir_jax.training import compilation, parallel
 from rgbir_jax.training.stage import Stage
@@ -28,6 +29,7 @@ def describe(config: ConfigDict, as_json: bool = False, flops: bool = False) -> 
         UserError: for a config that contradicts itself.
     """
     compilation.prepare()
+    expand_home(config)
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
     classes, source = _classes(config)
@@ -92,8 +94,8 @@ def _stage(config: ConfigDict, name: str, stage: Stage, state) -> dict:
 def _classes(config: ConfigDict) -> tuple[int, str]:
     """Returns the number of training identities, and where that number is from."""
     dataset = find_dataset(config.dataset)
-    if Path(config.data_dir).is_dir():
-        records = dataset.read_fold(Path(config.data_dir), config.get("fold", 1))
+    if Path(config.data_dir).is_dir() or not dataset.identities:
+        records = dataset.read_with(Path(config.data_dir), config)
         rows = dataset.training_rows(records, config.train_split)
         return len(np.unique(records.person_id[rows])), config.data_dir
     return dataset.identities[config.train_split], f"its publication ({config.data_dir} does not exist)"

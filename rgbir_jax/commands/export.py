@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         "rgbir-export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--out", required=True, type=Path, help="the folder to make")
+    parser.add_argument("--out", required=True, type=lambda path: Path(path).expanduser(), help="the folder to make")
     options = parser.parse_args(argv)
     try:
         export(load(options.run), options.out)

@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def _is_recipe(path: Path) -> bool:
 def _parse(argv: list[str]) -> list[str]:
     _show_in_help(argv[0])
     try:
-        sys.argv = argv = _with_config_file(argv)
+        sys.argv = argv = _with_config_file(list(map(_with_home, argv)))
     except UserError as error:
         sys.exit(f"{_program()}: {error}")
     try:
@@ -81,6 +82,12 @@ def _show_in_help(program: str) -> None:
         if module.startswith("rgbir_jax."):
             for flag in members:
                 flags.FLAGS.register_key_flag_for_module(program, flag)
+
+
+def _with_home(argument: str) -> str:
+    """Replaces the "~" of a value: a shell does so only if the value stands by itself."""
+    name, equals, value = argument.partition("=")
+    return name + equals + os.path.expanduser(value) if equals else os.path.expanduser(argument)
 
 
 def _with_config_file(argv: list[str]) -> list[str]:

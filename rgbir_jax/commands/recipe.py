@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rgbir_jax import stages
+from rgbir_jax.commands import check
 from rgbir_jax.data import augment
 from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import Source, batches
@@ -20,7 +21,7 @@ from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.inference.embeddings import embed
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, expand_home
 from rgbir_jax.run import Facts, flat, read_config, restore, write_json
 from rgbir_jax.training import compilation, processes, transfer
 from rgbir_jax.training.checkpoints import has_checkpoint
@@ -47,13 +48,15 @@ def train(config: ConfigDict, workdir: str) -> None:
         NotFiniteError: for a loss, a gradient or a parameter that is not finite; the last good checkpoint stays.
     """
     compilation.prepare()
-    folder = Path(workdir)
+    expand_home(config)
+    folder = Path(workdir).expanduser()
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
     _check_same_run(config, folder)
     _check_files(config, folder)
     source = processes.first_then_others(lambda: open_source(config))
     sampler = training_sampler(config, source.records)
+    _say_faults(config, source.records)
     _check_same_data(folder, sampler.people, config.data_dir, source.records)
     _check_taken(config, folder, sampler.people)
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
@@ -172,6 +175,14 @@ def _check_taken(config: ConfigDict, folder: Path, people: np.ndarray) -> None:
                 f"{run} was trained on other identities than this dataset's; config.{name}.from_run needs a run on "
                 f"the same ones."
             )
+
+
+def _say_faults(config: ConfigDict, records: Records) -> None:
+    """Prints what is wrong with the dataset and does not prevent training, such as a file that only scoring needs."""
+    galleries = Path(config.rand_perm) if config.rand_perm else None
+    dataset, root = find_dataset(config.dataset), Path(config.data_dir)
+    for sentence in check.faults(dataset, root, records, (config.protocol,), galleries):
+        processes.say(sentence)
 
 
 def _note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, records: Records) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from rgbir_jax.commands.recipe import sample_rows
 from rgbir_jax.commands.scoring import Scored
 from rgbir_jax.data import augment
+from rgbir_jax.datasets import find_dataset
 from rgbir_jax.evaluation import disentanglement
 from rgbir_jax.evaluation.counterfactuals import swapper, true_drawing
 from rgbir_jax.evaluation.scores import comparison, systems
@@ -77,7 +78,7 @@ def _facts(scored: Scored) -> dict[str, str]:
         "scored": f"iteration {scored.scores['steps']:,} of {run.last}; {time.strftime('%Y-%m-%d %H:%M')}",
         "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {'×'.join(map(str, config.image_size))}",
         "splits": splits,
-        **({"fold": str(config.fold)} if "fold" in config else {}),
+        **{key: str(config[key]) for key in find_dataset(config.dataset).options if key in config},
         "trained on": f"{config.train_split}; scored on identities never seen in training",
         "seed": str(config.seed),
         "command": run.facts.command,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
 from rgbir_jax.inference.features import extractor, of_rows
+from rgbir_jax.lookup import expand_home
 from rgbir_jax.run import Run
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
@@ -58,8 +60,10 @@ def score(run: Run, changes: dict | None = None) -> Scored:
     """
     config = run.config
     config.update(changes or {})
+    expand_home(config)
     source = open_source(config)
     benchmark = Benchmark.of(config, source.records)
+    _say_trained(run, benchmark)
     inputs: dict[str, Source] = {
         name: inputs_of(stage, run.stages, run.states, source, config, run.folder) for name, stage in run.stages.items()
     }
@@ -89,6 +93,17 @@ def score(run: Run, changes: dict | None = None) -> Scored:
         scores["reconstruction"] = reconstruction(stage, state, source, benchmark.rows)._asdict()
     (run.folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     return Scored(run, source, benchmark, features["trained"], scores)
+
+
+def _say_trained(run: Run, benchmark: Benchmark) -> None:
+    """Prints a line on stderr if people have the numbers of people who trained: the tree can have changed since."""
+    numbers = np.intersect1d(benchmark.records.person_id, run.facts.people)
+    if len(numbers):
+        print(
+            f"{len(numbers):,} tested identities, such as {numbers[0]}, have the number of one that {run.folder} was "
+            f"trained on; if they are the same persons, the scores are too good.",
+            file=sys.stderr,
+        )
 
 
 def write_features(scored: Scored, path: str) -> None:

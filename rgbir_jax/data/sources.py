@@ -34,8 +34,8 @@ def open_source(config: ConfigDict) -> ImageSource:
 
     Args:
         config: `dataset` (its name), `data_dir` (its tree), `prepared_dir` (where decoded images are kept; empty: next
-            to `data_dir`), `image_size` (height, width), `source` ("tf_data" or "memory"), and `fold` if the dataset
-            has folds.
+            to `data_dir`), `image_size` (height, width), `source` ("tf_data" or "memory"), and the
+            `options` of the dataset.
 
     Raises:
         UserError: for an unknown name, a broken tree, an image that cannot be decoded, a folder that cannot be written,
@@ -44,8 +44,8 @@ def open_source(config: ConfigDict) -> ImageSource:
     dataset = find_dataset(config.dataset)
     choose(config.source, SOURCES, "config.source")
     image_size = check_image_size(tuple(config.image_size))
-    root = Path(config.data_dir)
-    records = dataset.read_fold(root, config.get("fold", 1))
+    root = Path(config.data_dir).expanduser()
+    records = dataset.read_with(root, config)
     return SOURCES[config.source](dataset, root, records, image_size, _prepared(config.prepared_dir, root, records))
 
 
@@ -71,7 +71,7 @@ def fingerprint(root: str | os.PathLike, records: Records) -> str:
 
 def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
     """Makes the folder for the decoded images of this tree as it is now; trees do not share a folder."""
-    folder = Path(prepared_dir) if prepared_dir else Path(f"{root.resolve()}.prepared")
+    folder = Path(prepared_dir).expanduser() if prepared_dir else Path(f"{root.resolve()}.prepared")
     prepared = folder / fingerprint(root, records)
     try:
         prepared.mkdir(parents=True, exist_ok=True)

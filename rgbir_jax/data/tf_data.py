@@ -48,8 +48,8 @@ class TfDataSource:
         """
         self.records = records
         self.image_size = image_size
-        # Another fold's records have the same images in other splits, which are not used here.
-        dataset = dataclasses.replace(dataset, read=lambda _: records)
+        # The splits of these records, which another fold changes, are not used here.
+        dataset = dataclasses.replace(dataset, read=lambda _: records, options=())
         with _quietly():
             builder = tfds_builders.builder_class(dataset)(config=tfds_builders.resized(image_size), data_dir=prepared)
             builder.download_and_prepare(
@@ -62,7 +62,8 @@ class TfDataSource:
         examples = examples.batch(len(records)).get_single_element()
         self._stored = examples["image"]
         # TFDS keeps examples in an order of its own.
-        rows = np.searchsorted(records.path, examples["path"].numpy().astype(str))
+        paths = np.array([path.decode() for path in examples["path"].numpy()])
+        rows = np.searchsorted(records.path, paths)
         self._place = np.argsort(rows)
         self._decode_all = tf.function(
             lambda places: tf.map_fn(self._decode, places, fn_output_signature=tf.uint8),

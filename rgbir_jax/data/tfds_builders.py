@@ -8,7 +8,7 @@
 
 The config's name is the size of the images, HEIGHTxWIDTH; any size can be named. An example has `image` (uint8),
 `person_id`, `camera`, `index` and `path` as in `datasets.records.Records`, and `modality` ("rgb" or "ir").
-RegDB has the splits of its first fold.
+RegDB has the splits of its first fold, one's own folders those of the default options.
 `as_supervised=True` gives (image, person_id).
 """
 

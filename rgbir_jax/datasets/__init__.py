@@ -2,6 +2,7 @@
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.duke import DUKE
+from rgbir_jax.datasets.folders import FOLDERS
 from rgbir_jax.datasets.llcm import LLCM
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
@@ -9,7 +10,7 @@ from rgbir_jax.datasets.regdb import REGDB
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.lookup import find
 
-DATASETS = {dataset.name: dataset for dataset in (SYSU_MM01, REGDB, LLCM, MARKET1501, MSMT17, DUKE)}
+DATASETS = {dataset.name: dataset for dataset in (SYSU_MM01, REGDB, LLCM, FOLDERS, MARKET1501, MSMT17, DUKE)}
 
 
 def find_dataset(name: str, key: str = "config.dataset") -> Dataset:

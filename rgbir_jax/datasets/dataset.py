@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
+from ml_collections import ConfigDict
 
 from rgbir_jax.datasets.records import Records, is_drawn
 from rgbir_jax.datasets.search import Search
@@ -23,18 +24,21 @@ class Dataset:
         homepage: the page that describes it.
         citation: BibTeX of the paper that published it.
         instructions: where its tree comes from and what the tree looks like.
-        read: (folder) -> `Records` of the tree; raises UserError for a broken tree. With several folds it also takes
-            the number of one, and without it reads the first.
+        read: (folder) -> `Records` of the tree; raises UserError for a broken tree. It takes each of `options` by its
+            name and has a default for it.
         splits: the splits of the records that belong to each part: "train", "trainval", "val" and "test".
         identities: published numbers of training identities, by the part that trains.
+        published: other published numbers, by the names of `commands.check.counts`.
+        marks: what its tree has, by which it is recognised: paths relative to its folder, as patterns of `Path.glob`.
         protocols: names of its protocols; the first is the default.
         searches: (records of the test images, protocol, folder of the dataset or file that draws its galleries)
             -> the searches of the protocol, in the order of the tables. Rows are those of the given records. Only
             called for one of `protocols`. Features in a file have no folder: they are scored with what --rand_perm
             names if the protocol is in `gallery_files`, and with Path() otherwise.
         gallery_files: for each protocol whose searches read a file: the file's name and where it comes from.
-        folds: the number of its divisions into people who train and people who test. Their images should be the same:
-            then the images are decoded only once.
+        options: config keys whose values `read` takes, such as "fold". If the images are the same whatever their
+            values, they are decoded only once.
+        title_from: (folder) -> the name of its tree in tables; None: `title`.
     """
 
     name: str
@@ -48,22 +52,19 @@ class Dataset:
     citation: str = ""
     instructions: str = ""
     identities: Mapping[str, int] = field(default_factory=dict)
+    published: Mapping[str, int] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
     gallery_files: Mapping[str, str] = field(default_factory=dict)
-    folds: int = 1
+    options: tuple[str, ...] = ()
+    title_from: Callable[[Path], str] | None = None
 
-    def read_fold(self, root: Path, fold: int) -> Records:
-        """Reads the tree with the splits of a fold.
-
-        Args:
-            root: the folder.
-            fold: `config.fold`, from 1; a dataset without folds ignores it.
+    def read_with(self, root: Path, config: ConfigDict) -> Records:
+        """Reads the tree with the values that a config has for `options`.
 
         Raises:
-            UserError: for a fold that the dataset does not have, or a broken tree.
+            UserError: for a value that the dataset does not know, or a broken tree.
         """
-        if self.folds == 1:
-            return self.read(root)
-        return self.read(root, choose(fold, range(1, self.folds + 1), "config.fold"))
+        return self.read(root, **{key: config[key] for key in self.options if key in config})
 
     def check_protocol(self, protocol: str) -> None:
         """Refuses a protocol that the dataset does not have.
@@ -75,7 +76,8 @@ class Dataset:
 
     def title_of(self, root: Path, records: Records) -> str:
         """Returns the name of a tree in tables: drawn people are never presented as the real dataset."""
-        return f"{self.title} (drawn)" if is_drawn(root / records.path[0]) else self.title
+        title = self.title_from(root) if self.title_from else self.title
+        return f"{title} (drawn)" if is_drawn(root / records.path[0]) else title
 
     def rows(self, records: Records, part: str) -> Int[np.ndarray, "n"]:
         """Returns the rows of the images of a part of the dataset, such as "test"."""

@@ -8,10 +8,10 @@ import re
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
-from rgbir_jax.datasets.single_query import PROTOCOLS, read_folders, searches
+from rgbir_jax.datasets.single_query import FOLDERS, PROTOCOLS, read_folders, searches
 
 TITLE = "DukeMTMC-reID"
-FILE_NAME = re.compile(r"(?P<person_id>\d{4})_c(?P<camera>\d)_f\d+\.jpg")
+FILE_NAME = re.compile(r"(?P<person_id>\d{4})_c(?P<camera>\d)_f\d+")
 
 
 def read(root: str | os.PathLike) -> Records:
@@ -42,4 +42,6 @@ DUKE = Dataset(
 }""",
     instructions="manual_dir is the dataset's own tree: bounding_box_train, query and bounding_box_test.",
     identities={"trainval": 702, "train": 702},
+    published={"identities": 1_812, "cameras": 8, "images": 36_411, "training images": 16_522},
+    marks=(*FOLDERS, "query/*_c?_f*"),
 )

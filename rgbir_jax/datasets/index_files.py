@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rgbir_jax.datasets.files import read_text
 from rgbir_jax.errors import UserError
 
 
@@ -27,7 +28,7 @@ def listed(root: Path, name: str, title: str, folder: str = "") -> list[str]:
         raise UserError(f"{root} has no {name}, which lists images of {title}; complete the copy.")
     prefix = f"{folder}/" if folder else ""
     paths: dict[str, None] = {}
-    for number, line in enumerate((root / name).read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(root / name).splitlines(), start=1):
         if not (words := line.split()):
             continue
         if len(words) != 2 or not words[1].isdecimal():

@@ -5,14 +5,14 @@ import re
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.index_files import badly_named, listed
-from rgbir_jax.datasets.records import RGB, Records, existing, tabulate
+from rgbir_jax.datasets.records import RGB, Records, existing, refuse_nested, tabulate
 from rgbir_jax.datasets.single_query import PROTOCOLS, searches
 from rgbir_jax.errors import UserError
 
 TITLE = "MSMT17"
 FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # of the two releases
 LISTS = {"train": "list_train.txt", "val": "list_val.txt", "query": "list_query.txt", "gallery": "list_gallery.txt"}
-PATH = re.compile(r"[^/]+/(?P<person_id>\d+)/\d+_\d+_(?P<camera>\d+)_[^/]+\.jpg")
+PATH = re.compile(r"[^/]+/(?P<person_id>\d+)/\d+_\d+_(?P<camera>\d+)_[^/]+")
 TEST_OFFSET = 10_000  # added to the numbers of those who test
 
 
@@ -30,6 +30,8 @@ def read(root: str | os.PathLike) -> Records:
     root = existing(root)
     found = [folders for folders in FOLDERS if all((root / folder).is_dir() for folder in folders)]
     if not found:
+        for folders in FOLDERS:
+            refuse_nested(root, folders)
         names = " nor ".join(" and ".join(folders) for folders in FOLDERS)
         raise UserError(f"{root} has neither the folders {names}; it is not a whole copy of {TITLE}.")
     train, test = found[0]
@@ -63,4 +65,6 @@ MSMT17 = Dataset(
 }""",
     instructions="manual_dir is the dataset's own tree: train, test and the four lists.",
     identities={"trainval": 1041, "train": 1041},
+    published={"identities": 4_101, "cameras": 15, "images": 126_441, "training images": 32_621},
+    marks=tuple(LISTS.values()),
 )

@@ -3,18 +3,20 @@
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped
 
+from rgbir_jax.datasets.files import nested
 from rgbir_jax.errors import UserError
 
 RGB, IR = 0, 1
 MODALITIES = ("rgb", "ir")  # names by number
 DRAWN = b"drawn by rgbir_jax.synthetic"  # in every drawn image file
+TEST_SPLITS = ("test", "query", "gallery")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,8 @@ class Records:
         path: the file, relative to the dataset's folder, with "/" between folders.
         person_id: the dataset's own number of the person; 0 for Market's distractors, who match nobody.
         camera: the camera's number, from 1.
-        index: the number of the image within its split, identity, camera and modality, from 1, by file name.
+        index: the number of the image within its split, identity, camera and modality, from 1: that in its name
+            (SYSU-MM01), otherwise its place by file name.
         modality: 0 RGB, 1 IR.
         split: "train", "val" or "test" (SYSU-MM01, RegDB, LLCM); "train", "val", "query" or "gallery" (Market-1501,
             MSMT17, DukeMTMC-reID).
@@ -50,19 +53,46 @@ class Records:
         return f"image {self.index[row]} of identity {self.person_id[row]} in camera {self.camera[row]}"
 
 
-def tabulate(images: Iterable[tuple[str, int, int, int, str]]) -> Records:
-    """Makes the table of images (path, person_id, camera, modality, split): sorts them and numbers them."""
+def tabulate(
+    images: Iterable[tuple[str, int, int, int, str]], number_of: Callable[[str], int] | None = None
+) -> Records:
+    """Makes the table of images (path, person_id, camera, modality, split): sorts them and numbers them.
+
+    Args:
+        images: the images, in any order.
+        number_of: (path) -> the image's number; None: numbers follow the order of the paths.
+
+    Raises:
+        UserError: for a path that is there twice, or a person who trains and is tested.
+    """
     path, person_id, camera, modality, split = zip(*sorted(images), strict=True)
+    for one, other in itertools.pairwise(path):
+        if one == other:
+            raise UserError(f"{one} is listed twice; take one of its lines out.")
+    _check_people(path, person_id, split)
     number = defaultdict(lambda: itertools.count(1))
-    index = [next(number[group]) for group in zip(split, person_id, camera, modality, strict=True)]
+    places = [next(number[group]) for group in zip(split, person_id, camera, modality, strict=True)]
     return Records(
         path=np.array(path),
         person_id=np.array(person_id, np.int32),
         camera=np.array(camera, np.int32),
-        index=np.array(index, np.int32),
+        index=np.array(list(map(number_of, path)) if number_of else places, np.int32),
         modality=np.array(modality, np.int32),
         split=np.array(split),
     )
+
+
+def _check_people(path: Iterable[str], person_id: Iterable[int], split: Iterable[str]) -> None:
+    """Refuses a person who trains and is tested: scores would be too good."""
+    first: dict[tuple[int, bool], str] = {}  # (person, whether the image is for tests) -> image
+    for image, person, part in zip(path, person_id, split, strict=True):
+        first.setdefault((person, part in TEST_SPLITS), image)
+    for person, tests in first:
+        if tests and (person, False) in first:
+            raise UserError(
+                f"identity {person} trains ({first[person, False]}) and is tested ({first[person, True]}), so scores "
+                f"would be too good; take these images out of one of the two."
+            )
 
 
 def rows_by_person_and_camera(records: Records) -> dict[tuple[int, int], np.ndarray]:
@@ -83,7 +113,7 @@ def existing(root: str | os.PathLike, layout: str = "") -> Path:
     Raises:
         UserError: if there is none.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     if not root.is_dir():
         draw = f", or draw a dataset: rgbir-draw --layout {layout} --out {root}" if layout else ""
         raise UserError(
@@ -100,15 +130,28 @@ def subfolder(root: Path, name: str, title: str) -> Path:
         UserError: if it is missing.
     """
     if not (root / name).is_dir():
+        refuse_nested(root, (name,))
         raise UserError(f"{root} has no folder {name}; it is not a whole copy of {title}.")
     return root / name
+
+
+def refuse_nested(root: Path, names: Iterable[str]) -> None:
+    """Names the folder in `root` that is the tree itself, if there is one.
+
+    Args:
+        root: the folder that lacks some of `names`.
+        names: subfolders of the tree.
+
+    Raises:
+        UserError: if a folder in `root` has all of them.
+    """
+    if folder := nested(root, names):
+        raise UserError(
+            f"{root} is not the tree itself, but the folder {folder.name} in it is; "
+            f"set --config.data_dir (eval.py: --data_dir) to {folder}."
+        )
 
 
 def is_drawn(image: Path) -> bool:
     """Says whether an image file shows a drawn person. The drawing program marks each file that it writes."""
     return DRAWN in image.read_bytes()
-
-
-def jpegs(folder: str | os.PathLike) -> list[str]:
-    """Returns the names of a folder's JPEG files, sorted."""
-    return sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))

@@ -15,6 +15,7 @@ from rgbir_jax.datasets.both_directions import both_directions, read_lists
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import IR, RGB, Records, existing, subfolder
 from rgbir_jax.datasets.search import Search, nothing_hidden
+from rgbir_jax.lookup import choose
 
 TITLE = "RegDB"
 PROTOCOLS = ("all_images",)
@@ -22,8 +23,8 @@ FOLDS = 10
 SETTINGS = {"visible_to_thermal": "visible to thermal", "thermal_to_visible": "thermal to visible"}
 MODALITY = {"visible": RGB, "thermal": IR}  # by the word in the index files' names
 PATHS = {
-    RGB: re.compile(r"Visible/(?P<person_id>\d+)/[^/]+\.bmp"),
-    IR: re.compile(r"Thermal/(?P<person_id>\d+)/[^/]+\.bmp"),
+    RGB: re.compile(r"Visible/(?P<person_id>\d+)/[^/]+"),
+    IR: re.compile(r"Thermal/(?P<person_id>\d+)/[^/]+"),
 }
 
 
@@ -38,9 +39,10 @@ def read(root: str | os.PathLike, fold: int = 1) -> Records:
         fold: 1 to 10.
 
     Raises:
-        UserError: for a missing folder or list, a line of another form, an image that is not there, or a person in both
-            splits.
+        UserError: for another fold, a missing folder or list, a line of another form, an image that is not there, or a
+            person in both splits.
     """
+    choose(fold, range(1, FOLDS + 1), "config.fold")
     root = existing(root, "regdb")
     for folder in ("Visible", "Thermal", "idx"):
         subfolder(root, folder, TITLE)
@@ -86,5 +88,7 @@ REGDB = Dataset(
         "To draw one: python -m rgbir_jax.synthetic --layout regdb --out DIR"
     ),
     identities={"trainval": 206, "train": 206},
-    folds=FOLDS,
+    published={"identities": 412, "cameras": 2, "images": 8_240, "training images": 4_120},
+    marks=("Visible", "Thermal", "idx"),
+    options=("fold",),
 )

@@ -22,6 +22,11 @@ class Labelled(Protocol):
         """The camera of each image."""
         ...
 
+    @property
+    def modality(self) -> Int[np.ndarray, "n"] | None:
+        """The modality of each image, 0 RGB or 1 IR; None if it is not known."""
+        ...
+
 
 # Gallery images that a probe does not see: (probes, gallery) -> bool [probes, gallery].
 Hidden = Callable[[Labelled, Labelled], Bool[np.ndarray, "p g"]]

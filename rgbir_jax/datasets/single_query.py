@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rgbir_jax.datasets.records import RGB, Records, existing, jpegs, subfolder, tabulate
+from rgbir_jax.datasets.files import images_in, say_left_out
+from rgbir_jax.datasets.records import RGB, Records, existing, subfolder, tabulate
 from rgbir_jax.datasets.search import AP, Search, same_person_and_camera
 from rgbir_jax.errors import UserError
 
@@ -27,26 +28,28 @@ FORMS: dict[str, tuple[AP, str]] = {
 def read_folders(root: str | os.PathLike, title: str, name: re.Pattern, example: str, layout: str = "") -> Records:
     """Reads a tree of `bounding_box_train`, `query` and `bounding_box_test`; every image is RGB.
 
-    Junk (person -1) is left out: the protocol counts it neither as right nor as wrong.
+    Junk (person -1) is left out: the protocol counts it neither as right nor as wrong. Files that are no images are
+    left out too, and counted on stderr.
 
     Args:
         root: the dataset's folder.
         title: the dataset's name in messages.
-        name: what an image's name looks like, with the groups `person_id` and `camera`.
+        name: what an image's name looks like without its ending, with the groups `person_id` and `camera`.
         example: a name that fits, for the message.
         layout: the name under which the drawing program draws such a tree; empty if it cannot.
 
     Raises:
-        UserError: for a missing or empty folder, or a name that does not fit.
+        UserError: for a missing or empty folder, a name that does not fit, or a person who trains and is tested.
     """
     root = existing(root, layout)
-    images = []
+    images, left_out = [], []
     for folder_name, split in FOLDERS.items():
-        names = jpegs(subfolder(root, folder_name, title))
+        names, others = images_in(subfolder(root, folder_name, title))
+        left_out += others
         if not names:
             raise UserError(f"{root}/{folder_name} has no *.jpg; complete the copy of {title}.")
         for file_name in names:
-            match = name.fullmatch(file_name)
+            match = name.fullmatch(Path(file_name).stem)
             if match is None:
                 raise UserError(
                     f"{root}/{folder_name}/{file_name} is not named as {title} names its images ({example}); "
@@ -55,6 +58,7 @@ def read_folders(root: str | os.PathLike, title: str, name: re.Pattern, example:
             person_id = int(match["person_id"])
             if person_id != JUNK:
                 images.append((f"{folder_name}/{file_name}", person_id, int(match["camera"]), RGB, split))
+    say_left_out(root, left_out, "files that are no images or in a subfolder")
     return tabulate(images)
 
 

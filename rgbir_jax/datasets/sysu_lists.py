@@ -8,9 +8,11 @@ import scipy.io
 from jaxtyping import Int
 from scipy.io.matlab import MatReadError
 
+from rgbir_jax.datasets.files import read_words
 from rgbir_jax.errors import UserError
 
 TRIALS = 10
+SEPARATORS = r"\s,;"  # of a list of identities
 PERMUTATIONS_FROM = (
     "it comes with the SYSU-MM01 release and its official evaluation code as exp/rand_perm_cam.mat "
     "(--config.rand_perm names it; eval.py: --rand_perm)"
@@ -51,7 +53,7 @@ def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
 
 
 def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
-    """Reads a list of identities: the variable `id` of a .mat file, or a comma-separated text file.
+    """Reads a list of identities: the variable `id` of a .mat file, or a text file, separated by commas or otherwise.
 
     Raises:
         UserError: if there is no such file, or if it holds something else.
@@ -61,7 +63,7 @@ def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
     if Path(path).suffix == ".mat":
         return _read_mat(path, "id").ravel().astype(np.int64)
     try:
-        return np.array([int(word) for word in Path(path).read_text().replace(",", " ").split()], np.int64)
+        return np.array([int(word) for word in read_words(path, SEPARATORS)], np.int64)
     except ValueError as error:
         raise UserError(f"{path} is not a comma-separated list of identities.") from error
 

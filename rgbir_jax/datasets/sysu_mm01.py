@@ -16,6 +16,7 @@ ten trials. A probe of camera 3 does not see camera 2, which stands in the same 
 
 import os
 import random
+import sys
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -25,9 +26,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.records import IR, RGB, Records, existing, jpegs, rows_by_person_and_camera, subfolder, tabulate
+from rgbir_jax.datasets.files import files_below, images_in, read_words, say_left_out
+from rgbir_jax.datasets.records import IR, RGB, Records, existing, rows_by_person_and_camera, subfolder, tabulate
 from rgbir_jax.datasets.search import Labelled, Search
-from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, TRIALS, Permutations, read_permutations
+from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, SEPARATORS, TRIALS, Permutations, read_permutations
 from rgbir_jax.errors import UserError
 
 TITLE = "SYSU-MM01"
@@ -66,29 +68,57 @@ SETTINGS = {
 def read(root: str | os.PathLike) -> Records:
     """Reads the tree: `cam1`..`cam6`/`0001`../`0001.jpg`.., identities by split in `exp/*_id.txt`.
 
-    Identities that no split lists are left out, as in the dataset's own protocol.
+    The name of an image is its number, to which rand_perm_cam.mat refers. Identities that no split lists are left out,
+    as in the dataset's own protocol, and so is what is no image; both are counted on stderr.
 
     Raises:
         UserError: for a missing folder or list, a list that cannot be read, an identity that is listed and has no
-            image, or an identity in two splits.
+            image, an identity in two splits, or an image whose name is no number or that of another one.
     """
     root = existing(root, "sysu_mm01")
     split_of = _splits(root)
-    images = []
+    images, left_out, unlisted = [], [], set()
     for camera, modality in MODALITY.items():
         folder = subfolder(root, f"cam{camera}", TITLE)
-        for person in os.scandir(folder):
-            person_id = int(person.name) if person.name.isdecimal() else None
-            if person_id in split_of and person.is_dir():
-                for name in jpegs(person.path):
-                    path = f"{folder.name}/{person.name}/{name}"
+        numbers: dict[tuple[int, int], str] = {}  # (person, image number) -> path
+        for person in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            person_id = int(person.name) if person.name.isdecimal() and person.is_dir() else None
+            if person_id is not None and person_id not in split_of:
+                unlisted.add(person.name)
+            elif person_id is not None:
+                names, others = images_in(person.path)
+                left_out += others
+                for path in (f"{folder.name}/{person.name}/{name}" for name in names):
+                    _claim_number(numbers, root, person_id, path)
                     images.append((path, person_id, camera, modality, split_of[person_id]))
+            elif not person.name.startswith("."):
+                left_out += files_below(person.path) if person.is_dir() else [person.path]
+    say_left_out(root, left_out, "files that are no images or in an unexpected folder")
+    say_left_out(root, sorted(unlisted), "identities that no list in exp names")
     for person_id in sorted(split_of.keys() - {image[1] for image in images}):
         raise UserError(
             f"{root}/exp/{split_of[person_id]}_id.txt lists identity {person_id}, but there is no "
             f"cam1..cam6/{person_id:04d}/*.jpg; complete the copy or take the identity off the list."
         )
-    return tabulate(images)
+    return tabulate(images, _image_number)
+
+
+def _image_number(path: str) -> int:
+    return int(Path(path).stem)
+
+
+def _claim_number(numbers: dict[tuple[int, int], str], root: Path, person_id: int, path: str) -> None:
+    """Notes an image's number. Refuses a name that is no number from 1, and a second image with the same number."""
+    if not Path(path).stem.isdecimal() or not _image_number(path):
+        raise UserError(
+            f"{root}/{path} is not named by its number (0001.jpg is image 1), to which rand_perm_cam.mat refers; "
+            f"give the image the name that it has in {TITLE}."
+        )
+    other = numbers.setdefault((person_id, _image_number(path)), path)
+    if other != path:
+        raise UserError(
+            f"{root}/{path} and {other} are both image {_image_number(path)} of identity {person_id}; take one out."
+        )
 
 
 def searches(records: Records, protocol: str, galleries: Path) -> list[Search]:
@@ -153,14 +183,17 @@ def modality_of(camera: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
 
 
 def _splits(root: Path) -> dict[int, str]:
-    """Reads the split of each listed identity."""
+    """Reads the split of each listed identity. A list that names nobody is named on stderr."""
+    subfolder(root, "exp", TITLE)
     split_of: dict[int, str] = {}
     for split in SPLITS:
         path = root / "exp" / f"{split}_id.txt"
         if not path.is_file():
             raise UserError(f"{path} is missing; it lists SYSU-MM01's {split} identities, separated by commas.")
-        entries = path.read_text().replace("\n", ",").split(",")
-        for entry in filter(None, map(str.strip, entries)):
+        entries = read_words(path, SEPARATORS)
+        if not entries:
+            print(f"{path} names nobody.", file=sys.stderr)
+        for entry in entries:
             if not entry.isdecimal():
                 raise UserError(f'{path} has "{entry}" where an identity\'s number should be; correct that line.')
             if split_of.setdefault(int(entry), split) != split:
@@ -202,8 +235,11 @@ def _check_images(table: Table, index: np.ndarray, permutations: Permutations, p
             present = index[table.get((person, camera), np.zeros(0, np.int64))]
             if not np.array_equal(present, np.arange(1, named + 1)):
                 images = f"the images 1 to {named}" if named else "none"
+                absent = np.setdiff1d(np.arange(1, named + 1), present)
+                without = f", without number {absent[0]}" if len(absent) else ""
                 raise UserError(
-                    f"Identity {person} has {len(present)} images in camera {camera} here, but rand_perm_cam.mat names "
+                    f"Identity {person} has {len(present)} images in camera {camera} here{without}, but "
+                    f"rand_perm_cam.mat names "
                     f"{images}; score the features of exactly the images it was made for."
                 )
 
@@ -260,6 +296,8 @@ SYSU_MM01 = Dataset(
         "To draw one: python -m rgbir_jax.synthetic --out DIR"
     ),
     identities={"trainval": 395, "train": 296},
+    published={"identities": 491, "cameras": 6, "training images": 34_167, "test identities": 96},
+    marks=("exp", *(f"cam{camera}" for camera in MODALITY)),
     gallery_files=dict.fromkeys(
         ("official", "paper"), f"rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none"
     ),

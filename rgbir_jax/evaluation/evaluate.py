@@ -27,7 +27,7 @@ def evaluate(features: Float[np.ndarray, "n d"], records: Records, searches: Seq
     Raises:
         UserError: if no probe of a search has a match that it may see.
     """
-    images = Images(features, records.person_id, records.camera)
+    images = Images(features, records.person_id, records.camera, records.modality)
     groups: dict[tuple, list[Search]] = {}  # searches that one ranking of the union of their galleries serves
     for search in searches:
         groups.setdefault((search.hidden, search.unit), []).append(search)

@@ -9,7 +9,7 @@ read from the ranking of their union, so ten trials share the distances and the 
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,12 +30,14 @@ class Images:
     feature: Float[np.ndarray, "n d"]
     person_id: Int[np.ndarray, "n"]
     camera: Int[np.ndarray, "n"]
+    modality: Int[np.ndarray, "n"] | None = None  # None: the search does not ask for it
 
     def __len__(self) -> int:
         return len(self.person_id)
 
     def __getitem__(self, rows: slice | np.ndarray) -> "Images":
-        return Images(self.feature[rows], self.person_id[rows], self.camera[rows])
+        modality = None if self.modality is None else self.modality[rows]
+        return Images(self.feature[rows], self.person_id[rows], self.camera[rows], modality)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def rank(
     Returns:
         One `Ranks` per gallery, each with all probes.
     """
-    gallery = Images(np.asarray(gallery.feature, np.float64), gallery.person_id, gallery.camera)
+    gallery = replace(gallery, feature=np.asarray(gallery.feature, np.float64))
     squares = np.einsum("gd,gd->g", gallery.feature, gallery.feature)
     lists = [_List.of(rows, gallery.person_id) for rows in galleries]
     workers = os.cpu_count() or 1

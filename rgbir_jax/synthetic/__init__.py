@@ -7,7 +7,7 @@ from rgbir_jax.synthetic.camera import LLCM_CAMERAS, MARKET_CAMERAS, REGDB_CAMER
 from rgbir_jax.synthetic.counterfactual import DrawnDataset, open_drawn
 from rgbir_jax.synthetic.identity import Identity
 from rgbir_jax.synthetic.picture import draw
-from rgbir_jax.synthetic.plan import Plan, exact_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
+from rgbir_jax.synthetic.plan import Plan, exact_plan, folders_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
 from rgbir_jax.synthetic.pose import Pose
 from rgbir_jax.synthetic.shot import Shot
 from rgbir_jax.synthetic.writing import write
@@ -25,6 +25,7 @@ __all__ = [
     "Shot",
     "draw",
     "exact_plan",
+    "folders_plan",
     "llcm_plan",
     "market_plan",
     "open_drawn",

@@ -1,4 +1,4 @@
-"""Draws a dataset of people in the tree of SYSU-MM01, RegDB, LLCM or Market-1501.
+"""Draws a dataset of people in the tree of SYSU-MM01, RegDB, LLCM or Market-1501, or in folders such as one's own.
 
     python -m rgbir_jax.synthetic --out data/drawn --train 96 --val 16 --test 32 --images 6
 
@@ -9,14 +9,16 @@ describes what every picture shows.
 
 import argparse
 import hashlib
+import os
 import sys
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic.plan import Plan, exact_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
+from rgbir_jax.synthetic.plan import Plan, exact_plan, folders_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
 from rgbir_jax.synthetic.writing import write
 
 # Plans of (train, test, images, seed), by layout.
 PLANS = {"regdb": regdb_plan, "llcm": llcm_plan, "market1501": market_plan}
+PLANS_WITH_VAL = {"sysu_mm01": sysu_plan, "folders": folders_plan}
 REGDB_SIZE = (128, 64)  # RegDB's own
 
 
@@ -37,18 +39,22 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "rgbir-draw", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", required=True, help="the dataset's folder")
-    parser.add_argument("--layout", choices=("sysu_mm01", *PLANS), default="sysu_mm01")
+    parser.add_argument("--out", required=True, type=os.path.expanduser, help="the dataset's folder")
+    parser.add_argument("--layout", choices=(*PLANS_WITH_VAL, *PLANS), default="sysu_mm01")
     parser.add_argument("--train", type=int, default=296, help="number of training identities")
-    parser.add_argument("--val", type=int, default=99, help="number of validation identities (SYSU-MM01)")
+    parser.add_argument("--val", type=int, default=99, help="number of validation identities (sysu_mm01, folders)")
     parser.add_argument("--test", type=int, default=96, help="number of test identities")
     parser.add_argument("--images", type=int, default=12, help="number of images per identity and camera, at least 2")
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels; 256 128, for regdb 128 64"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--exact", metavar="RAND_PERM", help="rand_perm_cam.mat with the identities and counts to use")
-    parser.add_argument("--ids", metavar="FOLDER", help="folder with train_id, val_id and test_id, for --exact")
+    parser.add_argument(
+        "--exact", metavar="RAND_PERM", type=os.path.expanduser, help="rand_perm_cam.mat with identities and counts"
+    )
+    parser.add_argument(
+        "--ids", metavar="FOLDER", type=os.path.expanduser, help="folder with train_id, val_id and test_id"
+    )
     parser.add_argument("--workers", type=int, default=0, help="number of processes; 0 means one per core")
     options = parser.parse_args(argv)
     options.size = options.size or (REGDB_SIZE if options.layout == "regdb" else (256, 128))
@@ -61,7 +67,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--size must be at least 16 in both directions.")
     if min(options.seed, options.workers) < 0:
         parser.error("--seed and --workers must not be negative.")
-    if options.layout in PLANS and min(options.train, options.test) == 0:
+    if options.layout != "sysu_mm01" and min(options.train, options.test) == 0:
         parser.error(f"--layout {options.layout} needs at least one identity each for --train and --test.")
     if bool(options.exact) != bool(options.ids) or (options.exact and options.layout != "sysu_mm01"):
         parser.error("--exact and --ids must be used together, with --layout sysu_mm01.")
@@ -77,7 +83,7 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, dict]:
     if options.layout in PLANS:
         plan = PLANS[options.layout](options.train, options.test, options.images, options.seed)
     else:
-        plan = sysu_plan(options.train, options.val, options.test, options.images, options.seed)
+        plan = PLANS_WITH_VAL[options.layout](options.train, options.val, options.test, options.images, options.seed)
     sizes = {name: getattr(options, name) for name in ("train", "val", "test", "images")}
     return plan, {"layout": options.layout} | sizes
 

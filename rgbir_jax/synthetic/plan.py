@@ -18,7 +18,7 @@ from rgbir_jax.synthetic.sysu_files import PERMUTATIONS_FILE, random_permutation
 
 _SPLITS = ("train", "val", "test")
 # Added to person numbers, so that nobody is in the trees of two datasets.
-_MARKET_OFFSET, _REGDB_OFFSET, _LLCM_OFFSET = 100_000, 200_000, 300_000
+_MARKET_OFFSET, _REGDB_OFFSET, _LLCM_OFFSET, _FOLDERS_OFFSET = 100_000, 200_000, 300_000, 400_000
 
 
 class Plan(NamedTuple):
@@ -47,16 +47,32 @@ def sysu_plan(train: int, val: int, test: int, images: int, seed: int) -> Plan:
         images: the number of images per identity and camera that sees it, at least 2.
         seed: the dataset's seed, not negative.
     """
-    sizes = (train, val, test)
-    edges = np.cumsum([1, *sizes])
-    ids = {split: range(edges[i], edges[i + 1]) for i, split in enumerate(_SPLITS)}
-    counts: dict[tuple[int, int], int] = {}
-    for person in range(1, sum(sizes) + 1):
-        rng = generator(seed, Stream.PLAN, person)
-        visible = rng.random(6) < 0.85
-        visible[rng.choice((0, 1, 3, 4))] = visible[rng.choice((2, 5))] = True
-        counts |= {(camera + 1, person): images for camera in np.flatnonzero(visible).tolist()}
-    return _sysu(counts, ids, random_permutations(counts, seed))
+    counts = _visible(train + val + test, images, seed)
+    return _sysu(counts, _ranges(train, val, test), random_permutations(counts, seed))
+
+
+def folders_plan(train: int, val: int, test: int, images: int, seed: int) -> Plan:
+    """Plans people who are seen by SYSU-MM01's cameras, in one's own folders with lists of people and cameras.
+
+    Args:
+        train: the number of training identities, at least 1.
+        val: the number of validation identities.
+        test: the number of test identities, at least 1.
+        images: the number of images per identity and camera that sees it, at least 2.
+        seed: the dataset's seed, not negative.
+    """
+    shots = [
+        _folders_shot(person, SYSU_CAMERAS[camera - 1], number)
+        for (camera, person), count in sorted(_visible(train + val + test, images, seed).items())
+        for number in range(1, count + 1)
+    ]
+    files = {
+        f"{split}.txt": "".join(f"{_folders_name(person)}\n" for person in people).encode()
+        for split, people in _ranges(train, val, test).items()
+        if people
+    }
+    rows = [f"{shot.path},{shot.camera.number}" for shot in shots]
+    return Plan(shots, files | {"cameras.csv": "\n".join(["path,camera", *rows, ""]).encode()}, ())
 
 
 def exact_plan(rand_perm: str, lists: str) -> Plan:
@@ -180,6 +196,23 @@ def llcm_plan(train: int, test: int, images: int, seed: int) -> Plan:
     return Plan(shots, files, ("idx",))
 
 
+def _ranges(train: int, val: int, test: int) -> dict[str, range]:
+    """Returns the persons of each split, numbered from 1."""
+    edges = np.cumsum([1, train, val, test])
+    return {split: range(edges[i], edges[i + 1]) for i, split in enumerate(_SPLITS)}
+
+
+def _visible(people: int, images: int, seed: int) -> dict[tuple[int, int], int]:
+    """Draws which of SYSU-MM01's cameras see each person. Returns the number of images by (camera, person)."""
+    counts: dict[tuple[int, int], int] = {}
+    for person in range(1, people + 1):
+        rng = generator(seed, Stream.PLAN, person)
+        visible = rng.random(6) < 0.85
+        visible[rng.choice((0, 1, 3, 4))] = visible[rng.choice((2, 5))] = True
+        counts |= {(camera + 1, person): images for camera in np.flatnonzero(visible).tolist()}
+    return counts
+
+
 def _sysu(counts: Mapping[tuple[int, int], int], ids: Mapping[str, Iterable[int]], permutations: bytes) -> Plan:
     """Plans SYSU-MM01's tree.
 
@@ -218,6 +251,16 @@ def _llcm_shot(person: int, camera: Camera, number: int) -> Shot:
     modality = "nir" if camera.infrared else "vis"
     path = f"{modality}/{person:04d}/{person:04d}_c{camera.number:02d}_s000001_f{number:04d}_{modality}.jpg"
     return Shot(path, _LLCM_OFFSET + person, camera, number)
+
+
+def _folders_name(person: int) -> str:
+    return f"person_{person:04d}"
+
+
+def _folders_shot(person: int, camera: Camera, number: int) -> Shot:
+    modality = "ir" if camera.infrared else "rgb"
+    path = f"{modality}/{_folders_name(person)}/cam{camera.number}_{number:04d}.jpg"
+    return Shot(path, _FOLDERS_OFFSET + person, camera, number)
 
 
 def _index(shots: Iterable[Shot], label: Mapping[int, int]) -> bytes:

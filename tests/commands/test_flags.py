@@ -105,3 +105,11 @@ def test_a_value_that_is_no_number_is_refused(mine):
 
 def test_a_preset_can_be_empty():
     assert parsed("--config=sysu_image:")[1] == f"--config={CONFIGS / 'sysu_image.py'}"
+
+
+def test_the_home_folder_is_expanded_in_every_flag(monkeypatch):
+    """A shell expands "~" only where a word begins."""
+    monkeypatch.setenv("HOME", "/home/me")
+    arguments = ["--workdir=~/runs/x", "--config.data_dir=~/data", "--features", "~/f.npz", "--runs=a~b", "--json=/a/~"]
+    expanded = ["--workdir=/home/me/runs/x", "--config.data_dir=/home/me/data", "--features", "/home/me/f.npz"]
+    assert list(map(flags._with_home, arguments)) == [*expanded, "--runs=a~b", "--json=/a/~"]

@@ -13,6 +13,7 @@ from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import batch_spec, batches
 from rgbir_jax.data.sources import open_source
 from rgbir_jax.errors import UserError
+from tests.conftest import write_image
 
 SIZE = (24, 12)
 SPEC = ConfigDict({"batch": {"identities": 4, "shots": 2}, "modalities": (0, 1), "image_size": SIZE})
@@ -138,6 +139,16 @@ def test_one_decoded_copy_serves_every_fold(name, tmp_path):
     config.fold = 11
     with pytest.raises(UserError, match=r"config.fold 11 is unknown"):
         open_source(config)
+
+
+@pytest.mark.parametrize("name", ["memory", "tf_data"])
+def test_own_folders_with_names_of_any_alphabet(name, tmp_path):
+    for seed, person in enumerate(("Zoë", "王", "anna b")):
+        for kind in ("rgb", "ir"):
+            write_image(tmp_path / "own" / kind / person / "é 1.PNG", 2 * seed + (kind == "ir"))
+    source = open_source(make_config(tmp_path / "own", tmp_path / "prepared", dataset="folders", source=name))
+    for row, image in enumerate(source.read(np.arange(6))):
+        np.testing.assert_array_equal(image, by_hand(tmp_path / "own" / source.records.path[row]))
 
 
 @pytest.mark.parametrize("name", ["memory", "tf_data"])

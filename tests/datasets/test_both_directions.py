@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from rgbir_jax.data.sources import fingerprint
 from rgbir_jax.datasets import LLCM, REGDB
@@ -62,7 +63,7 @@ def test_regdb_takes_the_person_from_the_folder(regdb):
 
 
 def test_folds_split_the_same_images_otherwise(regdb):
-    first, second = (REGDB.read_fold(regdb, fold) for fold in (1, 2))
+    first, second = (REGDB.read(regdb, fold=fold) for fold in (1, 2))
     assert fingerprint(regdb, first) == fingerprint(regdb, second)
     people = [set(fold.person_id[REGDB.training_rows(fold, "trainval")]) for fold in (first, second)]
     assert people == [{1, 2}, {2, 12}]
@@ -70,15 +71,23 @@ def test_folds_split_the_same_images_otherwise(regdb):
     assert not len(REGDB.rows(first, "val"))
 
 
+def test_index_files_of_any_editor_are_read(regdb):
+    expected = by_path(REGDB.read(regdb))
+    for number, path in enumerate(sorted((regdb / "idx").glob("*_1.txt"))):
+        text = path.read_text().replace("\n", "\r\n")
+        path.write_bytes(text.encode("utf-16" if number % 2 else "utf-8-sig"))
+    assert by_path(REGDB.read(regdb)) == expected
+
+
 @pytest.mark.parametrize("fold", [0, 11])
 def test_a_fold_that_does_not_exist_is_refused_before_the_tree_is_read(fold):
     with pytest.raises(UserError, match=rf"config.fold {fold} is unknown; choose 1, 2, .* or 10"):
-        REGDB.read_fold(Path("nowhere"), fold)
+        REGDB.read(Path("nowhere"), fold=fold)
 
 
-def test_datasets_without_folds_ignore_the_fold(tmp_path):
+def test_datasets_without_folds_ignore_it(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
-        LLCM.read_fold(tmp_path / "nowhere", 7)
+        LLCM.read_with(tmp_path / "nowhere", ConfigDict({"fold": 7}))
 
 
 REGDB_FAULTS = {
@@ -118,7 +127,7 @@ def test_broken_regdb_trees_are_named(regdb, fault):
 
 def test_a_missing_fold_or_folder_is_named(regdb):
     with pytest.raises(UserError, match=r"has no idx/train_visible_3.txt"):
-        REGDB.read_fold(regdb, 3)
+        REGDB.read(regdb, fold=3)
     with pytest.raises(UserError, match=r"nowhere does not exist.*rgbir-draw --layout regdb"):
         REGDB.read(regdb / "nowhere")
 

@@ -66,6 +66,16 @@ def test_ids_from_text_and_matlab(tmp_path):
         assert sysu_lists.read_ids(tmp_path / name).tolist() == [6, 10, 17]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbf6,10,17", "6\r\n10\r\n17\r\n".encode("utf-16"), b"6;10; 17;\r\n", b"6\t10 17"],
+    ids=["byte order mark", "UTF-16", "semicolons", "white space"],
+)
+def test_ids_of_any_editor(tmp_path, content):
+    (tmp_path / "test_id.txt").write_bytes(content)
+    assert sysu_lists.read_ids(tmp_path / "test_id.txt").tolist() == [6, 10, 17]
+
+
 def test_other_id_files_are_refused(tmp_path):
     (tmp_path / "test_id.txt").write_text("six")
     (tmp_path / "test_id.mat").write_text("6,10")

@@ -4,7 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
+from rgbir_jax.datasets import DATASETS
 from rgbir_jax.datasets.market1501 import read as read_market1501
+from rgbir_jax.datasets.records import tabulate
+from rgbir_jax.datasets.sysu_mm01 import drawn_searches
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.errors import UserError
 
@@ -27,13 +30,15 @@ def test_every_camera_of_the_test_identities_is_there(sysu_root):
     assert set(records.camera[records.split == "test"]) == {1, 2, 3, 4, 5, 6}
 
 
-def test_index_counts_images_when_numbers_have_gaps(make_sysu):
+def test_the_number_of_an_image_is_in_its_name(make_sysu):
+    """The official galleries refer to it. Sorted as text, 10 comes before 2."""
     root = make_sysu(train=[7])
-    shutil.move(root / "cam1/0007/0001.jpg", root / "cam1/0007/0010.jpg")
+    shutil.move(root / "cam1/0007/0001.jpg", root / "cam1/0007/10.jpg")
+    shutil.move(root / "cam1/0007/0002.jpg", root / "cam1/0007/2.PNG")
     records = read_sysu_mm01(root)
     first_camera = records.select(records.camera == 1)
-    assert first_camera.path.tolist() == ["cam1/0007/0002.jpg", "cam1/0007/0010.jpg"]
-    assert first_camera.index.tolist() == [1, 2]
+    assert first_camera.path.tolist() == ["cam1/0007/10.jpg", "cam1/0007/2.PNG"]
+    assert first_camera.index.tolist() == [10, 2]
 
 
 def test_identities_that_no_split_lists_are_left_out(make_sysu):
@@ -122,3 +127,103 @@ def test_broken_market_trees_are_named(market_root, tmp_path):
     (root / "query").rmdir()
     with pytest.raises(UserError, match=r"has no folder query"):
         read_market1501(root)
+
+
+def test_images_of_any_format_and_case_are_read(make_sysu, market_root, tmp_path):
+    root = make_sysu(train=[1], test=[2])
+    for camera, ending in enumerate((".jpeg", ".JPG", ".png", ".bmp", ".TIF", ".webp"), start=1):
+        shutil.move(root / f"cam{camera}/0001/0002.jpg", root / f"cam{camera}/0001/0002{ending}")
+    (root / "cam1/0001/._0001.jpg").touch()
+    records = read_sysu_mm01(root)
+    assert len(records) == 24
+    assert records.index.tolist() == [1, 2] * 12
+    market = shutil.copytree(market_root, tmp_path / "market")
+    shutil.move(market / "query/0001_c1s1_001051_00.jpg", market / "query/0001_c1s1_001051_00.JPEG")
+    (market / "query/._0001_c1s1_001051_00.jpg").touch()
+    assert "query/0001_c1s1_001051_00.JPEG" in read_market1501(market).path
+
+
+def test_what_is_left_out_is_counted_and_named(make_sysu, market_root, capsys):
+    root = make_sysu(train=[1], val=[2], test=[3])
+    read_sysu_mm01(root)
+    assert capsys.readouterr().err == ""
+    for number in range(4):
+        (root / f"cam2/0001/note{number}.txt").touch()
+    read_sysu_mm01(root)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("left out: 4 (cam2/0001/note0.txt, cam2/0001/note1.txt, cam2/0001/note2.txt, ...).")
+    read_market1501(market_root)
+    assert "left out: 1 (bounding_box_test/Thumbs.db)" in capsys.readouterr().err
+
+
+def test_lists_of_any_editor_are_read(make_sysu):
+    root = make_sysu(train=[1, 2], val=[5], test=[3, 4])
+    (root / "exp/train_id.txt").write_bytes(b"\xef\xbb\xbf1;2\r\n")
+    (root / "exp/test_id.txt").write_bytes("3\r\n4\r\n".encode("utf-16"))
+    records = read_sysu_mm01(root)
+    assert set(records.person_id[records.split == "train"]) == {1, 2}
+    assert set(records.person_id[records.split == "test"]) == {3, 4}
+
+
+def test_numbers_without_zeros_give_the_official_galleries(tmp_path):
+    """Sorted as text, 10 and 11 come before 2: the permutations would draw other images."""
+    galleries = []
+    for name in ("{:04d}.jpg", "{}.jpg"):
+        images = [
+            (f"cam{camera}/{person:04d}/" + name.format(number), person, camera, int(camera in (3, 6)), "test")
+            for camera in range(1, 7)
+            for person in (1, 2)
+            for number in range(1, 13)
+        ]
+        root = tmp_path / name
+        for path, *_ in images:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).touch()
+        (root / "exp").mkdir()
+        for split, people in (("train", ""), ("val", ""), ("test", "1,2")):
+            (root / "exp" / f"{split}_id.txt").write_text(people)
+        records = read_sysu_mm01(root)
+        rng = np.random.default_rng(0)
+        permutations = {
+            (camera, person): np.array([rng.permutation(12) + 1 for _ in range(10)])
+            for camera in range(1, 7)
+            for person in (1, 2)
+        }
+        chosen = drawn_searches(records, "official", permutations)[0].galleries
+        galleries.append([[int(records.path[row].split("/")[2][:-4]) for row in rows] for rows in chosen])
+    assert galleries[0] == galleries[1]
+
+
+def test_a_missing_number_is_named_with_the_permutations(make_sysu):
+    root = make_sysu(test=[1])
+    shutil.move(root / "cam1/0001/0002.jpg", root / "cam1/0001/0003.jpg")
+    permutations = {(camera, 1): np.tile([1, 2], (10, 1)) for camera in range(1, 7)}
+    message = "Identity 1 has 2 images in camera 1 here, without number 2, but .* names the images 1 to 2"
+    with pytest.raises(UserError, match=message):
+        drawn_searches(read_sysu_mm01(root), "official", permutations)
+
+
+@pytest.mark.parametrize("name", ["sysu_mm01", "market1501", "duke", "regdb", "llcm", "folders"])
+def test_a_tree_in_another_folder_is_named(name, tmp_path):
+    folders = {"sysu_mm01": ["exp", "cam1"], "regdb": ["Visible"], "llcm": ["idx"], "folders": ["rgb", "ir"]}
+    for folder in folders.get(name, ["bounding_box_train"]):
+        (tmp_path / "copy" / folder).mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"the folder copy in it is; set --config.data_dir .* to {tmp_path}/copy\."):
+        DATASETS[name].read(tmp_path)
+
+
+def test_the_home_folder_is_expanded(make_sysu, tmp_path, monkeypatch):
+    make_sysu(train=[1])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(read_sysu_mm01("~/sysu")) == 12
+
+
+def test_nobody_trains_and_is_tested():
+    """Whatever the dataset: all readers make their table here."""
+    train = ("a.jpg", 1, 1, 0, "train")
+    for split in ("test", "query", "gallery"):
+        with pytest.raises(UserError, match=r"identity 1 trains \(a.jpg\) and is tested \(b.jpg\)"):
+            tabulate([train, ("b.jpg", 1, 1, 0, split)])
+    tabulate([train, ("b.jpg", 1, 1, 0, "val")])  # MSMT17's validation images show those who train
+    with pytest.raises(UserError, match=r"a.jpg is listed twice"):
+        tabulate([train, train])

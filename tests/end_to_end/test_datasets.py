@@ -1,16 +1,19 @@
-"""RegDB and LLCM from the drawn tree to the table: training, scoring and report."""
+"""RegDB, LLCM and own folders from the tree to the table: training, scoring and report."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from configs import llcm_image, regdb_image
+from configs import llcm_image, own_folders, regdb_image
 from rgbir_jax import synthetic
 from rgbir_jax.commands import describe, recipe, report, scoring
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import tables
+from rgbir_jax.evaluation.feature_file import score_feature_file
 from rgbir_jax.run import load
+from tests.conftest import write_image
 from tests.end_to_end.recipe import get_config
 
 
@@ -86,3 +89,44 @@ def test_llcm(tmp_path):
         assert score["gallery_images"] < score["probe_images"]
     _, drawn = tables.compare("llcm", str(tmp_path / "runs")).blocks
     assert [(row.run, row.protocol) for row in drawn.rows] == [("llcm", "seeded")]
+
+
+def test_own_folders(tmp_path, monkeypatch, capsys):
+    """Pictures of four persons of any name train, are scored and reported; the home folder may be written as ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for seed, name in enumerate(("Zoë", "anna b", "emil", "fay", "gus", "hal")):
+        for kind in ("rgb", "ir"):
+            for camera in (1, 2):
+                write_image(tmp_path / "Photos" / kind / name / f"c{camera}.JPEG", 10 * seed + camera, kind == "ir")
+    (tmp_path / "Photos/rgb/fay/notes.txt").touch()
+    config = tiny(own_folders.use_folders, Path("~/Photos"))
+    config.camera_pattern, config.test_share = r"c(?P<camera>\d)", 0.34
+    recipe.train(config, "~/run")
+    assert "left out: 1 (rgb/fay/notes.txt)" in capsys.readouterr().err
+    run = load("~/run")
+    assert len(run.facts.people) == 4
+    scored = scoring.score(run)
+    assert scored.scores["dataset"] == "Photos"
+    assert {name: score["probe_images"] for name, score in scored.scores["trained"].items()} == {
+        "ir_to_rgb": 4, "rgb_to_ir": 4, "both": 8
+    }  # fmt: skip
+    assert "<h2>Ranked lists</h2>" in Path(report.write(scored)).read_text()
+    scoring.write_features(scored, str(tmp_path / "features.npz"))
+    assert "Photos, features.npz" in score_feature_file(str(tmp_path / "features.npz"), None, None, None, None)
+    assert "tested identities" not in capsys.readouterr().err
+    people = [path.parent.name for path in (tmp_path / "Photos/rgb").glob("*/c1.JPEG")]
+    (tmp_path / "Photos/test.txt").write_text("\n".join(people[:5]))  # most of them have trained
+    scoring.score(run)
+    assert "if they are the same persons, the scores are too good" in capsys.readouterr().err
+    (tmp_path / "Photos/test.txt").unlink()
+    config.split_seed = 1
+    with pytest.raises(UserError, match=r"was started with config.split_seed = 0, now it is 1"):
+        recipe.train(config, "~/run")
+
+
+def test_training_names_what_scoring_will_miss(drawn, tmp_path, capsys):
+    """It trains all the same: without validation, nothing needs the file before that."""
+    root = shutil.copytree(drawn, tmp_path / "tree")
+    (root / "rand_perm_cam.mat").unlink()
+    recipe.train(tiny(lambda config: config.update({"train_split": "trainval"}), root), str(tmp_path / "run"))
+    assert "protocol official cannot run: " in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.synthetic import llcm_plan, market_plan, open_drawn, regdb_plan, sysu_plan, write
+from rgbir_jax.synthetic import folders_plan, llcm_plan, market_plan, open_drawn, regdb_plan, sysu_plan, write
 from rgbir_jax.synthetic.camera import SYSU_CAMERAS
 from rgbir_jax.synthetic.picture import draw
 from rgbir_jax.synthetic.shot import Shot, identity_of, pose_of
@@ -22,6 +22,7 @@ def trees(tmp_path_factory):
     """Draws a small dataset in each tree."""
     root = tmp_path_factory.mktemp("drawn")
     write(sysu_plan(2, 0, 3, 2, 7), root / "sysu", seed=7, size=SIZE, arguments={}, workers=1)
+    write(folders_plan(2, 0, 2, 2, 7), root / "folders", seed=7, size=SIZE, arguments={}, workers=1)
     for name, plan in (("market", market_plan), ("regdb", regdb_plan), ("llcm", llcm_plan)):
         write(plan(2, 2, 2, 7), root / name, seed=7, size=SIZE, arguments={}, workers=1)
     return root
@@ -31,7 +32,13 @@ def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content))).astype(int)
 
 
-INFRARED = {"sysu": ("cam3", "cam6"), "market": (), "regdb": ("Thermal",), "llcm": ("nir",)}  # first folders
+INFRARED = {
+    "sysu": ("cam3", "cam6"),
+    "market": (),
+    "regdb": ("Thermal",),
+    "llcm": ("nir",),
+    "folders": ("ir",),
+}  # first folders
 
 
 @pytest.mark.parametrize("tree", INFRARED)

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from rgbir_jax import synthetic
-from rgbir_jax.datasets import LLCM, REGDB, SYSU_MM01
+from rgbir_jax.datasets import FOLDERS, LLCM, REGDB, SYSU_MM01
 from rgbir_jax.datasets.market1501 import read as read_market1501
 from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
@@ -53,6 +53,11 @@ def sysu(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def market(tmp_path_factory) -> Path:
     return draw_tree(tmp_path_factory.mktemp("drawn") / "market", "--layout", "market1501")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    return draw_tree(tmp_path_factory.mktemp("drawn") / "folders", "--layout", "folders")
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +187,12 @@ CAMERA_OF = {
     "sysu": _camera_of(r"cam(\d)/", r"cam[36]/"),
     "market": _camera_of(r"_c(\d)s", r"nothing"),
     "llcm": _camera_of(r"_c0(\d)_", r"nir/"),
+    "folders": _camera_of(r"cam(\d)_", r"ir/"),
     "regdb": lambda path: ("2", True) if path.startswith("Thermal/") else ("1", False),
 }
 
 
-@pytest.mark.parametrize("layout", ["sysu", "market", "regdb", "llcm"])
+@pytest.mark.parametrize("layout", CAMERA_OF)
 def test_factors_describe_every_image(layout, request):
     root = request.getfixturevalue(layout)
     rows = rows_of(root)
@@ -266,7 +272,7 @@ def test_regdb_tree(regdb):
     """Every fold divides all images by person, and no two folds do it the same way."""
     test_people = set()
     for fold in range(1, 11):
-        records = REGDB.read_fold(regdb, fold)
+        records = REGDB.read(regdb, fold=fold)
         assert records.path.tolist() == images(regdb)
         people = {split: set(records.person_id[records.split == split].tolist()) for split in ("train", "test")}
         assert (len(people["train"]), len(people["test"])) == (4, 3)
@@ -283,6 +289,18 @@ def test_regdb_tree(regdb):
         assert (grey == grey[..., :1]).all() == path.startswith("Thermal")
         content = (regdb / path).read_bytes()
         assert int.from_bytes(content[2:6], "little") == len(content)  # as the header of a BMP says
+
+
+def test_folders_tree(folders, capsys):
+    """Its lists and its table of cameras fit it."""
+    records = FOLDERS.read(folders)
+    assert capsys.readouterr().err == ""
+    assert records.path.tolist() == images(folders)
+    people = {split: set(records.person_id[records.split == split].tolist()) for split in ("train", "val", "test")}
+    assert people == {"train": {1, 2, 3, 4}, "val": {5, 6}, "test": {7, 8, 9}}
+    assert set(zip(records.camera.tolist(), records.modality.tolist(), strict=True)) == {
+        (1, 0), (2, 0), (3, 1), (4, 0), (5, 0), (6, 1)
+    }  # fmt: skip
 
 
 def test_llcm_tree(llcm):

@@ -1,0 +1,214 @@
+"""Checks a dataset's folder before anything is trained on it.
+
+    rgbir-check data/SYSU-MM01
+
+It recognises the dataset, counts people, cameras and images, decodes every image, and says what is wrong or missing,
+where the dataset comes from, which protocols can run and who is in one modality only.
+
+Exit status: 0 if nothing is wrong; 1 if something is wrong or missing, also if the rest can be used; 2 if the folder is
+no dataset, or for wrong arguments.
+"""
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from rgbir_jax.data.decoding import decode, in_threads
+from rgbir_jax.datasets import DATASETS, FOLDERS, find_dataset
+from rgbir_jax.datasets.dataset import Dataset
+from rgbir_jax.datasets.folders import person_numbers
+from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.searches import searches_of
+
+SIZE = (32, 16)  # height and width that images are decoded to
+FEW = 5  # images or persons that one line names
+
+
+def recognise(root: Path) -> Dataset | None:
+    """Returns the dataset whose `marks` a folder has, most of them at least; None if there is none."""
+
+    def share(dataset: Dataset) -> float:
+        return np.mean([any(root.glob(mark)) for mark in dataset.marks]).item() if dataset.marks else 0.0
+
+    best = max(DATASETS.values(), key=share)
+    return best if share(best) >= 0.5 else None
+
+
+def counts(dataset: Dataset, records: Records) -> dict[str, int]:
+    """Counts the people, cameras and images of a tree. Distractors who match nobody are no people."""
+    parts = {"": np.arange(len(records))}
+    parts |= {"training ": dataset.rows(records, "trainval"), "test ": dataset.rows(records, "test")}
+    numbers = {"cameras": len(np.unique(records.camera))}
+    for part, rows in parts.items():
+        people = np.unique(records.person_id[rows])
+        numbers |= {f"{part}identities": int(np.sum(people > 0)), f"{part}images": len(rows)}
+    return numbers
+
+
+def published(dataset: Dataset) -> dict[str, int]:
+    """Returns the numbers that the dataset's publication gives, by the names of `counts`."""
+    trains = {"training identities": dataset.identities["trainval"]} if dataset.identities else {}
+    return {**dataset.published, **trains}
+
+
+def in_one_modality(records: Records) -> np.ndarray:
+    """Returns person_id of everybody who has images of one modality only."""
+    rgb, ir = (records.person_id[records.modality == modality] for modality in (RGB, IR))
+    return np.setxor1d(rgb, ir)
+
+
+def faults(
+    dataset: Dataset, root: Path, records: Records, protocols: Iterable[str], galleries: Path | None = None
+) -> list[str]:
+    """Says what is wrong with a tree that can be read, without decoding its images.
+
+    Args:
+        dataset: the dataset.
+        root: the folder of the tree.
+        records: its table.
+        protocols: the protocols that should run.
+        galleries: the file that draws the galleries; None: the one in `root`.
+
+    Returns:
+        Sentences.
+    """
+    sentences = []
+    if not is_drawn(root / records.path[0]):
+        here = counts(dataset, records)
+        sentences += [
+            f"{dataset.title} has {number:,} {name}, and {root} has {here[name]:,}."
+            for name, number in published(dataset).items()
+            if here[name] != number
+        ]
+    trains = records.select(dataset.rows(records, "trainval"))
+    if np.ptp(records.modality) and len(people := in_one_modality(trains)):
+        sentences.append(f"{len(people):,} training identities have images of one modality only: {_some(people)}.")
+    test = records.select(dataset.rows(records, "test"))
+    for protocol in protocols:
+        notes = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(notes):
+                searches_of(dataset, test, protocol, galleries or root)
+        except UserError as error:
+            sentences.append(f"protocol {protocol} cannot run: {error}")
+        sentences += [f"protocol {protocol}: {line}" for line in notes.getvalue().splitlines()]
+    return sentences
+
+
+def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) -> int:
+    """Prints what a tree has and what is wrong with it.
+
+    Args:
+        dataset: the dataset that it should be.
+        root: its folder.
+        options: values for the dataset's `options`.
+        decodes: whether every image is decoded.
+
+    Returns:
+        The exit status, 0 or 1.
+    """
+    notes = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(notes):
+            records = dataset.read_with(root, ConfigDict(options))
+    except UserError as error:
+        print(f"{root}: {dataset.title}", *notes.getvalue().splitlines(), f"wrong: {error}", sep="\n")
+        print("It cannot be used." + _source(dataset))
+        return 1
+    print(f"{root}: {dataset.title_of(root, records)}", *notes.getvalue().splitlines(), sep="\n")
+    for name, number in counts(dataset, records).items():
+        expected = published(dataset).get(name)
+        print(f"  {name:<20}{number:>9,}" + (f"   published {expected:,}" if expected else ""))
+    if np.ptp(records.modality) and len(people := in_one_modality(records)):
+        print(f"  in one modality only: {len(people):,} persons: {_some(people)}")
+    if dataset is FOLDERS:
+        print(
+            "  numbers of persons:", ", ".join(f"{number} {name}" for name, number in person_numbers(records).items())
+        )
+    wrong = faults(dataset, root, records, dataset.protocols)
+    can_run = [name for name in dataset.protocols if not any(f"protocol {name} cannot" in fault for fault in wrong)]
+    print(f"  protocols that can run: {', '.join(can_run) or 'none'}")
+    damaged = _damaged(root, records) if decodes else []
+    print(*[f"wrong: {fault}" for fault in (*wrong, *damaged)], sep="\n", end="\n" if wrong or damaged else "")
+    if damaged:
+        print("It cannot be used before its damaged images are replaced." + _source(dataset))
+    elif wrong:
+        print("The rest can be used." + _source(dataset))
+    else:
+        print("Nothing is wrong." + ("" if decodes else " No image was decoded."))
+    return 1 if wrong or damaged else 0
+
+
+def _damaged(root: Path, records: Records) -> list[str]:
+    """Decodes every image. Returns a sentence about each that cannot be decoded."""
+    decoded = in_threads(partial(_fault_of, root), records.path)
+    return [fault for fault in tqdm(decoded, "decoding", len(records), unit="image", delay=2) if fault]
+
+
+def _fault_of(root: Path, path: str) -> str:
+    try:
+        decode(root / path, SIZE)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _source(dataset: Dataset) -> str:
+    return f" {dataset.title} comes from {dataset.homepage}" if dataset.homepage else ""
+
+
+def _some(people: np.ndarray) -> str:
+    return ", ".join([*map(str, people[:FEW].tolist()), *["..."] * (len(people) > FEW)])
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        "rgbir-check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=os.path.expanduser, help="the dataset's folder")
+    parser.add_argument("--dataset", help="its name, if it is not recognised: a value of config.dataset")
+    parser.add_argument(
+        "--option", type=_option, action="append", default=[], metavar="KEY=VALUE", help="such as fold=2 for RegDB"
+    )
+    parser.add_argument("--quick", action="store_true", help="decode no image")
+    arguments = parser.parse_args(argv)
+    root, options = Path(arguments.folder), dict(arguments.option)
+    if not root.is_dir():
+        parser.error(f"there is no folder {root}.")
+    try:
+        dataset = find_dataset(arguments.dataset, "--dataset") if arguments.dataset else recognise(root)
+    except UserError as error:
+        parser.error(str(error))
+    if dataset is None:
+        inside = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and recognise(folder)]
+        hint = f"name the folder {inside[0]} in it." if inside else "docs/data.md shows the trees that are read."
+        parser.error(f"{root} is no dataset that is known here; {hint}")
+    for key in options.keys() - set(dataset.options):
+        known = ", ".join(dataset.options) or "none"
+        parser.error(f"{dataset.title} has no option {key}; it has {known}.")
+    sys.exit(check(dataset, root, options, not arguments.quick))
+
+
+if __name__ == "__main__":
+    main()

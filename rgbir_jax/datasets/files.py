@@ -1,0 +1,108 @@
+"""What readers share about files: the images of a folder, what is left out, and text that any editor saved."""
+
+import codecs
+import functools
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from rgbir_jax.errors import UserError
+
+NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}  # Pillow recognises these formats and cannot decode them
+NAMED = 3  # files that a line about many files names
+
+
+@functools.cache
+def image_endings() -> frozenset[str]:
+    """Returns the endings of the image formats that Pillow reads, in lower case with their dot."""
+    formats = Image.registered_extensions().items()
+    return frozenset(ending for ending, kind in formats if kind in Image.OPEN.keys() - NO_PICTURES)
+
+
+def is_image(name: str) -> bool:
+    """Says whether a file's name ends as an image's, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in image_endings()
+
+
+def images_in(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
+    """Lists the files of a folder. Hidden ones, such as the `._*` of macOS, are skipped.
+
+    Returns:
+        The names of its images, sorted, and the paths of all other files, those in its subfolders included. The paths
+        begin with the folder's.
+    """
+    images, others = [], []
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            others += files_below(entry.path)
+        elif is_image(entry.name):
+            images.append(entry.name)
+        else:
+            others.append(entry.path)
+    return sorted(images), others
+
+
+def files_below(folder: str | os.PathLike) -> list[str]:
+    """Returns the paths of the files of a folder and its subfolders, without hidden ones. They begin with `folder`."""
+    paths = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
+    return paths
+
+
+def say_left_out(root: Path, things: Sequence[str], what: str) -> None:
+    """Prints a line on stderr that counts what a reader does not use and names some of it; nothing if there is none.
+
+    Args:
+        root: the dataset's folder.
+        things: names, or paths that begin with `root`.
+        what: what they are, in the plural.
+    """
+    if things:
+        names = [thing.removeprefix(f"{root}/") for thing in sorted(things)]
+        shown = ", ".join(names[:NAMED] + ["..."] * (len(names) > NAMED))
+        print(f"{root}: {what}, left out: {len(things):,} ({shown}).", file=sys.stderr)
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads a text file in UTF-8, or in UTF-16 if it begins with its byte order mark.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    content = Path(path).read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 or UTF-16; save it as UTF-8.") from error
+
+
+def read_words(path: str | os.PathLike, separators: str) -> list[str]:
+    """Reads a text file as a list.
+
+    Args:
+        path: the file.
+        separators: the characters between two entries, as in a regular expression's set; line ends are always some.
+
+    Returns:
+        The entries, without white space around them.
+
+    Raises:
+        UserError: see `read_text`.
+    """
+    return [word for part in re.split(rf"[\r\n{separators}]", read_text(path)) if (word := part.strip())]
+
+
+def nested(root: Path, names: Iterable[str]) -> Path | None:
+    """Finds a folder in `root` that has all the named subfolders: the tree itself, one folder deeper."""
+    names = tuple(names)
+    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    return next((folder for folder in folders if all((folder / name).is_dir() for name in names)), None)

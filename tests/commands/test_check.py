@@ -1,0 +1,132 @@
+"""rgbir-check: what it recognises, counts and misses, and its exit status."""
+
+import shutil
+
+import pytest
+
+from rgbir_jax import synthetic
+from rgbir_jax.commands import check
+from rgbir_jax.datasets import DATASETS
+from tests.conftest import write_image
+
+PLANS = {
+    "sysu_mm01": lambda: synthetic.sysu_plan(2, 1, 2, 2, 0),
+    "regdb": lambda: synthetic.regdb_plan(2, 2, 2, 0),
+    "llcm": lambda: synthetic.llcm_plan(2, 2, 2, 0),
+    "market1501": lambda: synthetic.market_plan(2, 2, 2, 0),
+    "folders": lambda: synthetic.folders_plan(2, 1, 2, 2, 0),
+}
+
+
+@pytest.fixture(scope="module", params=PLANS)
+def tree(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp("trees") / request.param
+    synthetic.write(PLANS[request.param](), root, seed=0, size=(32, 16), arguments={}, workers=1)
+    return root
+
+
+@pytest.fixture
+def checked(capsys):
+    """Returns a function that runs the program. It returns the exit status and what was printed."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            check.main([str(argument) for argument in arguments])
+        return (stop.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_whole_tree_is_recognised_and_nothing_is_wrong(tree, checked):
+    status, out, _ = checked(tree)
+    title = {"folders": "folders"}.get(tree.name, DATASETS[tree.name].title)
+    assert status == 0, out
+    assert out.splitlines()[0] == f"{tree}: {title} (drawn)"
+    assert "wrong:" not in out
+    for protocol in DATASETS[tree.name].protocols:
+        assert protocol in out.split("protocols that can run:")[1].splitlines()[0]
+    training = next(line for line in out.splitlines() if "training identities" in line)
+    assert int(training.split()[2]) == (3 if tree.name in ("sysu_mm01", "folders") else 2)
+
+
+def test_damaged_images_are_named(tree, checked, tmp_path):
+    root = shutil.copytree(tree, tmp_path / tree.name)
+    path = DATASETS[tree.name].read(root).path[-1]
+    (root / path).write_bytes((root / path).read_bytes()[:100])
+    status, out, _ = checked(root)
+    assert status == 1
+    assert f"wrong: {root}/{path} cannot be decoded" in out
+    assert "cannot be used before its damaged images are replaced" in out
+    status, out, _ = checked(root, "--quick")
+    assert status == 0
+    assert "No image was decoded" in out
+
+
+def test_a_real_tree_is_compared_with_the_published_counts(sysu_root, checked):
+    status, out, _ = checked(sysu_root)
+    assert status == 1
+    assert f"wrong: SYSU-MM01 has 491 identities, and {sysu_root} has 10." in out
+    assert f"wrong: SYSU-MM01 has 395 training identities, and {sysu_root} has 8." in out
+    assert "wrong: protocol official cannot run: " in out
+    assert "rand_perm_cam.mat is not there; it comes with the SYSU-MM01 release" in out
+    assert "protocols that can run: agw" in out
+    assert out.endswith("The rest can be used. SYSU-MM01 comes from https://github.com/wuancong/SYSU-MM01\n")
+
+
+def test_a_broken_tree_is_still_recognised(make_sysu, checked):
+    root = make_sysu(train=[1], test=[2])
+    shutil.rmtree(root / "cam4")
+    status, out, _ = checked(root)
+    assert status == 1
+    assert f"wrong: {root} has no folder cam4" in out
+    assert "It cannot be used. SYSU-MM01 comes from https://" in out
+
+
+def test_people_in_one_modality_are_named(make_sysu, checked):
+    root = make_sysu(train=[1, 2, 3], test=[4, 5])
+    for camera in (3, 6):
+        shutil.rmtree(root / f"cam{camera}/0002")
+        shutil.rmtree(root / f"cam{camera}/0005")
+    status, out, _ = checked(root, "--quick")
+    assert status == 1
+    assert "in one modality only: 2 persons: 2, 5\n" in out
+    assert "wrong: 1 training identities have images of one modality only: 2." in out
+
+
+def test_names_have_numbers(tmp_path, checked):
+    for kind in ("rgb", "ir"):
+        for seed, name in enumerate(("zoe", "anna", "bert")):
+            write_image(tmp_path / kind / name / "c1.JPEG", seed)
+    (tmp_path / "rgb/zoe/notes.txt").touch()
+    status, out, _ = checked(tmp_path, "--option=test_share=0.34", "--option", r"camera_pattern=c(?P<camera>\d)")
+    assert "numbers of persons: 1 anna, 2 bert, 3 zoe" in out
+    assert "left out: 1 (rgb/zoe/notes.txt)" in out
+    assert status == 1
+    assert "no probe has a match among the gallery images that it may see" in out  # all images are of one camera
+    assert checked(tmp_path)[0] == 0
+
+
+def test_what_is_no_dataset_has_status_2(tmp_path, checked):
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "inner/rgb").mkdir(parents=True)
+    (tmp_path / "inner/ir").mkdir()
+    shutil.rmtree(tmp_path / "rgb")
+    status, out, err = checked(tmp_path)
+    assert (status, out) == (2, "")
+    assert f"{tmp_path} is no dataset that is known here; name the folder {tmp_path}/inner in it." in err
+    for arguments, message in (
+        ((tmp_path / "absent",), "there is no folder"),
+        ((tmp_path, "--dataset=regdb2"), '--dataset "regdb2" is unknown; choose "sysu_mm01"'),
+        ((tmp_path, "--dataset=regdb", "--option=seed=1"), "RegDB has no option seed; it has fold"),
+    ):
+        status, _, err = checked(*arguments)
+        assert status == 2
+        assert message in err
+
+
+def test_the_home_folder_is_expanded(tmp_path, checked, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for kind in ("rgb", "ir"):
+        for name in ("1", "2"):
+            write_image(tmp_path / "mine" / kind / name / "1.png", 1)
+    assert checked("~/mine")[0] == 0
