@@ -15,9 +15,10 @@ from rgbir_jax.evaluation.dci import dci
 from rgbir_jax.evaluation.factors import independent, label_factors, new_people
 from rgbir_jax.evaluation.probes import position_means, probes
 from rgbir_jax.evaluation.spaces import table_1
+from rgbir_jax.files import write_json
 from rgbir_jax.inference.features import extractor
 from rgbir_jax.models.layers import part_max_pool
-from rgbir_jax.run import Run, load, read_json, write_json
+from rgbir_jax.run import Run, load, read_json
 from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.synthetic.writing import MANIFEST
 

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import write_json
 from rgbir_jax.inference import weights
-from rgbir_jax.run import Run, chain, flat, load, write_json
+from rgbir_jax.run import Run, chain, flat, load
 
 
 def export(run: Run, folder: Path) -> None:
