@@ -36,8 +36,9 @@ def writing(path: str | os.PathLike, way_out: str = MAKE_ROOM) -> Iterator[None]
 def not_written(path: str | os.PathLike, error: Exception, way_out: str = MAKE_ROOM) -> UserError:
     """Returns the UserError for a path that cannot be written."""
     reason = getattr(error, "strerror", None) or str(error)
-    if of_system := re.search(r'([^:"]+) \[os_error', reason):  # as TensorStore quotes it
-        reason = of_system[1].strip()
+    of_system = re.search(r'([^:"]+) \[os_error|; ([^;]+)$', reason)  # as TensorStore and TensorFlow quote it
+    if of_system:
+        reason = (of_system[1] or of_system[2]).strip()
     return UserError(f"{path} cannot be written ({reason.splitlines()[0][:200]}); {way_out}")
 
 

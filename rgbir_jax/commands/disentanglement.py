@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from rgbir_jax.commands.scoring import Scored
+from rgbir_jax.commands.scoring import Scored, way_out
 from rgbir_jax.data import augment
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.counterfactuals import Recogniser, counterfactuals, found_by_recogniser, swapper
@@ -95,7 +95,7 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         result["dci"] = dci({code: codes[code] for code in ("a", "s")}, independent(factors), records.person_id)
         result["table_1"] = table_1(result["probes"])
     result["steps"] = scored.scores["steps"]
-    write_json(run.folder / FILE, result)
+    write_json(run.folder / FILE, result, way_out(run))
     return result
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rgbir_jax.evaluation.published import LAYOUTS, SHOTS, TEST_SET, Figure, Layout, Row
 from rgbir_jax.evaluation.runs import read_runs, rows_of
+from rgbir_jax.files import writing
 
 # Come after the published rows of a table that has no row of theirs, then all others.
 _UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset", "released preset")
@@ -70,7 +71,8 @@ def table_with_runs(number: int, runs: str | None, json_out: str | None) -> str:
     """
     table = compare(number, runs)
     if json_out is not None:
-        Path(json_out).write_text(json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(json_out):
+            Path(json_out).write_text(json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return markdown(table)
 
 

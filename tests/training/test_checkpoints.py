@@ -2,11 +2,10 @@ import gc
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -17,6 +16,7 @@ import pytest
 from rgbir_jax.errors import UserError
 from rgbir_jax.training.checkpoints import Checkpoints, DamagedError
 from rgbir_jax.training.state import State
+from tests.disks import file_size
 
 # Orbax leaves reads behind that failed on a damaged file, and they are reported when they are collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -304,17 +304,6 @@ def test_reading_writes_nothing(whole, tmp_path):
 
 
 # ---------------------------------------------------------------- a disk that cannot be written
-
-
-@contextmanager
-def file_size(limit: int):
-    """Lets no file grow beyond `limit` bytes, also for root. Only the system's message differs from a full disk's."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("limit", [0, 100, 3000, 10_000])
