@@ -19,11 +19,12 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.training import parallel
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.interrupt import Interrupted
-from rgbir_jax.training.logging import picture_grid
+from rgbir_jax.training.logging import Log, picture_grid
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
+from tests.disks import file_size
 
 
 def _init(key, previous):
@@ -388,6 +389,21 @@ def test_a_finished_stage_whose_last_checkpoint_is_damaged_trains_its_last_itera
     shutil.rmtree(tmp_path / "checkpoints" / "10" / "state")
     _fit(tmp_path)
     assert _saved(tmp_path, 10) == w
+
+
+def test_a_full_disk_stops_the_log_with_a_sentence(tmp_path):
+    log = Log(tmp_path, CONFIG)
+    with file_size(900):
+        log.scalars(1, {"L_total": 1.0})
+        with pytest.raises(UserError, match=rf"{tmp_path}/events.out.tfevents.* cannot be written \(File too large\)"):
+            log.picture(1, "swapped", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    log.close()
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    log = Log(tmp_path, CONFIG)
+    with pytest.raises(UserError, match=rf"{tmp_path}/metrics.jsonl cannot be written \(No space left on device\)"):
+        log.scalars(1, {"L_total": 1.0})
+    log.close()
 
 
 def test_a_cut_line_of_the_log_stays_the_only_one_that_is_lost(tmp_path):
