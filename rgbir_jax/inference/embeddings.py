@@ -53,9 +53,7 @@ def _keep(path: Path, vectors: Float32[np.ndarray, "images dim"], fingerprint: s
         np.savez(unfinished, vectors=vectors, fingerprint=fingerprint)
         unfinished.replace(path)
     except OSError as error:
-        print(
-            f"{path} cannot be written ({error.strerror}); these features are not kept, so make room if that matters."
-        )
+        print(f"{path} cannot be written ({error.strerror}): these features are computed again next time.")
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
 
