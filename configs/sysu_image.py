@@ -50,6 +50,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     # identities x modalities x shots images per iteration. With more parts, image stages process them one after the
     # other and need less memory.
     config.batch = {"identities": 8, "shots": 2, "parts": 1}
+    config.patience_nonfinite = 10  # iterations skipped in a row, for losses or gradients of NaN, that stop training
     config.protocol = "official"
     config.rand_perm = ""  # empty: rand_perm_cam.mat in data_dir
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +23,7 @@ from ml_collections import ConfigDict
 from rgbir_jax import stages as known_stages
 from rgbir_jax.data.augment import MEAN, STD, denormalise, normalise
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import write_json
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor
 from rgbir_jax.lookup import CONFIG_FOLDER, either, use_config_folder
@@ -281,14 +281,13 @@ def restore(folder: Path, like: State) -> State:
         like: a State of its shapes.
 
     Raises:
-        UserError: if there is none, or one of another model.
+        UserError: if there is none that can be read, or one of another model.
     """
     if not has_checkpoint(folder):
         raise UserError(f"{folder} has no checkpoint; run train.py with --workdir {folder.parent} first.")
-    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-        step = checkpoints.best()
-        assert step is not None
-        return checkpoints.restore(step, like)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    _, state = checkpoints.first_intact(checkpoints.best_first(), functools.partial(checkpoints.restore, like=like))
+    return state
 
 
 def read_json(path: Path) -> dict:
@@ -304,13 +303,6 @@ def read_json(path: Path) -> dict:
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
     return values
-
-
-def write_json(path: Path, values: dict) -> None:
-    """Writes a JSON file. If writing is interrupted, the file that was there stays."""
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    unfinished.write_text(json.dumps(values, indent=1) + "\n")
-    unfinished.replace(path)
 
 
 def tuples(value):

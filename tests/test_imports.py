@@ -11,7 +11,7 @@ import rgbir_jax
 ROOT = Path(rgbir_jax.__file__).parent
 LAYERS = (  # from the lowest up; parts in one layer do not import each other
     ("errors",),
-    ("lookup",),
+    ("lookup", "files"),
     ("losses", "models", "datasets"),
     ("synthetic", "data"),
     ("training",),

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from rgbir_jax.commands.scoring import Scored
+from rgbir_jax.commands.scoring import Scored, way_out
 from rgbir_jax.data import augment
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.counterfactuals import Recogniser, counterfactuals, found_by_recogniser, swapper
@@ -15,9 +15,10 @@ from rgbir_jax.evaluation.dci import dci
 from rgbir_jax.evaluation.factors import independent, label_factors, new_people
 from rgbir_jax.evaluation.probes import position_means, probes
 from rgbir_jax.evaluation.spaces import table_1
+from rgbir_jax.files import write_json
 from rgbir_jax.inference.features import extractor
 from rgbir_jax.models.layers import part_max_pool
-from rgbir_jax.run import Run, load, read_json, write_json
+from rgbir_jax.run import Run, load, read_json
 from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.synthetic.writing import MANIFEST
 
@@ -94,7 +95,7 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         result["dci"] = dci({code: codes[code] for code in ("a", "s")}, independent(factors), records.person_id)
         result["table_1"] = table_1(result["probes"])
     result["steps"] = scored.scores["steps"]
-    write_json(run.folder / FILE, result)
+    write_json(run.folder / FILE, result, way_out(run))
     return result
 
 

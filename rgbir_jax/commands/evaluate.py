@@ -115,10 +115,11 @@ def _score(workdir: str) -> None:
     run = load(workdir)
     run.config.update(changes)
     judge = disentanglement.check(run, JUDGE.value) if DISENTANGLEMENT.value else None
-    scored = scoring.score(run)
+    scored = scoring.compute(run)
+    print(score_tables(scored.scores), flush=True)  # also if the run is on a disk that cannot be written
     if FEATURES_OUT.value:
         scoring.write_features(scored, FEATURES_OUT.value)
-    print(score_tables(scored.scores))
+    scoring.write(scored)
     measured = disentanglement.kept(scored)
     if DISENTANGLEMENT.value:
         measured = disentanglement.measure(scored, judge)

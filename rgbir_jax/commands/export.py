@@ -11,19 +11,21 @@ import sys
 from pathlib import Path
 
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference import weights
-from rgbir_jax.run import Run, chain, flat, load, write_json
+from rgbir_jax.run import Run, chain, flat, load
 
 
 def export(run: Run, folder: Path) -> None:
     """Writes the model of a run into a new folder.
 
     Raises:
-        UserError: if the folder exists.
+        UserError: if the folder exists or cannot be written.
     """
     if folder.exists():
         raise UserError(f"{folder} exists and is not overwritten; name a new folder.")
-    folder.mkdir(parents=True)
+    with writing(folder):
+        folder.mkdir(parents=True)
     names = chain(run.config)
     weights.write(folder / weights.FILE, {name: run.stages[name] for name in names}, run.states)
     write_json(folder / "config.json", run.config.to_dict())

@@ -152,8 +152,13 @@ def _check_keys(config: ConfigDict, argv: list[str]) -> None:
 
 
 def _one_sentence(main: Callable[[], None]) -> None:
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every file
-    getLogger("asyncio").setLevel(CRITICAL)  # and leaves tasks behind that failed on the same damaged file
+    logging.set_verbosity(logging.WARNING)
+    if not _TRACEBACK.value:
+        # Orbax reports every file, and the traceback of each that it cannot read or write; it also leaves tasks behind
+        # that failed on the same file.
+        logging.set_verbosity(logging.FATAL)
+        getLogger("asyncio").setLevel(CRITICAL)
+        sys.unraisablehook = lambda unraisable: None
     try:
         main()
     except (Interrupted, UserError) as error:

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import jax
@@ -20,32 +22,34 @@ from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import validator
+from rgbir_jax.files import locked, write_json, writing
 from rgbir_jax.inference.embeddings import embed
 from rgbir_jax.lookup import choose, expand_home
-from rgbir_jax.run import Facts, flat, read_config, restore, write_json
+from rgbir_jax.run import Facts, flat, read_config, restore
 from rgbir_jax.training import compilation, processes, transfer
 from rgbir_jax.training.checkpoints import has_checkpoint
-from rgbir_jax.training.loop import fit
+from rgbir_jax.training.loop import DIVERGED, fit
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
 # Keys that may change between two runs of the same command: where things are and how long it takes, not what is
 # computed.
 _FREE = {"data_dir", "prepared_dir", "source", "steps", "log_every", "pictures_every", "evaluate_every"}
-_FREE |= {"checkpoint_every", "rand_perm", "protocol"}
+_FREE |= {"checkpoint_every", "rand_perm", "protocol", "patience_nonfinite"}
 
 
-def train(config: ConfigDict, workdir: str) -> None:
+def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     """Trains every unfinished stage of the recipe, resuming from checkpoints. Every process must call it.
 
     Args:
         config: a config of `configs/`.
         workdir: the run's folder, with a folder per stage. All processes see the same one.
+        debug_nans: whether an iteration whose numbers are not finite is replayed when it stops training.
 
     Raises:
-        UserError: for a config that contradicts itself, the data or the run in `workdir`, or for data that cannot be
-            read.
-        NotFiniteError: for a loss, a gradient or a parameter that is not finite; the last good checkpoint stays.
+        UserError: for a config that contradicts itself, the data or the run in `workdir`, for data that cannot be
+            read, for files that cannot be written, or if another process trains in `workdir`.
+        NotFiniteError: for losses, gradients or parameters that are not finite; the last good checkpoint stays.
     """
     compilation.prepare()
     expand_home(config)
@@ -63,8 +67,23 @@ def train(config: ConfigDict, workdir: str) -> None:
     transfer.check_resnet50(config.resnet50, built)
     # Read before anything is trained, so that what does not fit is refused at once.
     weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
-    _note_run(config, folder, sampler, source.records)
+    with _only_training(folder):
+        _check_same_run(config, folder)  # another process may have begun it since
+        _check_same_data(folder, sampler.people, config.data_dir, source.records)
+        _note_run(config, folder, sampler, source.records)
+        _train_stages(config, folder, built, weights, source, sampler, debug_nans)
+    processes.say(f"{folder} is trained; eval.py --workdir {folder} scores it.")
 
+
+def _train_stages(
+    config: ConfigDict,
+    folder: Path,
+    built: dict[str, Stage],
+    weights: dict[str, transfer.Variables],
+    source: ImageSource,
+    sampler: IdentitySampler,
+    debug_nans: bool,
+) -> None:
     key = jax.random.key(config.seed)
     states: dict[str, State] = {}
     for position, (name, stage) in enumerate(built.items()):
@@ -85,9 +104,33 @@ def train(config: ConfigDict, workdir: str) -> None:
                 folder / name,
                 evaluate=validator(config, inputs, stage),
                 sample=augment.normalise(source.read(sample_rows(config, source.records))),
+                patience=config.patience_nonfinite,
+                images=lambda step: source.records.path[sampler(step).ravel()].tolist(),
+                debug_nans=debug_nans,
             )
         states[name] = restore(folder / name, like)
-    processes.say(f"{folder} is trained; eval.py --workdir {folder} scores it.")
+
+
+@contextmanager
+def _only_training(folder: Path) -> Iterator[None]:
+    """Makes the run's folder, and keeps other trainings out of it. The first process does so for all.
+
+    Raises:
+        UserError: in all processes, if another one trains there or if the folder cannot be made.
+    """
+    refusal = None
+    with ExitStack() as opened:
+        if processes.is_first():
+            try:
+                with writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                way_out = "wait until it has ended, or choose another --workdir."
+                opened.enter_context(locked(folder, "trained", wait=False, way_out=way_out))
+            except UserError as error:
+                refusal = error
+        if processes.any_of(refusal is not None):
+            raise refusal or UserError(f"{folder} cannot be used; the first process says why.")
+        yield
 
 
 def inputs_of(
@@ -143,9 +186,13 @@ def _take(source: Path, own: Path, like: State) -> None:
     restore(source, like)
     if processes.is_first():
         unfinished = own.with_name(f"{own.name}.{os.getpid()}.unfinished")
-        shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns("embeddings.npz"))
-        shutil.rmtree(own, ignore_errors=True)
-        unfinished.replace(own)
+        try:
+            with writing(own):
+                shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns("embeddings.npz"))
+                shutil.rmtree(own, ignore_errors=True)
+                unfinished.replace(own)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     processes.any_of(False)  # the others wait for the copy
 
 
@@ -186,16 +233,30 @@ def _say_faults(config: ConfigDict, records: Records) -> None:
 
 
 def _note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, records: Records) -> None:
-    """Writes config.json and run.json. Of a run that is resumed, only the place of its config file can be new."""
+    """Writes config.json and run.json if they change, so that a finished run needs no disk that can be written.
+
+    Of a run that is resumed, only the place of its config file can be new.
+    """
     if not processes.is_first():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", config.to_dict())
     dataset = find_dataset(config.dataset).title_of(Path(config.data_dir), records)
     facts = Facts.now(sampler.people, config, dataset, fingerprint(config.data_dir, records))
-    if _is_begun(folder) and (folder / "run.json").is_file():
+    is_begun = _is_begun(folder)
+    if is_begun and (folder / "run.json").is_file():
         facts = dataclasses.replace(Facts.read(folder), config_folder=facts.config_folder)
-    facts.write(folder)
+        if facts != Facts.read(folder):
+            facts.write(folder)
+    else:
+        facts.write(folder)
+    before = read_config(folder).to_dict() if is_begun else {}
+    if before == config.to_dict():
+        return
+    for key, rate in flat(config.to_dict()).items() if is_begun else ():
+        if key.endswith(".learning_rate") and flat(before)[key] != rate:
+            processes.say(
+                f"{folder} is trained further with config.{key} = {rate}; up to now it was {flat(before)[key]}."
+            )
+    write_json(folder / "config.json", config.to_dict())
 
 
 def _is_begun(folder: Path) -> bool:
@@ -225,18 +286,22 @@ def _check_same_data(folder: Path, people: np.ndarray, data_dir: str, records: R
 
 
 def _check_same_run(config: ConfigDict, folder: Path) -> None:
-    """Refuses to resume a run with another config."""
+    """Refuses to resume a run with another config. Only a stage whose training has diverged may change its rates."""
     if not _is_begun(folder):
         return
     before, now = (flat(some.to_dict()) for some in (read_config(folder), config))
     for key in sorted(before.keys() | now.keys()):
+        stage, last = key.split(".")[0], key.split(".")[-1]
+        if last in _FREE or before.get(key) == now.get(key):
+            continue
         if key not in before:
             raise UserError(
                 f"{folder} was started by a version of this code without config.{key}; finish it with that version "
                 f"(run.json names its commit), or choose another --workdir."
             )
-        if key.split(".")[-1] not in _FREE and before.get(key) != now.get(key):
-            raise UserError(
-                f"{folder} was started with config.{key} = {before.get(key)}, now it is {now.get(key)}; "
-                f"set it back or choose another --workdir."
-            )
+        if last == "learning_rate" and (folder / stage / DIVERGED).is_file():
+            continue
+        raise UserError(
+            f"{folder} was started with config.{key} = {before.get(key)}, now it is {now.get(key)}; "
+            f"set it back or choose another --workdir."
+        )

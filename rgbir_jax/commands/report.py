@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from rgbir_jax.commands.recipe import sample_rows
-from rgbir_jax.commands.scoring import Scored
+from rgbir_jax.commands.scoring import Scored, way_out
 from rgbir_jax.data import augment
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.evaluation import disentanglement
@@ -60,6 +60,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         verdicts=verdicts[1:],
         measured=disentanglement.tables(measured) if measured else [],
         figures=figures,
+        way_out=way_out(run),
     )
     return str(path)
 

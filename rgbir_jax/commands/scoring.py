@@ -1,7 +1,6 @@
 """Scores a finished run: every stage of its recipe, and what it is compared with."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from rgbir_jax.evaluation import feature_file
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
+from rgbir_jax.files import write_json
 from rgbir_jax.inference.features import extractor, of_rows
 from rgbir_jax.lookup import expand_home
 from rgbir_jax.run import Run
@@ -55,9 +55,30 @@ def score(run: Run, changes: dict | None = None) -> Scored:
         changes: values of its config to replace: `data_dir`, `protocol`, `rand_perm`, ...
 
     Raises:
-        UserError: if its data is missing or incomplete.
+        UserError: if its data is missing or incomplete, or if the file cannot be written.
         NotFiniteError: for features that are not finite.
     """
+    scored = compute(run, changes)
+    write(scored)
+    return scored
+
+
+def write(scored: Scored) -> None:
+    """Writes `scores.json` into a run's folder.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    write_json(scored.run.folder / "scores.json", scored.scores, way_out(scored.run))
+
+
+def way_out(run: Run) -> str:
+    """Returns what the user can do if nothing can be written into a run's folder."""
+    return f"make room on its disk, or copy {run.folder} to one that you may write to and score the copy."
+
+
+def compute(run: Run, changes: dict | None = None) -> Scored:
+    """Scores a run as `score` does, and writes nothing."""
     config = run.config
     config.update(changes or {})
     expand_home(config)
@@ -91,7 +112,6 @@ def score(run: Run, changes: dict | None = None) -> Scored:
     scores |= {system: benchmark.score(found) for system, found in features.items()}
     if stage.renders:
         scores["reconstruction"] = reconstruction(stage, state, source, benchmark.rows)._asdict()
-    (run.folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     return Scored(run, source, benchmark, features["trained"], scores)
 
 

@@ -20,6 +20,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder: checkpoints, l
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print the recipe instead of training.")
 FLOPS = flags.DEFINE_bool("flops", False, "With --describe: compile each step and count its operations.")
 JSON = flags.DEFINE_bool("json", False, "With --describe: print it as JSON.")
+DEBUG_NANS = flags.DEFINE_bool(
+    "debug_nans", False, "If training stops because numbers are not finite, replay that batch to find the operation."
+)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several processes that train this run.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process, if it cannot be detected.")
 PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "The number of processes, if it cannot be detected.")
@@ -45,7 +48,7 @@ def train() -> None:
     given = COORDINATOR.value, PROCESS_COUNT.value, PROCESS_INDEX.value
     several = DISTRIBUTED.value or any(value is not None for value in given)
     with processes.joined(*given) if several else contextlib.nullcontext():
-        recipe.train(CONFIG.value, WORKDIR.value)
+        recipe.train(CONFIG.value, WORKDIR.value, DEBUG_NANS.value)
 
 
 def main() -> None:

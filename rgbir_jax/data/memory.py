@@ -6,6 +6,7 @@ SYSU-MM01's 34,167 training images take 3.4 GB at 256x128; only what is used is 
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
 from rgbir_jax.data.decoding import decode, in_threads
-from rgbir_jax.data.source import Rows
+from rgbir_jax.data.source import PREPARED_ELSEWHERE, Rows
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
+from rgbir_jax.files import locked, writing
 
 
 class MemorySource:
@@ -35,13 +37,15 @@ class MemorySource:
             prepared: the folder for the decoded images of this tree.
 
         Raises:
-            UserError: naming an image that cannot be decoded; nothing is kept then.
+            UserError: naming an image that cannot be decoded, or a file that cannot be written; nothing is kept then.
         """
         self.records = records
         self.image_size = image_size
         path = prepared / "{}x{}.npy".format(*image_size)
         if not path.is_file():
-            _decode_to(path, dataset.name, root, records, image_size)
+            with locked(prepared, "prepared", wait=True):
+                if not path.is_file():  # another process may have written it
+                    _decode_to(path, dataset.name, root, records, image_size)
         self._images = np.load(path, mmap_mode="r").view(np.ndarray)
 
     def read(self, rows: Int[np.ndarray, "*rows"]) -> UInt8[np.ndarray, "*rows height width 3"]:
@@ -57,13 +61,15 @@ def _decode_to(path: Path, name: str, root: Path, records: Records, image_size: 
     """Writes under another name and renames at the end, so that a file with the right name is always complete."""
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     try:
-        with unfinished.open("wb") as file:
+        with writing(path, PREPARED_ELSEWHERE), unfinished.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(records), *image_size, 3)}
             np.lib.format.write_array_header_1_0(file, header)
             files = [root / path for path in records.path]
             decoded = in_threads(partial(decode, image_size=image_size), files)
             for image in tqdm(decoded, f"decoding {name}", len(files), unit="image", delay=2):
                 file.write(image.tobytes())
-        unfinished.rename(path)
+        with writing(path, PREPARED_ELSEWHERE):
+            unfinished.rename(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)

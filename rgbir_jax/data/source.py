@@ -19,6 +19,11 @@ from rgbir_jax.datasets.records import Records
 Batch = dict[str, np.ndarray]
 Rows = Int[np.ndarray, "identity modality shot"]
 
+# The way out if decoded images cannot be kept.
+PREPARED_ELSEWHERE = (
+    "make room there, or set --config.prepared_dir (eval.py: --prepared_dir) to a folder that you may write to."
+)
+
 
 @runtime_checkable
 class Source(Protocol):

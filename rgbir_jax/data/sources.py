@@ -7,11 +7,12 @@ from typing import Protocol, runtime_checkable
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.data.source import Source
+from rgbir_jax.data.source import PREPARED_ELSEWHERE, Source
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import writing
 from rgbir_jax.lookup import choose
 
 
@@ -73,13 +74,8 @@ def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
     """Makes the folder for the decoded images of this tree as it is now; trees do not share a folder."""
     folder = Path(prepared_dir).expanduser() if prepared_dir else Path(f"{root.resolve()}.prepared")
     prepared = folder / fingerprint(root, records)
-    try:
+    with writing(prepared, PREPARED_ELSEWHERE):
         prepared.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{prepared} cannot be made ({error.strerror}); "
-            f"set --config.prepared_dir (eval.py: --prepared_dir) to a folder that you may write to."
-        ) from error
     return prepared
 
 

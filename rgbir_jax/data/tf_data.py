@@ -21,9 +21,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from rgbir_jax.data import tfds_builders
-from rgbir_jax.data.source import Rows
+from rgbir_jax.data.source import PREPARED_ELSEWHERE, Rows
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
+from rgbir_jax.errors import UserError
+from rgbir_jax.files import locked, not_written
 
 tf.config.set_visible_devices([], "GPU")  # JAX uses the accelerator
 
@@ -44,7 +46,7 @@ class TfDataSource:
             prepared: the folder for the prepared sets of this tree.
 
         Raises:
-            UserError: naming an image that cannot be decoded; nothing is kept then.
+            UserError: naming an image that cannot be decoded, or a file that cannot be written; nothing is kept then.
         """
         self.records = records
         self.image_size = image_size
@@ -52,9 +54,8 @@ class TfDataSource:
         dataset = dataclasses.replace(dataset, read=lambda _: records, options=())
         with _quietly():
             builder = tfds_builders.builder_class(dataset)(config=tfds_builders.resized(image_size), data_dir=prepared)
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
-            )
+            if not builder.is_prepared():
+                _prepare(builder, root, prepared)
             examples = builder.as_dataset(
                 split="all",  # pyright: ignore[reportCallIssue] (TFDS wraps the method)
                 decoders={"image": tfds.decode.SkipDecoding()},
@@ -97,6 +98,23 @@ class TfDataSource:
     def _decode(self, place: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_bmp(tf.gather(self._stored, place), channels=3)
         return tf.ensure_shape(image, (*self.image_size, 3))
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, root: Path, prepared: Path) -> None:
+    """Writes the prepared set; another process waits, and finds it."""
+    config = tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
+    with locked(prepared, "prepared", wait=True):
+        try:
+            builder.download_and_prepare(download_config=config)
+        except UserError:
+            raise
+        except Exception as error:
+            cause = error
+            while cause and not isinstance(cause, OSError | tf.errors.OpError):  # TFDS wraps it
+                cause = cause.__cause__
+            if not isinstance(cause, Exception):
+                raise
+            raise not_written(prepared, cause, PREPARED_ELSEWHERE) from error
 
 
 @contextlib.contextmanager

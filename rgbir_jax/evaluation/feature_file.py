@@ -16,6 +16,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import scores
 from rgbir_jax.evaluation.evaluate import evaluate
 from rgbir_jax.evaluation.searches import searches_of
+from rgbir_jax.files import writing
 
 SPELLINGS = {"person_id": ("person_id", "pid"), "camera": ("camera", "cam")}  # what these arrays may be called
 
@@ -48,8 +49,11 @@ def write_features(
         records: the table of these images.
         dataset: `config.dataset`.
         title: what tables call the dataset.
+
+    Raises:
+        UserError: if the file cannot be written.
     """
-    with Path(path).open("wb") as file:
+    with writing(path), Path(path).open("wb") as file:
         np.savez(file, feature=feature, dataset=dataset, title=title, **vars(records))
 
 
@@ -110,7 +114,8 @@ def score_feature_file(
     scored = evaluate(file.feature, file.records, searches)
     if json_out is not None:
         content = {"dataset": file.title, "protocol": protocol} | scored
-        Path(json_out).write_text(json.dumps(content, indent=1) + "\n")
+        with writing(json_out):
+            Path(json_out).write_text(json.dumps(content, indent=1) + "\n")
     return scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
 
 

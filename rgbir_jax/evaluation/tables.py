@@ -11,6 +11,7 @@ from pathlib import Path
 from rgbir_jax.evaluation.folds import over_folds
 from rgbir_jax.evaluation.published import LAYOUTS, Figure, Layout, Row
 from rgbir_jax.evaluation.runs import counted, read_runs, rows_of
+from rgbir_jax.files import writing
 
 # Come after the published rows of a table that has no row of theirs, then all others.
 _UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset", "released preset")
@@ -73,7 +74,8 @@ def table_with_runs(name: str, runs: str | None, json_out: str | None) -> str:
     """
     table = compare(name, runs)
     if json_out is not None:
-        Path(json_out).write_text(json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with writing(json_out):
+            Path(json_out).write_text(json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return markdown(table)
 
 

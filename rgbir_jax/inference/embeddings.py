@@ -4,6 +4,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -27,7 +28,8 @@ def embed(stage: Stage, state: State, source: ImageSource, data: str, path: Path
         source: the images.
         data: the fingerprint of the images, `data.sources.fingerprint`.
         path: the .npz file that keeps the features. It is read if its fingerprint is that of this state and these
-            images and if its features are finite; otherwise it is written again.
+            images and if its features are finite; otherwise it is written again. On a disk that cannot be written, a
+            sentence says so.
 
     Raises:
         NotFiniteError: if the stage's features are not finite; the file is not written.
@@ -40,10 +42,20 @@ def embed(stage: Stage, state: State, source: ImageSource, data: str, path: Path
     rows = np.arange(len(source.records))
     vectors = extractor((stage,))((state,), *of_rows(source, rows), progress=f"embeddings of {path.parent.name}")
     if processes.is_first():
-        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        _keep(path, vectors, fingerprint)
+    return EmbeddedSource(source.records, vectors)
+
+
+def _keep(path: Path, vectors: Float32[np.ndarray, "images dim"], fingerprint: str) -> None:
+    """Writes the features for the next time. If they cannot be written, they are computed again then."""
+    unfinished = path.with_suffix(f".{os.getpid()}.npz")
+    try:
         np.savez(unfinished, vectors=vectors, fingerprint=fingerprint)
         unfinished.replace(path)
-    return EmbeddedSource(source.records, vectors)
+    except OSError as error:
+        print(f"{path} cannot be written ({error.strerror}): these features are computed again next time.")
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def _read(path: Path, fingerprint: str) -> Float32[np.ndarray, "images dim"] | None:
@@ -53,7 +65,7 @@ def _read(path: Path, fingerprint: str) -> Float32[np.ndarray, "images dim"] | N
     try:
         with path.open("rb") as file, np.load(file) as kept:  # np.load leaves a damaged file open
             vectors = kept["vectors"] if str(kept["fingerprint"]) == fingerprint else None
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError):
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError):
         return None
     return vectors if vectors is not None and np.isfinite(vectors).all() else None
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import writing
 from rgbir_jax.models.shapes import first_difference
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, path_name
@@ -30,7 +31,7 @@ def write(path: Path, stages: dict[str, Stage], states: dict[str, State]) -> Non
         states: their States.
 
     Raises:
-        UserError: for a weight that float16 cannot hold.
+        UserError: for a weight that float16 cannot hold, or a file that cannot be written.
     """
     tensors = {}
     for name, stage in stages.items():
@@ -40,7 +41,8 @@ def write(path: Path, stages: dict[str, Stage], states: dict[str, State]) -> Non
                 tensors[key] = np.asarray(weight, np.float16 if weight.ndim > 1 else np.float32)
             if not np.isfinite(tensors[key]).all():
                 raise UserError(f"{key} has numbers that float16 cannot hold, so {path} is not written.")
-    path.write_bytes(save(tensors))
+    with writing(path):
+        path.write_bytes(save(tensors))
 
 
 def read(path: Path, name: str, stage: Stage) -> State:

@@ -34,7 +34,7 @@ COUNT, SIZE, SHARE, RATE = Range(0), Range(1), Range(0, 1, whole=False), Range(0
 # By the last part of a key; the elements of tuples one by one.
 RANGES = {
     "seed": Range(0, 2**32 - 1),
-    **dict.fromkeys(("image_size", "identities", "shots", "parts", "steps", "num_scales"), SIZE),
+    **dict.fromkeys(("image_size", "identities", "shots", "parts", "steps", "num_scales", "patience_nonfinite"), SIZE),
     **dict.fromkeys(("width", "blocks", "code", "mlp", "bottleneck", "hidden"), SIZE),
     **dict.fromkeys(("log_every", "pictures_every", "evaluate_every", "checkpoint_every"), COUNT),
     **dict.fromkeys(("pad", "at", "warmup", "start"), COUNT),

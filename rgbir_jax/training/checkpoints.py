@@ -1,52 +1,76 @@
-"""Checkpoints of one stage: the newest and, if there is a validation score, the best. None contains a NaN."""
+"""Checkpoints of one stage: the two newest and, if there is a validation score, the best. None contains a NaN.
+
+Every leaf has a checksum, so that a checkpoint that has changed on disk is noticed; the next one takes its place.
+"""
 
 import json
 import math
+import shutil
+import zlib
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from rgbir_jax.errors import NotFiniteError, UserError
+from rgbir_jax.files import not_written, writing
 from rgbir_jax.models.shapes import first_difference
+from rgbir_jax.training import processes
 from rgbir_jax.training.state import State, first_not_finite, path_name
+
+T = TypeVar("T")
+
+
+class DamagedError(UserError):
+    """A checkpoint that is not as it was written.
+
+    Attributes:
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, folder: Path, reason: str):
+        super().__init__(f"the checkpoint {folder} is damaged: {reason}.")
+        self.reason = reason
 
 
 class Checkpoints:
-    """Saves and restores States in a folder. Saving runs in the background.
+    """Saves and restores States in a folder. Saving runs in the background; reading writes nothing.
 
     Args:
-        directory: the checkpoints' folder, created if it is missing.
-
-    Raises:
-        UserError: if a file with a validation score cannot be read; the message names the file.
+        directory: the checkpoints' folder, created when something is saved.
     """
 
     def __init__(self, directory: Path):
         self.directory = Path(directory).absolute()
-        score = itemgetter("score")
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=score, n=1)]),
-            best_fn=score,  # without it scores are not written and a resumed run forgets its best checkpoint
-        )
-        try:
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-        except ValueError:
-            _check_scores(self.directory)
-            raise
+        self._manager: ocp.CheckpointManager | None = None
+        self._scores = self._read_scores()
+
+    def newest_first(self) -> list[int]:
+        """Returns the saved iterations from the last to the first."""
+        return sorted(self._scores, reverse=True)
+
+    def best_first(self) -> list[int]:
+        """Returns the saved iterations by validation score; of equal scores, and without scores, the newest first."""
+        return sorted(self._scores, key=lambda step: (self._scores[step], step), reverse=True)
 
     def latest(self) -> int | None:
         """Returns the newest saved iteration, or None if there is none."""
-        return self._manager.latest_step()
+        return max(self._scores, default=None)
 
     def best(self) -> int | None:
         """Returns the saved iteration with the highest validation score, or the newest if none has a score."""
-        best = self._manager.best_step()
-        return self.latest() if best is None else best
+        return next(iter(self.best_first()), None)
+
+    def is_scored(self, step: int) -> bool:
+        """Tells whether a saved iteration has a validation score."""
+        return self._scores.get(step, -math.inf) > -math.inf
 
     def check(self, step: int, state: State) -> None:
         """Raises if the state has a NaN or an infinity. Call it before using the state for anything but training.
@@ -64,13 +88,56 @@ class Checkpoints:
 
     def way_out(self) -> str:
         """Returns the end of an error message: what the user can do after training has failed."""
-        step = self.latest()
+        step, rate = self.latest(), f"--config.{self.directory.parent.name}.optimizers.GROUP.learning_rate"
         if step is None:
-            return "no checkpoint has been saved. Lower the learning rate or the weight of a loss in a new workdir."
+            return f"no checkpoint has been saved: the same command with a lower {rate} starts this stage again."
         return (
-            f"the last good checkpoint is of iteration {step}. The same command resumes from it; if it fails again, "
-            f"lower the learning rate or the weight of a loss in a new workdir."
+            f"the last good checkpoint is of iteration {step}: the same command with a lower {rate} trains on from it."
         )
+
+    def leave_out(self, step: int) -> None:
+        """Renames a checkpoint to N.damaged, so that it is no longer used. Every process must call it.
+
+        Raises:
+            UserError: if it cannot be renamed, or if an earlier one cannot be written.
+        """
+        self.wait()
+        if processes.is_first():
+            self._set_aside(step)
+        processes.any_of(False)  # the others wait
+        self._scores = self._read_scores()
+
+    def _set_aside(self, step: int) -> None:
+        with writing(self.directory):
+            aside = self._folder(step).with_suffix(".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            self._folder(step).rename(aside)
+
+    def open(self, start: int = 0) -> None:
+        """Prepares to save what comes after iteration `start`. Every process must call it.
+
+        Checkpoints that cannot be used, and those of later iterations, are renamed to N.damaged.
+
+        Raises:
+            UserError: if the folder cannot be written.
+        """
+        if processes.is_first():
+            with writing(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
+                for step in self._steps_on_disk():
+                    if step > start or self._score(step) is None:
+                        self._set_aside(step)
+        processes.any_of(False)  # the others wait
+        self._scores = self._read_scores()
+        score = itemgetter("score")
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy([LatestN(2), BestN(get_metric_fn=score, n=1)]),
+            best_fn=score,  # without it scores are not written and a resumed run forgets its best checkpoint
+            cleanup_tmp_directories=True,  # of a run that was killed while it saved
+            # Otherwise threads wait for a folder that cannot be made, and the program does not end.
+            async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
+        )
+        self._manager = self._written(lambda: ocp.CheckpointManager(self.directory, options=options))
 
     def save(self, step: int, state: State, score: float | None = None) -> None:
         """Saves the state after `step` iterations, unless it is already saved.
@@ -83,28 +150,30 @@ class Checkpoints:
 
         Raises:
             NotFiniteError: as in `check`; nothing is written.
+            UserError: if this checkpoint or the one before cannot be written.
         """
         if step == self.latest():
             return
         self.check(step, state)
+        if not self._manager:
+            self.open(self.latest() or 0)
+        score = -math.inf if score is None else float(score)
+        meta = {"shapes": _shapes(state), "checksums": _checksums(state)}
+        meta["checksum"] = _checksum_of_meta(meta, score)
         if jax.process_count() > 1:
             state = jax.tree.map(ocp.utils.fully_replicated_host_local_array_to_global_array, state)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"shapes": _shapes(state)})
-            ),
-            metrics={"score": -math.inf if score is None else score},
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        self._written(lambda: self._manager and self._manager.save(step, args=args, metrics={"score": score}))
+        self._scores[step] = score
 
     def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of all leaves of the state after `step` iterations, by path.
 
         Raises:
-            UserError: if they cannot be read.
+            DamagedError: if they cannot be read.
         """
-        shapes = self._read(step, "meta", ocp.args.JsonRestore())["shapes"]
-        return {name: tuple(shape) for name, shape in shapes.items()}
+        meta, _ = self._read_meta(step)
+        return {name: tuple(shape) for name, shape in meta["shapes"].items()}
 
     def restore(self, step: int, like: State) -> State:
         """Restores the state after `step` iterations.
@@ -114,8 +183,9 @@ class Checkpoints:
             like: a State of arrays or `jax.ShapeDtypeStruct`s, such as `jax.eval_shape` of a stage's init.
 
         Raises:
-            UserError: if the checkpoint cannot be read; if names or shapes of its leaves differ from those of `like`;
-                if a leaf has a NaN or an infinity. The message names the first such leaf.
+            DamagedError: if the checkpoint cannot be read or has changed on disk, or if a leaf has a NaN or an
+                infinity. The message names the first such leaf.
+            UserError: if names or shapes of its leaves differ from those of `like`.
         """
         if different := first_difference(self.shapes(step), _shapes(like)):
             saved, wanted = different
@@ -125,7 +195,7 @@ class Checkpoints:
             )
         local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
-        return self._finite(step, self._read(step, "state", ocp.args.StandardRestore(like)))
+        return self._restore(step, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like))
 
     def restore_part(self, step: int, like: PyTree) -> PyTree:
         """Restores some leaves of the state after `step` iterations, as NumPy arrays.
@@ -135,52 +205,125 @@ class Checkpoints:
             like: nested dicts with the State's field names and only the wanted leaves.
 
         Raises:
-            UserError: if the checkpoint cannot be read, or if a leaf has a NaN or an infinity; the message names the
-                first such leaf.
+            DamagedError: if the checkpoint cannot be read or has changed on disk, or if a leaf has a NaN or an
+                infinity; the message names the first such leaf.
         """
         args = ocp.args.PyTreeRestore(
             like,
             restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like),
             partial_restore=True,
         )
-        return self._finite(step, self._read(step, "state", args))
+        return self._restore(step, ocp.PyTreeCheckpointHandler(), args)
 
-    def _read(self, step: int, item: str, args: ocp.args.CheckpointArgs):
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
-        except Exception as error:  # Orbax raises no narrower class for some damaged files
-            reason = f"{type(error).__name__}: {error}".split(". See full TensorStore details")[0].splitlines()[0]
-            raise UserError(
-                f"the checkpoint {self.directory / str(step)} cannot be read ({reason[:200]}). If it is damaged, "
-                f"{self._without(step)}."
-            ) from error
+    def first_intact(self, steps: list[int], read: Callable[[int], T]) -> tuple[int, T]:
+        """Reads the first checkpoint that is not damaged, and prints which ones are.
 
-    def _finite(self, step: int, restored: PyTree) -> PyTree:
-        leaf = first_not_finite(restored)
-        if leaf:
-            raise UserError(
-                f"the checkpoint {self.directory / str(step)} is damaged: {leaf} is not finite; {self._without(step)}."
-            )
-        return restored
+        Args:
+            steps: saved iterations, the wanted one first.
+            read: reads one of them, such as `restore`.
 
-    def _without(self, step: int) -> str:
-        """Returns what the user can do about a damaged checkpoint."""
-        others = [other for other in self._manager.all_steps() if other != step]
-        if others:
-            return f"delete that folder to use the checkpoint of iteration {max(others)} instead"
-        return f"delete {self.directory.parent} and train this stage again"
+        Returns:
+            The iteration and what `read` returned for it.
+
+        Raises:
+            UserError: if all of them are damaged.
+        """
+        damaged: dict[int, DamagedError] = {}
+        for step in steps:
+            try:
+                result = read(step)
+            except DamagedError as error:
+                damaged[step] = error
+                continue
+            for error in damaged.values():
+                processes.say(f"{str(error).removesuffix('.')}; that of iteration {step} is used instead.")
+            return step, result
+        first = next(iter(damaged.values()))
+        raise UserError(
+            f"{str(first).removesuffix('.')}; delete {self.directory.parent} and train this stage again."
+        ) from first
 
     def wait(self) -> None:
-        """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until everything is on disk.
+
+        Raises:
+            UserError: if the last checkpoint cannot be written.
+        """
+        if self._manager:
+            self._written(self._manager.wait_until_finished)
 
     def close(self) -> None:
-        """Waits until everything is on disk, then closes the folder."""
-        self._manager.close()
+        """Waits until everything is on disk, then closes the folder.
+
+        Raises:
+            UserError: if the last checkpoint cannot be written.
+        """
+        if self._manager:
+            self._written(self._manager.close)
+            self._manager = None
+
+    def _written(self, write: Callable[[], T]) -> T:
+        """Calls a function that writes."""
+        try:
+            return write()
+        except Exception as error:  # TensorStore raises ValueError for a full disk
+            self._manager = None
+            self._scores = self._read_scores()
+            step = self.latest()
+            way_out = f"from iteration {step}" if step else "from the start, for nothing has been saved"
+            raise not_written(
+                self.directory,
+                error,
+                f"make room on its disk, or allow writing there: the same command then resumes {way_out}.",
+            ) from error
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _steps_on_disk(self) -> list[int]:
+        return [int(path.name) for path in self.directory.glob("*") if path.name.isdigit()]
+
+    def _read_scores(self) -> dict[int, float]:
+        """Returns the validation score of each checkpoint, −∞ for one without or with a score that cannot be read."""
+        scores = {step: self._score(step) for step in self._steps_on_disk()}
+        return {step: -math.inf if score is None else score for step, score in scores.items()}
+
+    def _score(self, step: int) -> float | None:
+        try:
+            return self._read_meta(step)[1]
+        except DamagedError:
+            return None
+
+    def _read_meta(self, step: int) -> tuple[dict, float]:
+        """Returns what is saved with the state after `step` iterations: (shapes and checksums, validation score)."""
+        folder = self._folder(step)
+        try:
+            meta = json.loads((folder / "meta" / "metadata").read_text())
+            score = float(json.loads((folder / "metrics" / "metrics").read_text())["score"])
+            intact = meta["shapes"] and meta.get("checksum") in (None, _checksum_of_meta(meta, score))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(folder, f"meta or metrics cannot be read ({_first_line(error)})") from error
+        if not intact:
+            raise DamagedError(folder, "meta or metrics have changed on disk")
+        return meta, score
+
+    def _restore(self, step: int, handler: Any, args: ocp.args.CheckpointArgs) -> PyTree:
+        meta, _ = self._read_meta(step)
+        folder = self._folder(step)
+        try:
+            restored = handler.restore(folder / "state", args=args)
+        except Exception as error:  # Orbax raises no narrower class for some damaged files
+            raise DamagedError(folder, f"state cannot be read ({_first_line(error)})") from error
+        for leaf, checksum in _checksums(restored).items():  # older versions saved none
+            if meta.get("checksums", {}).get(leaf, checksum) != checksum:
+                raise DamagedError(folder, f"{leaf} has changed on disk")
+        if leaf := first_not_finite(restored):
+            raise DamagedError(folder, f"{leaf} is not finite")
+        return restored
 
 
 def has_checkpoint(stage_folder: Path) -> bool:
-    """Tells whether a stage has a checkpoint. Opening its folder would wait for all processes."""
+    """Tells whether a stage has a checkpoint."""
     return any(path.name.isdigit() for path in (stage_folder / "checkpoints").glob("*"))
 
 
@@ -190,11 +333,21 @@ def _shapes(state: PyTree) -> dict[str, tuple[int, ...]]:
     return {path_name(path): np.shape(leaf) for path, leaf in leaves}
 
 
-def _check_scores(directory: Path) -> None:
-    for file in sorted(directory.glob("*/metrics/metrics")):
-        try:
-            json.loads(file.read_text())
-        except ValueError as error:
-            raise UserError(
-                f"{file} is damaged ({error}); delete the file. Its checkpoint then has no validation score."
-            ) from error
+def _checksums(state: PyTree) -> dict[str, int]:
+    """Returns a checksum of the bits of each leaf, by path."""
+
+    def bits(leaf) -> np.ndarray:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf).reshape(-1).view(np.uint8)
+
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {path_name(path): zlib.crc32(bits(leaf).data) for path, leaf in leaves}
+
+
+def _checksum_of_meta(meta: dict, score: float) -> int:
+    return zlib.crc32(json.dumps([meta["shapes"], meta.get("checksums"), score], sort_keys=True).encode())
+
+
+def _first_line(error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".split(". See full TensorStore details")[0].splitlines()[0]
+    return reason[:200]

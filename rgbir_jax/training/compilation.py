@@ -1,6 +1,10 @@
 """Compiler options, and the cache that keeps compiled programs between runs."""
 
+import functools
 import os
+import sys
+import tempfile
+import warnings
 from pathlib import Path
 
 import jax
@@ -21,3 +25,22 @@ def prepare() -> None:
     if not jax.config.values["jax_compilation_cache_dir"]:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgbir_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    _check_cache(str(jax.config.values["jax_compilation_cache_dir"]))
+
+
+@functools.cache
+def _check_cache(folder: str) -> None:
+    """Says so if programs cannot be kept. JAX would warn at each of them."""
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    if "://" in folder:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1000))
+    except OSError as error:
+        print(
+            f"{folder} cannot be written ({error.strerror}): compiled programs are not kept, so every start takes "
+            f"longer; let JAX_COMPILATION_CACHE_DIR name another folder.",
+            file=sys.stderr,
+        )

@@ -3,6 +3,9 @@
 import json
 import math
 import os
+import socket
+import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
+from rgbir_jax.files import writing
 from rgbir_jax.training import processes
 
 GAP = 2  # white pixels between pictures
@@ -19,37 +23,93 @@ LABEL = 12  # height of the label above a grid, in pixels
 class Log:
     """Appends to a stage's logs; of several processes only the first does.
 
+    What is written is handed to the system before the call returns, so that a full disk is noticed.
+
     Args:
         directory: the stage's folder; `metrics.jsonl` has one JSON object per line, `step` and the values by name.
         config: the stage's section of the config, which TensorBoard shows as text.
+
+    Raises:
+        UserError: if the files cannot be written. Every method raises it.
     """
 
     def __init__(self, directory: Path, config: ConfigDict):
-        from tensorboardX import SummaryWriter  # imports PyTorch if that is installed, which takes seconds
+        self._writes = processes.is_first()
+        if not self._writes:
+            return
+        from tensorboardX import summary  # imports PyTorch if that is installed, which takes seconds
 
-        writes = processes.is_first()
-        if writes:
+        self._summary = summary
+        with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        self._lines = (directory / "metrics.jsonl" if writes else Path(os.devnull)).open("a")
-        self._board = SummaryWriter(str(directory), write_to_disk=writes)
-        self._board.add_text("config", f"```\n{config.to_json(indent=1)}\n```")
+        self._lines = _AppendedFile(directory / "metrics.jsonl")
+        self._lines.end_cut_line()
+        self._board = _AppendedFile(directory / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}")
+        self._show(0, file_version="brain.Event:2")
+        self._show(0, summary=summary.text("config", f"```\n{config.to_json(indent=1)}\n```"))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes named numbers; those that are not finite are left out, because JSON cannot express them."""
+        if not self._writes:
+            return
         values = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        self._lines.write(json.dumps({"step": step} | values) + "\n")
-        self._lines.flush()
+        self._lines.write(json.dumps({"step": step} | values).encode() + b"\n")
+        shown = self._summary.Summary()
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            shown.MergeFrom(self._summary.scalar(name, value))
+        self._show(step, summary=shown)
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "height width 3"]) -> None:
         """Writes one picture to TensorBoard."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+        if self._writes:
+            self._show(step, summary=self._summary.image(name, image, dataformats="HWC"))
 
     def close(self) -> None:
-        """Flushes and closes the files."""
-        self._lines.close()
-        self._board.close()
+        """Closes the files."""
+        if self._writes:
+            self._lines.close()
+            self._board.close()
+
+    def _show(self, step: int, **content) -> None:
+        """Writes one event for TensorBoard.
+
+        tensorboardX's own writer has a thread, which ends silently if the disk is full; training would then wait for it
+        without end.
+        """
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] (generated)
+        from tensorboardX.record_writer import masked_crc32c
+
+        event = Event(wall_time=time.time(), step=step, **content).SerializeToString()
+        length = struct.pack("<Q", len(event))
+        checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, event))
+        self._board.write(length + next(checksums) + event + next(checksums))
+
+
+class _AppendedFile:
+    """A file that grows. A write that fails raises a UserError."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        with writing(path):
+            self._file = path.open("a+b", buffering=0)
+
+    def write(self, content: bytes) -> None:
+        """Appends to the file."""
+        with writing(self._path):
+            while content:  # a disk with little room takes a part
+                content = content[self._file.write(content) :]
+
+    def end_cut_line(self) -> None:
+        """Ends a line that was cut when an earlier run was killed or its disk was full, so that only it is lost."""
+        with writing(self._path):
+            if self._file.seek(0, os.SEEK_END):
+                self._file.seek(-1, os.SEEK_END)
+                if self._file.read(1) != b"\n":
+                    self.write(b"\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
 
 def picture_grid(

@@ -1,28 +1,33 @@
 """The training loop: the same for every stage."""
 
+import dataclasses
 import itertools
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from rgbir_jax.data.augment import denormalise
-from rgbir_jax.errors import NotFiniteError
-from rgbir_jax.training import parallel, processes
+from rgbir_jax.errors import NotFiniteError, UserError
+from rgbir_jax.files import write_json, writing
+from rgbir_jax.training import parallel, processes, replay
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.interrupt import Interrupted, interruptible
 from rgbir_jax.training.logging import Log, picture_grid
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
+DIVERGED = "diverged.json"  # in a stage's folder, from when its training has diverged until the next checkpoint
 ASK_EVERY = 10  # iterations after which several processes ask each other whether to stop
 
 
@@ -36,6 +41,9 @@ def fit(
     *,
     evaluate: Callable[[State], dict[str, float]] | None = None,
     sample: Array | None = None,
+    patience: int = 10,
+    images: Callable[[int], Sequence[str]] | None = None,
+    debug_nans: bool = False,
 ) -> None:
     """Trains a stage to its last iteration, from its newest checkpoint if there is one.
 
@@ -44,9 +52,11 @@ def fit(
     it. Several processes take every step together and stop together, which they agree on every `ASK_EVERY` iterations;
     the first one writes.
 
-    Metrics are checked for NaN and infinities before they are logged. The metrics and the whole state are checked
-    before an evaluation and before a save, so that no score and no checkpoint comes from a broken network. Between two
-    of these checks a NaN in the parameters is not noticed.
+    An iteration with a metric that is NaN or infinite is skipped: it changes nothing but the number of iterations done.
+    `skipped` in the log counts these since the line before. `patience` of them in a row stop training, which is noticed
+    at the next line, evaluation or save. Until an iteration succeeds, the state is neither evaluated nor saved, for it
+    may be what makes the numbers overflow. The whole state is checked before an evaluation and before a save, so that
+    no score and no checkpoint comes from a broken network.
 
     Args:
         stage: what to train.
@@ -58,28 +68,69 @@ def fit(
         directory: the stage's folder: `checkpoints/`, `metrics.jsonl`, TensorBoard files.
         evaluate: State -> validation scores; `val/mAP` picks the best checkpoint. None: only the newest is kept.
         sample: normalised images to make the pictures from.
+        patience: the number of iterations skipped in a row that stops training.
+        images: step -> names of the images of this process's share of a batch, for the message.
+        debug_nans: whether the first iteration of those is then replayed to find the operation.
 
     Raises:
-        NotFiniteError: for a metric or a leaf of the state that is not finite; no checkpoint is written after that.
-        UserError: for a checkpoint that cannot be resumed from.
+        NotFiniteError: after `patience` skipped iterations, if the last iteration is skipped, or for a leaf of the
+            state that is not finite. `diverged.json` then says in which iteration it began.
+        UserError: for a checkpoint that cannot be resumed from, or for files that cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written.
     """
     checkpoints = Checkpoints(directory / "checkpoints")
-    start = checkpoints.latest() or 0
+    start = 0
+    if steps := checkpoints.newest_first():
+        start, state = checkpoints.first_intact(steps, partial(checkpoints.restore, like=state))
     if start >= config.steps:
-        checkpoints.close()
         return
-    if start:
-        state = checkpoints.restore(start, state)
-    log = Log(directory, config)
     # Leaves through the host: two that share a buffer could not both be donated.
     state, sample = (parallel.replicate(tree) for tree in (jax.device_get(state), sample))
-    feed = _TimedFeed(_prefetch(batches(start)))
-    try:
-        _Loop(stage, config, directory.name, checkpoints, log, feed, evaluate, sample).run(state, key, start)
-    finally:
-        checkpoints.close()
-        log.close()
+    with ExitStack() as opened:
+        log = opened.enter_context(closing(Log(directory, config)))
+        checkpoints.open(start)
+        opened.enter_context(closing(checkpoints))
+        loop = _Loop(stage, config, directory, checkpoints, log, evaluate, sample, patience)
+        try:
+            loop.run(state, key, start, _TimedFeed(_prefetch(batches(start))))
+        except NotFiniteError as error:
+            sentence = str(error)
+            if isinstance(error, _Diverged):
+                sentence = _explained(error, loop, images)
+                if debug_nans:
+                    before = dataclasses.replace(loop.state, step=jnp.int32(error.first - 1))
+                    batch = next(batches(error.first - 1))
+                    sentence += f" Replayed: {replay.not_finite_operation(stage, before, batch, key)}."
+            if processes.is_first():
+                with suppress(UserError):  # of a full disk; this error counts more
+                    write_json(directory / DIVERGED, {"message": sentence})
+            raise NotFiniteError(sentence) from error
+
+
+class _Diverged(NotFiniteError):
+    """Training that was stopped because iterations were skipped.
+
+    Attributes:
+        first: the number of the first of them.
+    """
+
+    def __init__(self, clause: str, first: int):
+        super().__init__(clause)
+        self.first = first
+
+
+class _Streak(NamedTuple):
+    """The skipped iterations up to now, in a row. It no longer changes when there are too many.
+
+    Attributes:
+        count: their number, int32.
+        first: the number of the first one, int32.
+        broken: by the name of a metric, whether it was not finite in the first one.
+    """
+
+    count: Array
+    first: Array
+    broken: dict[str, Array]
 
 
 class _Line(NamedTuple):
@@ -89,51 +140,55 @@ class _Line(NamedTuple):
     iterations: int  # that the sums are over
     sums: dict[str, Array]
     norms: dict[str, Array]
+    streak: _Streak
 
 
 class _Loop:
     """A stage in training, with everything that an iteration acts on."""
 
-    def __init__(self, stage, config, name, checkpoints, log, feed, evaluate, sample):
-        self.stage, self.config, self.name = stage, config, name
-        self.checkpoints, self.log, self.feed = checkpoints, log, feed
-        self.evaluate, self.sample = evaluate, sample
-        self.pictures, self.add, self.norms = jax.jit(stage.pictures), jax.jit(_add, donate_argnums=0), jax.jit(_norms)
+    def __init__(self, stage, config, directory, checkpoints, log, evaluate, sample, patience):
+        self.stage, self.config, self.directory, self.name = stage, config, directory, directory.name
+        self.checkpoints, self.log = checkpoints, log
+        self.evaluate, self.sample, self.patience = evaluate, sample, patience
+        self.pictures, self.norms = jax.jit(stage.pictures), jax.jit(_norms)
+        self.add = jax.jit(partial(_add, patience=patience), donate_argnums=0)
         self.sums, self.since, self.line = None, 0, None  # metrics since the last line, and a line to be written
+        self.streak: Any = None  # a _Streak after the first iteration
 
-    def run(self, state: State, key: Array, start: int) -> None:
+    def run(self, state: State, key: Array, start: int, feed: "_TimedFeed") -> None:
         """Iterates from `start` to the last iteration."""
         impl = jax.random.key_impl(key)
         key_data = parallel.replicate(jax.random.key_data(key))
 
         def keyed_step(state, batch, key_data):
             """Takes the key as numbers: a typed one would pass through the host in each of several processes."""
-            return self.stage.train_step(state, batch, jax.random.wrap_key_data(key_data, impl=impl))
+            after, metrics = self.stage.train_step(state, batch, jax.random.wrap_key_data(key_data, impl=impl))
+            return _unless_broken(state, after, metrics), metrics
 
         train_step, steps = parallel.pmap(keyed_step), self.config.steps
+        self.state, self.feed = state, feed
+        del state  # the next one takes its memory
         with self.bar(start) as bar, interruptible() as asked:
             for step in range(start + 1, steps + 1):
                 batch = next(self.feed)
                 with jax.transfer_guard("disallow"):  # dispatching a step moves nothing between host and devices
-                    state, metrics = train_step(state, batch, key_data)
-                    self.sums, self.since = self.add(self.sums, metrics) if self.sums else metrics, self.since + 1
+                    self.state, metrics = train_step(self.state, batch, key_data)
+                    self.sums, self.streak = self.add(self.sums, self.streak, metrics, self.state.step)
+                    self.since += 1
                 bar.update()
                 self.write_line(bar)
                 if self.due("log_every", step):
-                    self.line = _Line(step, self.since, self.sums, self.norms(state.params))
+                    self.line = _Line(step, self.since, self.sums, self.norms(self.state.params), self.streak)
                     self.sums, self.since = None, 0
-                self.draw(step, state)
-                scores = self.score(step, state, bar)
+                self.draw(step)
+                scores = self.score(step, bar)
                 stop = self.stop(step, asked)
                 if scores or stop or self.due("checkpoint_every", step) or step == steps:
-                    self.check_metrics(step, bar)
-                    self.checkpoints.save(step, state, scores.get("val/mAP"))
+                    self.save(step, scores, bar)
                 if step == start + 1 or scores or self.due("pictures_every", step):
                     self.feed.start()  # the first iteration compiles, and these are not training
                 if stop and step < steps:
-                    raise Interrupted(
-                        f"stopped after iteration {step} of {steps}; the same command resumes from there."
-                    )
+                    raise Interrupted(f"stopped after iteration {step} of {steps}; {self.resumes_from(step)}")
             self.write_line(bar)
 
     def bar(self, start: int) -> tqdm:
@@ -158,54 +213,75 @@ class _Loop:
         now = jax.process_count() == 1 or step % ASK_EVERY == 0 or step == self.config.steps
         return now and processes.any_of(asked())
 
+    def resumes_from(self, step: int) -> str:
+        """Says from where a run that was stopped after this iteration can be resumed."""
+        saved = self.checkpoints.latest()
+        place = "there" if saved == step else f"iteration {saved}" if saved else "the start"
+        return f"the same command resumes from {place}."
+
     def write_line(self, bar: tqdm) -> None:
         """Writes the line of the log that is due, if there is one."""
         if not self.line:
             return
-        step, iterations, sums, norms = self.line
+        step, iterations = self.line.step, self.line.iterations
+        values = jax.device_get(self.line._asdict())
         self.line = None
-        values = jax.device_get(sums | norms)
-        means = {name: float(values[name]) / iterations for name in sums}
-        self.refuse_broken(means, step)
-        values = means | {name: float(values[name]) for name in norms}
-        values |= {name: float(schedule(step - 1)) for name, schedule in self.stage.schedules.items()}
-        self.log.scalars(step, values | self.feed.reading() | _memory())
+        self.refuse(values["streak"], self.patience)
+        sums, norms = values["sums"], {name: float(norm) for name, norm in values["norms"].items()}
+        skipped = int(sums.pop("skipped"))
+        means = {name: float(total) / (iterations - skipped) for name, total in sums.items() if skipped < iterations}
+        if skipped and processes.is_first():
+            bar.write(f"{self.name} {step}: {skipped} of {iterations} iterations were not finite and are skipped.")
+        schedules = {name: float(schedule(step - 1)) for name, schedule in self.stage.schedules.items()}
+        self.log.scalars(
+            step, means | {"skipped": float(skipped)} | norms | schedules | self.feed.reading() | _memory()
+        )
         bar.set_postfix_str(_postfix(means | self.feed.last))
 
-    def draw(self, step: int, state: State) -> None:
+    def draw(self, step: int) -> None:
         """Writes pictures if they are due."""
         if self.sample is None or not processes.is_first() or not self.due("pictures_every", step):
             return
         sources = jax.device_get(denormalise(self.sample))
-        for name, grid in self.pictures(state, self.sample).items():
+        for name, grid in self.pictures(self.state, self.sample).items():
             self.log.picture(step, name, picture_grid(jax.device_get(grid), sources, f"{name}, iteration {step:,}"))
 
-    def score(self, step: int, state: State, bar: tqdm) -> dict[str, float]:
-        """Scores the state on validation identities if that is due."""
-        if not self.evaluate or not self.due("evaluate_every", step):
+    def score(self, step: int, bar: tqdm) -> dict[str, float]:
+        """Scores the state on validation identities if that is due and the iteration was not skipped."""
+        if not self.evaluate or not self.due("evaluate_every", step) or self.is_skipped(step, bar):
             return {}
-        self.check_metrics(step, bar)
-        self.checkpoints.check(step, state)
-        scores = self.evaluate(state)
+        self.checkpoints.check(step, self.state)
+        scores = self.evaluate(self.state)
         self.log.scalars(step, scores)
         if processes.is_first():
             bar.write(f"{self.name} {step}: " + _postfix(scores))
         return scores
 
-    def check_metrics(self, step: int, bar: tqdm) -> None:
-        """Checks every metric so far."""
-        self.write_line(bar)
-        if self.sums:
-            self.refuse_broken({name: float(value) for name, value in jax.device_get(self.sums).items()}, step)
+    def save(self, step: int, scores: dict[str, float], bar: tqdm) -> None:
+        """Saves the state if the iteration was not skipped. Training has then survived an earlier divergence."""
+        if self.is_skipped(step, bar):
+            return
+        self.checkpoints.save(step, self.state, scores.get("val/mAP"))
+        if processes.is_first():
+            with writing(self.directory / DIVERGED):
+                (self.directory / DIVERGED).unlink(missing_ok=True)
 
-    def refuse_broken(self, values: dict[str, float], step: int) -> None:
-        """Raises a NotFiniteError that names the values that are not finite."""
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise NotFiniteError(
-                f"{', '.join(broken)} {'is' if len(broken) == 1 else 'are'} not finite at iteration {step}; "
-                f"{self.checkpoints.way_out()}"
-            )
+    def is_skipped(self, step: int, bar: tqdm) -> bool:
+        """Says whether this iteration was skipped, after a check of all up to now. The last one must not be."""
+        self.write_line(bar)
+        streak = jax.device_get(self.streak)
+        self.refuse(streak, 1 if step == self.config.steps else self.patience)
+        return bool(streak.count)
+
+    def refuse(self, streak: _Streak, patience: int) -> None:
+        """Raises if that many iterations in a row were skipped."""
+        if streak.count < patience:
+            return
+        broken = sorted((name for name, is_broken in streak.broken.items() if is_broken), key=_order)
+        count, first = int(streak.count), int(streak.first)
+        rows = "it was skipped" if count == 1 else f"the {count} iterations from there were skipped"
+        verb = "is" if len(broken) == 1 else "are"
+        raise _Diverged(f"{', '.join(broken)} {verb} not finite at iteration {first}, and {rows}", first)
 
 
 class _TimedFeed:
@@ -247,8 +323,59 @@ def _prefetch(batches: Iterator[dict], ahead: int = 2) -> Iterator[dict]:
     yield from sent
 
 
-def _add(sums: dict[str, Array], metrics: dict[str, Array]) -> dict[str, Array]:
-    return jax.tree.map(lambda total, value: total + value, sums, metrics)
+def _broken(metrics: dict[str, Array]) -> dict[str, Array]:
+    """Returns by name which metrics are not finite."""
+    return {name: ~jnp.all(jnp.isfinite(value)) for name, value in metrics.items()}
+
+
+def _any(flags: dict[str, Array]) -> Array:
+    return jnp.any(jnp.stack(list(flags.values())))
+
+
+def _unless_broken(before: State, after: State, metrics: dict[str, Array]) -> State:
+    """Returns the state after an iteration; if a metric is not finite, the one before with the new number."""
+    is_broken = _any(_broken(metrics))
+    kept = jax.tree.map(lambda old, new: jnp.where(is_broken, old, new), before, after)
+    return dataclasses.replace(kept, step=after.step)
+
+
+def _add(
+    sums: dict[str, Array] | None, streak: _Streak | None, metrics: dict[str, Array], step: Array, patience: int
+) -> tuple[dict[str, Array], _Streak]:
+    """Adds the metrics of iteration `step`: zeros, and one for `skipped`, if one of them is not finite."""
+    broken = _broken(metrics)
+    skip = _any(broken)
+    values = {name: jnp.where(skip, 0, value) for name, value in metrics.items()} | {"skipped": jnp.int32(skip)}
+    if sums is not None:
+        values = jax.tree.map(jnp.add, sums, values)
+    if streak is None:
+        streak = _Streak(jnp.int32(0), jnp.int32(0), {name: jnp.bool(False) for name in broken})
+    begins = skip & (streak.count == 0)
+    longer = _Streak(
+        jnp.where(skip, streak.count + 1, 0),
+        jnp.where(begins, step, streak.first),
+        {name: jnp.where(begins, broken[name], was) for name, was in streak.broken.items()},
+    )
+    is_full = streak.count >= patience
+    return values, jax.tree.map(lambda old, new: jnp.where(is_full, old, new), streak, longer)
+
+
+def _explained(error: _Diverged, loop: _Loop, images: Callable[[int], Sequence[str]] | None) -> str:
+    """Returns what happened, what the user can do, and which images are concerned."""
+    checkpoints, sentence = loop.checkpoints, f"{error}; "
+    latest = checkpoints.latest()
+    if latest is not None and latest == error.first - 1 and not checkpoints.is_scored(latest):
+        checkpoints.leave_out(latest)
+        sentence += f"the checkpoint of iteration {latest} leads there at once and is renamed to {latest}.damaged; "
+    sentence += checkpoints.way_out()
+    if images:
+        sentence += f" The images of iteration {error.first}: {', '.join(images(error.first - 1))}."
+    return sentence
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Sorts metrics: losses, their total, norms of gradients."""
+    return name.startswith("gradient_norm/"), name == "L_total", name
 
 
 def _norms(params: dict) -> dict[str, Array]:

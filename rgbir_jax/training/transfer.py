@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -125,12 +124,14 @@ def _from_run(run: str, name: str, own: ConfigDict, stage: Stage) -> Variables:
             f"{folder} has no checkpoint: config.{name}.transfer_from names no run that trained a stage {name}; "
             f"train it first, or leave the name empty."
         )
-    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-        step = checkpoints.best()
-        assert step is not None
+    checkpoints = Checkpoints(folder / "checkpoints")
+
+    def read(step: int) -> Variables:
         _check_shapes(checkpoints.shapes(step), like, folder)
         _check_networks(Path(run), name, own, taken)
-        weights = checkpoints.restore_part(step, like)
+        return checkpoints.restore_part(step, like)
+
+    step, weights = checkpoints.first_intact(checkpoints.best_first(), read)
 
     def named(networks) -> str:
         return ", ".join(f"{network} ({_count(shapes[network]['params']):,} parameters)" for network in networks)

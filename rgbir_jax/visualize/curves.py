@@ -33,18 +33,24 @@ def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure
 def read_log(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads (steps, values) by name from a metrics.jsonl; of two lines of one step the later one counts.
 
-    It skips a line that it cannot read, such as one cut by a power failure, and prints its number on stderr.
+    It skips lines that it cannot read, such as one cut by a power failure, and prints their numbers on stderr.
     """
     series: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
+    skipped = []
+    lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
         try:
             values = json.loads(line)
-            step = values.pop("step")
-        except (ValueError, KeyError, AttributeError):
-            print(f"{path}, line {number} cannot be read and is skipped.", file=sys.stderr)
-            continue
-        for name, value in values.items():
-            series.setdefault(name, {})[step] = value
+            step = int(values.pop("step"))
+            for name, value in values.items():
+                series.setdefault(name, {})[step] = float(value)
+        except (ValueError, KeyError, AttributeError, TypeError):
+            skipped.append(str(number))
+    if skipped:
+        lines = f"line {skipped[0]}" if len(skipped) == 1 else f"lines {', '.join(skipped)}"
+        print(f"{path}: {lines} cannot be read and {'is' if len(skipped) == 1 else 'are'} skipped.", file=sys.stderr)
     return {
         name: (np.array(sorted(points)), np.array([points[s] for s in sorted(points)]))
         for name, points in series.items()

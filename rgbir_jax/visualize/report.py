@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from rgbir_jax.evaluation.disentanglement import Table
 from rgbir_jax.evaluation.scores import systems
+from rgbir_jax.files import writing
 from rgbir_jax.visualize import style
 
 SYSTEM_NAMES = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
@@ -43,6 +44,7 @@ def write(
     verdicts: Sequence[str] = (),
     measured: Sequence[Table] = (),
     figures: Sequence[Shown],
+    way_out: str,
 ) -> Path:
     """Writes `report.html` and a PNG of every figure into a run's folder.
 
@@ -55,14 +57,19 @@ def write(
         verdicts: sentences about disentanglement that are not among the notes.
         measured: tables of disentanglement.
         figures: the figures, in order.
+        way_out: the end of the message if they cannot be written.
 
     Returns:
         The path of the page.
+
+    Raises:
+        UserError: if a file cannot be written.
     """
     pictures = []
     for shown in figures:
         path = workdir / f"{shown.name}.png"
-        style.save(shown.figure, path)
+        with writing(path, way_out):
+            style.save(shown.figure, path)
         pictures.append((shown, base64.b64encode(path.read_bytes()).decode()))
     environment = Environment(
         loader=PackageLoader("rgbir_jax.visualize", "."),
@@ -82,7 +89,8 @@ def write(
         pictures=pictures,
     )
     path = workdir / "report.html"
-    path.write_text(page)
+    with writing(path, way_out):
+        path.write_text(page)
     return path
 
 

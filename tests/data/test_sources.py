@@ -1,6 +1,8 @@
 import os
 import sys
+import threading
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from rgbir_jax import synthetic
 from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import batch_spec, batches
-from rgbir_jax.data.sources import open_source
+from rgbir_jax.data.sources import _prepared, open_source
+from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import LOCK, locked
 from tests.conftest import write_image
+from tests.disks import file_size, read_only
 
 SIZE = (24, 12)
 SPEC = ConfigDict({"batch": {"identities": 4, "shots": 2}, "modalities": (0, 1), "image_size": SIZE})
@@ -172,6 +177,37 @@ def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_pat
     )
 
 
+@pytest.mark.parametrize("name", ["memory", "tf_data"])
+def test_two_preparations_do_not_write_at_once(name, make_sysu, tmp_path):
+    config = make_config(make_sysu(train=[1, 2]), tmp_path / "prepared", source=name)
+    folder = _prepared(config.prepared_dir, Path(config.data_dir), read(Path(config.data_dir)))
+    opened = []
+    second = threading.Thread(target=lambda: opened.append(open_source(config)))
+    with locked(folder, "prepared", wait=False):
+        second.start()
+        second.join(1)
+        assert second.is_alive()
+        assert [path.name for path in folder.iterdir()] == [LOCK]
+    second.join(60)
+    assert opened[0].read(np.array([0])).shape == (1, *SIZE, 3)
+    with locked(folder, "prepared", wait=False):
+        open_source(config)  # what is prepared needs no lock
+    with read_only(tmp_path):
+        open_source(config)
+
+
+@pytest.mark.parametrize("name", ["memory", "tf_data"])
+def test_a_full_disk_is_named_and_nothing_is_kept(name, make_sysu, tmp_path):
+    config = make_config(make_sysu(train=[1, 2]), tmp_path / "prepared", source=name)
+    with (
+        file_size(5000),
+        pytest.raises(UserError, match=r"prepared/.* cannot be written \(.*File too large.*prepared_dir"),
+    ):
+        open_source(config)
+    assert not [path for path in (tmp_path / "prepared").rglob("*") if path.suffix == ".npy" or "unfin" in path.name]
+    assert open_source(config).read(np.array([0])).shape == (1, *SIZE, 3)
+
+
 def test_wrong_values_are_named(sysu_root, tmp_path):
     for changes, message in (
         ({"dataset": "cifar10"}, r'config.dataset "cifar10" is unknown; choose "sysu_mm01", .* or "duke"'),
@@ -183,7 +219,7 @@ def test_wrong_values_are_named(sysu_root, tmp_path):
     with pytest.raises(UserError, match="absent does not exist"):
         open_source(make_config(tmp_path / "absent", tmp_path))
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be made.*--config.prepared_dir .eval.py: --prepared_dir"):
+    with pytest.raises(UserError, match=r"cannot be written.*--config.prepared_dir .eval.py: --prepared_dir"):
         open_source(make_config(sysu_root, tmp_path / "file"))
 
 

@@ -127,3 +127,56 @@ def test_a_learning_rate_that_is_too_high(drawn, tmp_path, groups, evaluate_ever
     lines = [json.loads(line) for line in (tmp_path / "teacher" / "metrics.jsonl").read_text().splitlines()]
     assert not any("val/mAP" in line for line in lines)
     assert all(np.isfinite(value) for line in lines for value in line.values())
+
+
+def _diverging(drawn, rate, **changes):
+    """Returns a recipe whose learning rate is 1e26 times as high after the fourth iteration."""
+    config = _config(drawn, steps=8, **changes)
+    config.patience_nonfinite = 2
+    config.teacher.decay.update({"at": (4,), "factor": 1e26, "warmup": 0})
+    for group in config.teacher.optimizers:
+        config.teacher.optimizers[group].learning_rate = rate
+    return config
+
+
+def test_a_run_that_diverged_trains_on_from_its_last_good_checkpoint_with_another_rate(drawn, tmp_path, capsys):
+    run = tmp_path / "run"
+    text = (
+        r"L_id.* not finite at iteration 6, and the 2 iterations from there were skipped; the checkpoint of iteration "
+        r"5 leads there at once and is renamed to 5.damaged; the last good checkpoint is of iteration 4: the same "
+        r"command with a lower --config.teacher.optimizers.GROUP.learning_rate trains on from it. "
+        r"The images of iteration 6: (cam\d/\d{4}/\d{4}.jpg, ){15}cam\d/\d{4}/\d{4}.jpg. "
+        r"Replayed: .* in .*rgbir_jax.*, line \d+\)\.$"
+    )
+    with pytest.raises(FloatingPointError, match=text):
+        recipe.train(_diverging(drawn, 1e-4), str(run), debug_nans=True)
+    other = _diverging(drawn, 1e-30)
+    other.teacher.optimizers.head.l2 = 0.1
+    with pytest.raises(ValueError, match=r"started with config.teacher.optimizers.head.l2"):
+        recipe.train(other, str(run))
+    before = [json.loads(line) for line in (run / "teacher" / "metrics.jsonl").read_text().splitlines()]
+    capsys.readouterr()
+    recipe.train(_diverging(drawn, 1e-30), str(run))
+    assert "trained further with config.teacher.optimizers.head.learning_rate = 1e-30; up to now it was 0.0001." in (
+        capsys.readouterr().out
+    )
+    lines = [json.loads(line) for line in (run / "teacher" / "metrics.jsonl").read_text().splitlines()][len(before) :]
+    assert [line["step"] for line in lines] == [5, 6, 7, 8]
+    assert load(run).config.teacher.optimizers.head.learning_rate == 1e-30
+    with pytest.raises(ValueError, match=r"started with config.teacher.optimizers.head.learning_rate = 1e-30"):
+        recipe.train(_diverging(drawn, 1e-31), str(run))  # it is trained and no longer in danger
+
+
+def test_a_stage_that_diverged_before_its_first_checkpoint_starts_again_with_another_rate(drawn, tmp_path):
+    config = _config(drawn, steps=3, checkpoint_every=0)
+    config.patience_nonfinite = 1
+    for group in config.teacher.optimizers:
+        config.teacher.optimizers[group].learning_rate = 1e20
+    with pytest.raises(
+        FloatingPointError, match=r"no checkpoint has been saved: the same command with a lower --config"
+    ):
+        recipe.train(config, str(tmp_path))
+    for group in config.teacher.optimizers:
+        config.teacher.optimizers[group].learning_rate = 1e-3
+    recipe.train(config, str(tmp_path))
+    assert _restored(config, tmp_path)[0] == 3

@@ -16,6 +16,7 @@ from rgbir_jax.inference.features import extractor, of_rows
 from rgbir_jax.training.optimizers import Optimizers
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import Network, State
+from tests.disks import file_size
 
 STATE = State(jnp.int32(0), {"E": {"w": jnp.ones(())}}, {}, {})
 IMAGES, WHITE = 7, (2, 5)
@@ -119,3 +120,13 @@ def test_damaged_embeddings_are_computed_again(tmp_path, damage):
     again = embed(_stage(1), STATE, _source(), "data", path).read(np.arange(IMAGES))
     np.testing.assert_array_equal(again, whole)
     assert path.read_bytes() == content
+
+
+def test_embeddings_that_cannot_be_written_are_used_and_computed_again(tmp_path, capsys):
+    path = tmp_path / "embeddings.npz"
+    whole = embed(_stage(1), STATE, _source(), "data", tmp_path / "other.npz").read(np.arange(IMAGES))
+    with file_size(10):
+        kept = embed(_stage(1), STATE, _source(), "data", path).read(np.arange(IMAGES))
+    np.testing.assert_array_equal(kept, whole)
+    assert f"{path} cannot be written (File too large): these features are computed" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["other.npz"]

@@ -37,3 +37,23 @@ def test_nan_passes_through_a_rectifier_and_its_mean(tmp_path, before):
 def test_the_user_s_flag_is_kept(tmp_path):
     flags = f"{FLAG}=LIBRARY_FUSION_TYPE_ELTWISE"
     assert _run(tmp_path, flags)[-1] == flags
+
+
+@pytest.mark.parametrize("place", ["folder", "file", "full"])
+def test_programs_that_cannot_be_kept(tmp_path, place):
+    """One sentence is printed, and everything works."""
+    folder = tmp_path / "cache"
+    folder.touch() if place == "file" else folder.mkdir()
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [sys.executable, "-c", (limit if place == "full" else "") + PROGRAM]
+    process = subprocess.run(command, env=environment, text=True, check=True, capture_output=True)
+    assert process.stdout
+    if place == "folder":
+        assert process.stderr == ""
+        assert list(folder.iterdir())
+    else:
+        assert process.stderr.count("\n") == 1
+        assert process.stderr.startswith(f"{folder} cannot be written (")
+        assert "compiled programs are not kept" in process.stderr

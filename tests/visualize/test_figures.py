@@ -97,6 +97,16 @@ def test_a_step_that_was_logged_twice_counts_once(tmp_path):
     assert [axes.get_title() for axes in curves.training_curves(log).axes] == ["loss", "accuracy and validation"]
 
 
+def test_lines_that_were_cut_are_skipped_and_mentioned_once(tmp_path, capsys):
+    whole = json.dumps({"step": 1, "L_id": 3.0})
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(
+        f'{whole}\n{{"step": 2, "L_\n'.encode() + bytes(7) + b"\xff\n[1]\n" + whole.replace("1", "3").encode()
+    )
+    assert curves.read_log(path)["L_id"][0].tolist() == [1, 3]
+    assert capsys.readouterr().err == f"{path}: lines 2, 3, 4 cannot be read and are skipped.\n"
+
+
 def test_cmc_curves_are_in_percent(tmp_path):
     figure = curves.cmc_curves({"chance": [0.1, 0.2, 0.3], "trained": [0.5, 0.75, 1.0]}, ranks=3)
     (axes,) = figure.axes

@@ -1,0 +1,102 @@
+"""Writing files: a disk that is full or cannot be written gives one sentence, and two programs do not write at once."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from rgbir_jax.errors import UserError
+
+LOCK = ".lock"  # name of the file that is locked; the lock ends with the process, the file stays
+MAKE_ROOM = "make room on its disk, or allow writing there, and give the same command again."
+
+
+@contextmanager
+def writing(path: str | os.PathLike, way_out: str = MAKE_ROOM) -> Iterator[None]:
+    """Turns an OSError of what is done inside into a UserError.
+
+    Args:
+        path: the file or folder that is written, for the message.
+        way_out: the end of the message: what the user can do.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error, way_out) from error
+
+
+def not_written(path: str | os.PathLike, error: Exception, way_out: str = MAKE_ROOM) -> UserError:
+    """Returns the UserError for a path that cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    of_system = re.search(r'([^:"]+) \[os_error|; ([^;]+)$', reason)  # as TensorStore and TensorFlow quote it
+    if of_system:
+        reason = (of_system[1] or of_system[2]).strip()
+    return UserError(f"{path} cannot be written ({reason.splitlines()[0][:200]}); {way_out}")
+
+
+def write_json(path: Path, values: dict, way_out: str = MAKE_ROOM) -> None:
+    """Writes a JSON file. If writing fails or is interrupted, the file that was there stays.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
+    with writing(path, way_out):
+        try:
+            unfinished.write_text(json.dumps(values, indent=1) + "\n")
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, use: str, wait: bool, way_out: str = "") -> Iterator[None]:
+    """Keeps other processes out of a folder, until the end of the block or of this process.
+
+    Without locks on its disk, the folder is not protected, which is printed. A folder that cannot be written needs no
+    protection.
+
+    Args:
+        folder: the folder; the file `LOCK` is made in it.
+        use: what is done in it, for the message, such as "trained".
+        wait: whether to wait until another process has finished.
+        way_out: the end of the message if not.
+
+    Raises:
+        UserError: if another process has the lock and `wait` is False.
+    """
+    try:
+        file = (folder / LOCK).open("a+b", buffering=0)
+    except OSError:
+        yield
+        return
+    with file:
+        _lock(file, folder, use, wait, way_out)
+        yield
+
+
+def _lock(file: BinaryIO, folder: Path, use: str, wait: bool, way_out: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        other = file.read().decode(errors="replace").strip() or "another process"
+        if not wait:
+            raise UserError(f"{folder} is being {use} by {other}; {way_out}") from error
+        print(f"{folder} is being {use} by {other}; waiting for it.", flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        print(f"{folder} is on a disk without locks ({error.strerror}): do not let two programs use it at once.")
+        return
+    with suppress(OSError):  # the name is only for the message
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
