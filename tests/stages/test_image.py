@@ -305,12 +305,12 @@ def test_heads_of_the_structure_do_not_start_from_heads_of_the_appearance():
 
 def test_a_stage_starts_only_from_one_with_the_same_networks():
     config = tiny_config()
-    config.teacher.networks.E_a.update({"pool": "avg", "slices": "channel"})
+    config.teacher.networks.E_a.update({"pool": "max", "slices": "channel"})
     config.teacher.networks.head.dropout = 0.3
-    message = r'image starts from teacher: set config.teacher.networks.E_a.pool to "max" as well, not "avg"'
+    message = r'image starts from teacher: set config.teacher.networks.E_a.pool to "avg" as well, not "max"'
     with pytest.raises(ValueError, match=message):
         stages.build(config, "image", CLASSES)
-    config.teacher.networks.E_a.pool = "max"
+    config.teacher.networks.E_a.pool = "avg"
     stages.build(config, "image", CLASSES)  # the teacher does not slice, and dropout has no weights
     config.teacher.networks.head.bottleneck = 16
     with pytest.raises(ValueError, match=r"set config.teacher.networks.head.bottleneck to 8 as well, not 16"):

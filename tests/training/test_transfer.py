@@ -278,6 +278,7 @@ def initial_states(monkeypatch):
 
     monkeypatch.setattr(recipe, "open_source", lambda config: Drawn())
     monkeypatch.setattr(recipe, "_note_run", lambda config, folder, sampler, records: note_config(config, folder))
+    monkeypatch.setattr(recipe, "_say_faults", lambda config, records: None)  # the images have no files
     monkeypatch.setattr(recipe, "fit", fit)
     monkeypatch.setattr(recipe.compilation, "prepare", lambda: None)
     monkeypatch.setattr(stage_module, "initialise", drawn_weights)
