@@ -57,8 +57,10 @@ def counts(dataset: Dataset, records: Records) -> dict[str, int]:
     return numbers
 
 
-def published(dataset: Dataset) -> dict[str, int]:
-    """Returns the numbers that the dataset's publication gives, by the names of `counts`."""
+def published(dataset: Dataset, root: Path, records: Records) -> dict[str, int]:
+    """Returns the numbers that a tree's publication gives, by the names of `counts`; nothing for drawn people."""
+    if is_drawn(root / records.path[0]):
+        return {}
     trains = {"training identities": dataset.identities["trainval"]} if dataset.identities else {}
     return {**dataset.published, **trains}
 
@@ -84,14 +86,12 @@ def faults(
     Returns:
         Sentences.
     """
-    sentences = []
-    if not is_drawn(root / records.path[0]):
-        here = counts(dataset, records)
-        sentences += [
-            f"{dataset.title} has {number:,} {name}, and {root} has {here[name]:,}."
-            for name, number in published(dataset).items()
-            if here[name] != number
-        ]
+    here = counts(dataset, records)
+    sentences = [
+        f"{dataset.title} has {number:,} {name}, and {root} has {here[name]:,}."
+        for name, number in published(dataset, root, records).items()
+        if here[name] != number
+    ]
     trains = records.select(dataset.rows(records, "trainval"))
     if np.ptp(records.modality) and len(people := in_one_modality(trains)):
         sentences.append(f"{len(people):,} training identities have images of one modality only: {_some(people)}.")
@@ -128,9 +128,9 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) 
         print("It cannot be used." + _source(dataset))
         return 1
     print(f"{root}: {dataset.title_of(root, records)}", *notes.getvalue().splitlines(), sep="\n")
+    expected = published(dataset, root, records)
     for name, number in counts(dataset, records).items():
-        expected = published(dataset).get(name)
-        print(f"  {name:<20}{number:>9,}" + (f"   published {expected:,}" if expected else ""))
+        print(f"  {name:<20}{number:>9,}" + (f"   published {expected[name]:,}" if name in expected else ""))
     if np.ptp(records.modality) and len(people := in_one_modality(records)):
         print(f"  in one modality only: {len(people):,} persons: {_some(people)}")
     if dataset is FOLDERS:

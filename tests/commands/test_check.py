@@ -43,6 +43,7 @@ def test_a_whole_tree_is_recognised_and_nothing_is_wrong(tree, checked):
     assert status == 0, out
     assert out.splitlines()[0] == f"{tree}: {title} (drawn)"
     assert "wrong:" not in out
+    assert "published" not in out  # these people are drawn
     for protocol in DATASETS[tree.name].protocols:
         assert protocol in out.split("protocols that can run:")[1].splitlines()[0]
     training = next(line for line in out.splitlines() if "training identities" in line)
