@@ -48,15 +48,11 @@ def fit(
     """Trains a stage to its last iteration, from its newest checkpoint if there is one.
 
     The order of an iteration: batch, step, log, pictures, evaluation, checkpoint. A line of the log has the averages of
-    the metrics since the line before. It is written after the next step has begun, so that the devices do not wait for
-    it. Several processes take every step together and stop together, which they agree on every `ASK_EVERY` iterations;
-    the first one writes.
+    the metrics since the line before. It is written after the next step has begun, so that the devices do not wait.
+    Several processes take every step together and agree every `ASK_EVERY` iterations to stop; the first one writes.
 
-    An iteration with a metric that is NaN or infinite is skipped: it changes nothing but the number of iterations done.
-    `skipped` in the log counts these since the line before. `patience` of them in a row stop training, which is noticed
-    at the next line, evaluation or save. Until an iteration succeeds, the state is neither evaluated nor saved, for it
-    may be what makes the numbers overflow. The whole state is checked before an evaluation and before a save, so that
-    no score and no checkpoint comes from a broken network.
+    An iteration with a metric that is NaN or infinite is skipped. `patience` in a row stop training, which is noticed at
+    the next line, evaluation or save. Until one succeeds, the state, which may be the reason, is not used elsewhere.
 
     Args:
         stage: what to train.
@@ -66,15 +62,14 @@ def fit(
         config: `steps`, and after how many iterations to act: `log_every`, `checkpoint_every`, `evaluate_every`,
             `pictures_every` (0 for never). The last iteration is always saved.
         directory: the stage's folder: `checkpoints/`, `metrics.jsonl`, TensorBoard files.
-        evaluate: State -> validation scores; `val/mAP` picks the best checkpoint. None: only the newest is kept.
+        evaluate: State -> validation scores; `val/mAP` picks the best checkpoint.
         sample: normalised images to make the pictures from.
         patience: the number of iterations skipped in a row that stops training.
-        images: step -> names of the images of this process's share of a batch, for the message.
+        images: step -> names of the images of a batch, for the message.
         debug_nans: whether the first iteration of those is then replayed to find the operation.
 
     Raises:
-        NotFiniteError: after `patience` skipped iterations, if the last iteration is skipped, or for a leaf of the
-            state that is not finite. `diverged.json` then says in which iteration it began.
+        NotFiniteError: after `patience` skipped iterations or a skipped last one, or for a state that is not finite.
         UserError: for a checkpoint that cannot be resumed from, or for files that cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written.
     """
@@ -94,17 +89,8 @@ def fit(
         try:
             loop.run(state, key, start, _TimedFeed(_prefetch(batches(start))))
         except NotFiniteError as error:
-            sentence = str(error)
-            if isinstance(error, _Diverged):
-                sentence = _explained(error, loop, images)
-                if debug_nans:
-                    before = dataclasses.replace(loop.state, step=jnp.int32(error.first - 1))
-                    batch = next(batches(error.first - 1))
-                    sentence += f" Replayed: {replay.not_finite_operation(stage, before, batch, key)}."
-            if processes.is_first():
-                with suppress(UserError):  # of a full disk; this error counts more
-                    write_json(directory / DIVERGED, {"message": sentence})
-            raise NotFiniteError(sentence) from error
+            replayed = partial(_replayed, loop, batches, key) if debug_nans else None
+            raise _explained(error, loop, images, replayed) from error
 
 
 class _Diverged(NotFiniteError):
@@ -360,17 +346,35 @@ def _add(
     return values, jax.tree.map(lambda old, new: jnp.where(is_full, old, new), streak, longer)
 
 
-def _explained(error: _Diverged, loop: _Loop, images: Callable[[int], Sequence[str]] | None) -> str:
-    """Returns what happened, what the user can do, and which images are concerned."""
-    checkpoints, sentence = loop.checkpoints, f"{error}; "
-    latest = checkpoints.latest()
-    if latest is not None and latest == error.first - 1 and not checkpoints.is_scored(latest):
-        checkpoints.leave_out(latest)
-        sentence += f"the checkpoint of iteration {latest} leads there at once and is renamed to {latest}.damaged; "
-    sentence += checkpoints.way_out()
-    if images:
-        sentence += f" The images of iteration {error.first}: {', '.join(images(error.first - 1))}."
-    return sentence
+def _explained(
+    error: NotFiniteError,
+    loop: _Loop,
+    images: Callable[[int], Sequence[str]] | None,
+    replayed: Callable[[int], str] | None,
+) -> NotFiniteError:
+    """Says what happened, what the user can do, and which images are concerned, and writes it into `DIVERGED`."""
+    sentence = str(error)
+    if isinstance(error, _Diverged):
+        checkpoints, first = loop.checkpoints, error.first
+        latest = checkpoints.latest()
+        if latest is not None and latest == first - 1 and not checkpoints.is_scored(latest):
+            checkpoints.leave_out(latest)
+            sentence += f"; the checkpoint of iteration {latest} leads there at once and is renamed to {latest}.damaged"
+        sentence += f"; {checkpoints.way_out()}"
+        if images:
+            sentence += f" The images of iteration {first}: {', '.join(images(first - 1))}."
+        if replayed:
+            sentence += f" Replayed: {replayed(first)}."
+    if processes.is_first():
+        with suppress(UserError):  # of a full disk; this error counts more
+            write_json(loop.directory / DIVERGED, {"message": sentence})
+    return NotFiniteError(sentence)
+
+
+def _replayed(loop: _Loop, batches: Callable[[int], Iterator[dict]], key: Array, first: int) -> str:
+    """Returns what gave the numbers that are not finite in iteration `first`; the state has not changed since."""
+    before = dataclasses.replace(loop.state, step=jnp.int32(first - 1))
+    return replay.not_finite_operation(loop.stage, before, next(batches(first - 1)), key)
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
