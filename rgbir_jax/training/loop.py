@@ -51,8 +51,8 @@ def fit(
     the metrics since the line before. It is written after the next step has begun, so that the devices do not wait.
     Several processes take every step together and agree every `ASK_EVERY` iterations to stop; the first one writes.
 
-    An iteration with a metric that is NaN or infinite is skipped. `patience` in a row stop training, which is noticed at
-    the next line, evaluation or save. Until one succeeds, the state, which may be the reason, is not used elsewhere.
+    An iteration with a metric that is NaN or infinite is skipped. `patience` in a row stop training, which is noticed
+    at the next line, evaluation or save. Until one succeeds, the state, which may be the reason, is not used elsewhere.
 
     Args:
         stage: what to train.
