@@ -12,7 +12,7 @@ has neither teacher nor control.
 
 Hardware: two CPU cores are enough. 2,400 steps of the teacher, 2,000 of `drawing` (the image system without the terms
 of swapped images), 1,000 of the whole system, and 3,000 of the control.
-Score: see docs/results.md (three seeds). The paper has no score on drawn people.
+Score: see docs/results.md. The paper has no score on drawn people.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from configs import sysu_image
 from configs.common import check_preset
 
-SAME_IDENTITY = {"L_simple", "L_cross", "L_id_orig"}
+DRAWING = {"L_simple", "L_cross", "L_id_orig"}  # the terms of the stage `drawing`
 PRESETS = ("best", "paper", "dgnet", "released")
 
 
@@ -101,7 +101,7 @@ def add_drawing(config: ConfigDict, steps: int) -> None:
     config.drawing = image.copy_and_resolve_references()
     config.drawing.update({"steps": steps, "teacher": "", "evaluate_every": 0})
     config.drawing.decay.at = ()
-    for term in set(image.weights) - SAME_IDENTITY:
+    for term in set(image.weights) - DRAWING:
         config.drawing.weights[term] = 0.0
     image.start_from = "drawing"
     image.ramp.start = 0

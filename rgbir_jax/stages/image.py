@@ -184,14 +184,14 @@ class ImageSystem(Stage):
         (a_1, a_positive), p_real, batch_stats = self.encode_appearance(params, batch_stats, view, dropout_key)
         a_2, y_2, partner = self.pair(a_1, y_1, view.label.shape[1], partner_key)
 
-        a = [a_1, a_positive] + [a_2] * self.swaps
+        a = [a_1, a_positive] + [a_2] * self.needs_swaps
         x = self.G(params, jnp.concatenate(a), jnp.concatenate([s_1] * len(a)))
         x_simple, x_cross, x_swap = [*jnp.split(x, len(a)), None][:3]
         generated = Generated(s_1, a_1, a_positive, a_2, x_simple, x_cross, x_swap, p_real)
         return generated, Targets(x_1, y_1, y_2, flatten(view.label), partner, batch_stats)
 
     @property
-    def swaps(self) -> bool:
+    def needs_swaps(self) -> bool:
         """Whether a term needs swapped images; without one they are not generated."""
         return bool(self.weights.keys() - SAME_IDENTITY)
 
@@ -505,7 +505,7 @@ def check_start(recipe: ConfigDict, name: str) -> None:
             f'leave config.{name}.start_from empty, or set networks.recognises to "appearance".'
         )
     free = {"dropout", "init_std"} | (set() if generates else {"slices"})
-    for network in set(own) & set(earlier):
+    for network in sorted(set(own) & set(earlier)):
         if not isinstance(own[network], ConfigDict):
             continue
         for key in sorted(set(own[network]) - free):
