@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rgbir_jax
-from rgbir_jax.commands import recipe, scoring
+from rgbir_jax.commands import recipe, scoring, start
 from rgbir_jax.data.sources import open_source
 from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
@@ -126,15 +126,15 @@ def test_a_run_is_not_resumed_on_other_people(trained, drawn, capsys, monkeypatc
     folder, records = Path(trained[0]), read(drawn)
     facts = Facts.read(folder)
     people = np.array(facts.people)
-    recipe._check_same_data(folder, people, str(drawn), records)  # a copy of the run's own tree, with its dates
+    start.check_same_data(folder, people, str(drawn), records)  # a copy of the run's own tree, with its dates
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(recipe, "fingerprint", lambda root, records: "0123456789ab")
-    recipe._check_same_data(folder, people, str(drawn), records)
+    monkeypatch.setattr(start, "fingerprint", lambda root, records: "0123456789ab")
+    start.check_same_data(folder, people, str(drawn), records)
     assert "other image files of the same identities" in capsys.readouterr().out
     for others in (people + 1, people[:-1]):
         with pytest.raises(UserError, match=r"trained on 6 other identities than the \d of this dataset; set --config"):
-            recipe._check_same_data(folder, others, str(drawn), records)
-    recipe._check_same_data(folder.parent, people + 1, str(drawn), records)  # holds no run yet
+            start.check_same_data(folder, others, str(drawn), records)
+    start.check_same_data(folder.parent, people + 1, str(drawn), records)  # holds no run yet
 
 
 def test_a_run_keeps_what_it_takes_from_another(drawn, tmp_path):

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from configs import sysu_two_stream
 from rgbir_jax import stages
-from rgbir_jax.commands import recipe
+from rgbir_jax.commands import recipe, start
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.models import pretrained
 from rgbir_jax.training import stage as stage_module
@@ -277,8 +277,8 @@ def initial_states(monkeypatch):
         save_stage(directory, state)
 
     monkeypatch.setattr(recipe, "open_source", lambda config: Drawn())
-    monkeypatch.setattr(recipe, "_note_run", lambda config, folder, sampler, records: note_config(config, folder))
-    monkeypatch.setattr(recipe, "_say_faults", lambda config, records: None)  # the images have no files
+    monkeypatch.setattr(start, "note_run", lambda config, folder, sampler, records: note_config(config, folder))
+    monkeypatch.setattr(start, "say_faults", lambda config, records: None)  # the images have no files
     monkeypatch.setattr(recipe, "fit", fit)
     monkeypatch.setattr(recipe.compilation, "prepare", lambda: None)
     monkeypatch.setattr(stage_module, "initialise", drawn_weights)
@@ -302,7 +302,7 @@ def test_a_recipe_trains_from_its_starting_weights(finished, tmp_path, initial_s
     config.teacher.from_run = str(tmp_path / "teacher")
     _, teacher = drawn_state(config, 4, "teacher")
     save_stage(tmp_path / "teacher" / "teacher", teacher)
-    monkeypatch.setattr(recipe, "_check_taken", lambda *arguments: None)  # that folder has no run.json
+    monkeypatch.setattr(start, "check_taken", lambda *arguments: None)  # that folder has no run.json
     recipe.train(config, str(tmp_path / "run"))
     assert initial_states.keys() == {"image"}
     for network in TAKEN:
