@@ -49,10 +49,11 @@ def passes(config: ConfigDict) -> list[Pass]:
     real = anchors * config.batch.shots
     copies = 2 if config.augment.erase.probability else 1
     trains = int(not own.freeze_appearance)
+    images = ["x_simple"] * bool(weights.L_simple) + ["x_cross"] * bool(weights.L_cross) + ["x_swap"]
     rows = [
         Pass("real images, clean and erased" if copies == 2 else "real images", "E_a", copies * real, 1, 1, 1),
         Pass("anchors", "E_s", anchors, 1, 1, 1),
-        Pass("x_simple, x_cross, x_swap", "G", 3 * anchors, 1, 1, 1),
+        Pass(", ".join(images), "G", len(images) * anchors, 1, 1, 1),
         Pass("anchors and x_swap for D's update, L_adv_D", "D", 2 * anchors, 1, 1, 1),
         Pass("x_swap for E and G, L_adv_G", "D", anchors, 1, 1, 0),
         Pass("x_swap, L_code_s and L_cycle" if weights.L_cycle else "x_swap, L_code_s", "E_s", anchors, 1, 1, 1),

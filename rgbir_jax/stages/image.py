@@ -70,9 +70,9 @@ class Generated(NamedTuple):
         a_1: appearance codes of the anchors.
         a_positive: appearance codes of a second image of the same identity and modality.
         a_2: appearance codes that x_1^2 was given.
-        x_simple: G(a_1, s_1), for L_simple.
+        x_simple: G(a_1, s_1), for L_simple. Images that no term needs are None.
         x_cross: G(a_positive, s_1), for L_cross.
-        x_swap: x_1^2 = G(a_2, s_1) with x_2 of another identity; None if no term needs it.
+        x_swap: x_1^2 = G(a_2, s_1) with x_2 of another identity.
         p_real: logits of p for all real images, by head.
     """
 
@@ -80,8 +80,8 @@ class Generated(NamedTuple):
     a_1: Appearance
     a_positive: Appearance
     a_2: Appearance
-    x_simple: Images
-    x_cross: Images
+    x_simple: Images | None
+    x_cross: Images | None
     x_swap: Images | None
     p_real: dict[str, Float[Array, "m classes"]]
 
@@ -176,7 +176,7 @@ class ImageSystem(Stage):
     # ---------------------------------------------------------------- section 3.3, the images
 
     def generate(self, params: dict, batch_stats: dict, view: Views, key: Array) -> tuple[Generated, Targets]:
-        """Encodes a batch and generates the same-identity and the different-identity images, in one pass of G."""
+        """Encodes a batch and generates the images that the terms need, in one pass of G."""
         dropout_key, partner_key = jax.random.split(key)
         x_1 = view.clean[:, :, 0].reshape(-1, *view.clean.shape[3:])
         y_1 = view.label[:, :, 0].reshape(-1)
@@ -184,16 +184,19 @@ class ImageSystem(Stage):
         (a_1, a_positive), p_real, batch_stats = self.encode_appearance(params, batch_stats, view, dropout_key)
         a_2, y_2, partner = self.pair(a_1, y_1, view.label.shape[1], partner_key)
 
-        a = [a_1, a_positive] + [a_2] * self.needs_swaps
-        x = self.G(params, jnp.concatenate(a), jnp.concatenate([s_1] * len(a)))
-        x_simple, x_cross, x_swap = [*jnp.split(x, len(a)), None][:3]
-        generated = Generated(s_1, a_1, a_positive, a_2, x_simple, x_cross, x_swap, p_real)
+        images = self.images_for(params, {"x_simple": a_1, "x_cross": a_positive, "x_swap": a_2}, s_1)
+        generated = Generated(s_1, a_1, a_positive, a_2, p_real=p_real, **images)
         return generated, Targets(x_1, y_1, y_2, flatten(view.label), partner, batch_stats)
 
-    @property
-    def needs_swaps(self) -> bool:
-        """Whether a term needs swapped images; without one they are not generated."""
-        return bool(self.weights.keys() - SAME_IDENTITY)
+    def images_for(self, params: dict, a: dict[str, Appearance], s_1: Structure) -> dict[str, Images | None]:
+        """Generates images with the structure codes s_1 and each of several appearance codes, if a term needs them."""
+        terms = {"x_simple": {"L_simple"}, "x_cross": {"L_cross"}, "x_swap": self.weights.keys() - SAME_IDENTITY}
+        needed = [name for name in a if terms[name] & self.weights.keys()]
+        none = dict.fromkeys(a)
+        if not needed:
+            return none
+        x = self.G(params, jnp.concatenate([a[name] for name in needed]), jnp.concatenate([s_1] * len(needed)))
+        return none | dict(zip(needed, jnp.split(x, len(needed)), strict=True))
 
     def encode_appearance(
         self, params: dict, batch_stats: dict, view: Views, key: Array
@@ -247,9 +250,9 @@ class ImageSystem(Stage):
     def same_identity_terms(self, x: Generated, targets: Targets) -> dict[str, Array]:
         """Computes L_simple, L_cross and L_id_orig (section 3.3), L_fine_orig of DG-Net's fine head, L_triplet."""
         terms = {}
-        if "L_simple" in self.weights:
+        if x.x_simple is not None:
             terms["L_simple"] = l1(targets.x_1, x.x_simple)
-        if "L_cross" in self.weights:
+        if x.x_cross is not None:
             terms["L_cross"] = l1(targets.x_1, x.x_cross)
         if "L_id_orig" in self.weights:
             terms["L_id_orig"] = identity.cross_entropy(x.p_real["head"], targets.y_real)
