@@ -14,7 +14,6 @@ from rgbir_jax.models.layers import (
     adaptive_instance_norm,
     kaiming,
     leaky_relu,
-    upsample,
 )
 
 
@@ -67,7 +66,7 @@ class Generator(nn.Module):
             layers = zip(jnp.split(scales, 2, axis=1), jnp.split(biases, 2, axis=1), strict=True)
             x = ResidualBlock(lambda x, layers=layers: adaptive_instance_norm(x, *next(layers)), dtype=self.dtype)(x)
         for features in (width // 2, width // 4):
-            x = Conv(features, 5, dtype=self.dtype)(upsample(x))
+            x = Conv(features, 5, doubles=True, dtype=self.dtype)(x)
             x = leaky_relu(LayerNorm()(x))
         for _ in range(2):
             x = leaky_relu(Conv(width // 4, 3, dtype=self.dtype)(x))

@@ -1,5 +1,7 @@
 """Each special layer against an independent computation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,6 +117,25 @@ def test_statistics_of_bfloat16_maps_are_float32():
     ):
         assert out.dtype == jnp.bfloat16
         np.testing.assert_allclose(np.float64(out), expected, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 5), (8, 4)])
+def test_a_convolution_of_a_doubled_image(height, width):
+    """Values and gradients are those of the plain convolution of the upsampled image; so are the parameters."""
+    x = jax.random.normal(jax.random.key(0), (2, height, width, 3))
+    target = jax.random.normal(jax.random.key(1), (2, 2 * height, 2 * width, 4))
+    plain, doubling = layers.Conv(4, 5), layers.Conv(4, 5, doubles=True)
+    params = plain.init(jax.random.key(2), layers.upsample(x))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, doubling.init(jax.random.key(2), x))
+
+    def loss(apply, params, x):
+        return jnp.sum(apply(params, x) * target)
+
+    expected = jax.grad(loss, argnums=(1, 2))(lambda p, x: plain.apply(p, layers.upsample(x)), params, x)
+    with jax.default_matmul_precision("highest"):
+        np.testing.assert_allclose(doubling.apply(params, x), plain.apply(params, layers.upsample(x)), atol=1e-5)
+        result = jax.grad(loss, argnums=(1, 2))(doubling.apply, params, x)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), result, expected)
 
 
 def test_upsample_repeats_each_pixel():
