@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DRAWN := data/drawn
-DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 6 --size 128 64 --seed 0
+DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 4 --size 128 64 --seed 0
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 drawn judge showcase test test-slow lint clean
@@ -33,7 +33,7 @@ $(VENV)/parity.stamp: $(VENV)/test.stamp
 	touch $@
 
 drawn: $(VENV)/run.stamp
-	$(DRAW) --out $(DRAWN) --train 160 --val 32 --test 48
+	$(DRAW) --out $(DRAWN) --train 320 --val 32 --test 48
 
 # Other people than the quickstart's, and more of them: it has to tell apart people whom it has never seen.
 judge: $(VENV)/run.stamp

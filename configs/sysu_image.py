@@ -6,7 +6,7 @@
 `DIR` is the dataset's own tree (README, "Train and score"). Presets, as `configs/sysu_image.py:NAME`:
 
     paper     the paper's equations, and DG-Net's choices if the paper gives none (the default)
-    best      as paper, but E_s sees contours in place of grey tones, and L_cross outweighs L_simple: on drawn people,
+    best      as paper, but E_s sees contours in place of grey tones, and L_cross replaces L_simple: on drawn people,
               swapped images are nearer to the truth (docs/results.md)
     dgnet     what DG-Net's released system does
     released  what the paper's released code does: as dgnet, but people are recognised by the structure code, with a
@@ -153,8 +153,9 @@ def _best(config: ConfigDict) -> None:
     # Grey tones would let G take the lightness of garments from s, and all that infrared images show.
     config.image.networks.E_s.sees = "contours"
     # G(a_1, s_1) can take the colours of the background from a_1, which a swapped image must not; G(a_positive, s_1)
-    # usually cannot, because the second image is mostly from another camera.
-    config.image.weights.update({"L_simple": 1.0, "L_cross": 9.0})
+    # usually cannot, because the second image is mostly from another camera. The larger weight keeps the identity terms
+    # from painting what only E_a sees.
+    config.image.weights.update({"L_simple": 0.0, "L_cross": 20.0})
 
 
 def _dgnet(config: ConfigDict) -> None:

@@ -9,7 +9,7 @@ or, after it has drawn the dataset and trained the judge:
 
 Presets, as `quickstart/showcase:NAME`: best (the default), paper and dgnet.
 
-Hardware: two CPU cores are enough. 12,000 steps of the teacher, 8,000 of `drawing` and 4,000 of the image system.
+Hardware: two CPU cores are enough. 12,000 steps of the teacher, 14,000 of `drawing` and 4,000 of the image system.
 Score: see docs/results.md.
 """
 
@@ -26,7 +26,7 @@ def get_config(preset: str = "best") -> ConfigDict:
     config.image.update({"steps": 4_000, "log_every": 50, "evaluate_every": 4_000, "checkpoint_every": 500})
     config.image.pictures_every = 1_000
     config.image.decay.update({"at": (2_000, 3_000, 3_600), "factor": 0.3})
-    quickstart.add_drawing(config, steps=8_000)
+    quickstart.add_drawing(config, steps=14_000)
     return config
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
-from rgbir_jax.commands import describe, disentanglement, recipe, report, scoring
+from rgbir_jax.commands import describe, disentanglement, evaluate, recipe, report, scoring
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.disentanglement import sentences, tables
@@ -113,6 +115,22 @@ def test_disentanglement_of_drawn_people(run, measured):
     page = Path(report.write(scored, content)).read_text()
     assert "<h2>Disentanglement</h2>" in page
     assert "<h2>Swapped images and the truth</h2>" in page
+
+
+def test_the_command_measures_and_reports(run, monkeypatch, capsys):
+    workdir, scored = run
+    file = Path(workdir, "disentanglement.json")
+    file.unlink(missing_ok=True)
+    monkeypatch.setattr(disentanglement, "NEW_PEOPLE", 10)
+    monkeypatch.setattr(disentanglement, "CHOSEN", 3)
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(workdir=workdir, disentanglement=True):
+        evaluate.evaluate()
+    printed = capsys.readouterr().out
+    assert "all-search, single-shot" in printed
+    assert "Table 1 of the paper" in printed
+    assert json.loads(file.read_text())["steps"] == scored.scores["steps"]
+    assert "<h2>Disentanglement</h2>" in Path(workdir, "report.html").read_text()
 
 
 def test_who_cannot_judge(run, measured):
