@@ -4,8 +4,8 @@
 
 trains, for each of the seeds 0, 1 and 2, the quickstart's teacher and its control (the teacher, trained on for as many
 iterations as both image stages by L_id only), and from the same teacher the image stages of each cell of the table. A
-cell that changes a loss starts from the `drawing` of its preset, so the loss is left out or changed in the last 1,000
-iterations; a cell that changes a network or a preset has a `drawing` of its own. All in `runs/ablations` (`--workdir`).
+cell that changes a loss starts from the `drawing` of its preset, so that only the stage `image` is without the loss; a
+cell that changes a network or a preset has a `drawing` of its own. All in `runs/ablations` (`--workdir`).
 `--cells NAME...` takes some of the cells. If the command is repeated, it resumes what was interrupted and skips what is
 finished.
 
@@ -62,7 +62,12 @@ CELLS = {
     "swaps across modalities": changed("swaps=across"),
     "a fixed copy of E_a judges swaps": changed("freeze_appearance=True"),
     "a tenth of E_a's rate": changed("optimizers.trunk.learning_rate=5e-5", "optimizers.head.learning_rate=1e-4"),
-    "three scales of D": Cell(options=tuple(f"--config.{s}.networks.D.num_scales=3" for s in ("drawing", "image"))),
+    "best, with grey tones": Cell(
+        "best", tuple(f"--config.{stage}.networks.E_s.sees=grey" for stage in ("drawing", "image"))
+    ),
+    "three scales of D": Cell(
+        options=tuple(f"--config.{stage}.networks.D.num_scales=3" for stage in ("drawing", "image"))
+    ),
 }
 CODES = {
     f"{cell}, by {title}": (cell, code) for cell in ("paper", "best") for title, code in (("a", "a"), ("pooled s", "s"))
