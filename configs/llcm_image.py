@@ -5,9 +5,7 @@
     python eval.py --table llcm --runs runs
 
 `DIR` is the dataset's own tree (vis, nir, idx). Presets, as `configs/llcm_image.py:NAME`, are those of
-`configs/sysu_image.py`, and
-
-    teacher  the teacher only
+`configs/sysu_image.py`; `teacher` is the teacher only.
 
 Hardware: meant for one accelerator with 16 GB or more: 58,000 steps of the teacher and 150,000 of the image system.
 We have no score of this code on the real data yet.
@@ -16,20 +14,14 @@ We have no score of this code on the real data yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-
-PRESETS = (*sysu_image.PRESETS, "teacher")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """Returns `configs/sysu_image.py` with LLCM's data."""
-    check_preset(preset, PRESETS)
-    config = sysu_image.get_config("paper" if preset == "teacher" else preset)
+    config = sysu_image.get_config(preset)
     use_llcm(config)
     config.teacher.steps = 58_000  # 60 epochs of 30,921 images
     config.teacher.decay.at = (39_000,)
-    if preset == "teacher":
-        config.recipe = ("teacher",)
     return config
 
 

@@ -9,13 +9,10 @@ We have no score of this code on the real data yet.
 
 from ml_collections import ConfigDict
 
-from configs import llcm_image, sysu_two_stream
+from configs import llcm_image
+from configs.sysu_two_stream import two_stream
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
-    """Returns the two-stream recipe with the data and the steps of the teacher of `configs/llcm_image.py`."""
-    config = sysu_two_stream.get_config(preset)
-    llcm_image.use_llcm(config)
-    teacher = llcm_image.get_config().teacher
-    config.two_stream.update({"steps": teacher.steps, "decay": teacher.decay})
-    return config
+    """Returns the recipe with the data and the steps of the teacher of `configs/llcm_image.py`."""
+    return two_stream(llcm_image.get_config(), preset)

@@ -12,6 +12,7 @@ starts from the E_s, the ResNet of E_a, the G and the D of the first. Presets, a
 
 Hardware: meant for one accelerator with 16 GB or more: 16 identities x 2 images of 256x128. 24,000 steps of the teacher
 and 100,000 of the image system.
+The steps are for 12,936 training images; DukeMTMC-reID has 16,522, MSMT17 32,621.
 `eval.py` scores it by Market-1501's single-query protocol. The paper prints no score on this dataset, and we have no
 score of this code on the real data yet.
 """
@@ -25,17 +26,22 @@ PRESETS = ("paper", "dgnet")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """Returns `configs/sysu_image.py` for one modality, with twice the identities and as many images per step."""
+    """Returns `configs/sysu_image.py` with Market-1501's data."""
     check_preset(preset, PRESETS)
     config = sysu_image.get_config(preset)
-    config.dataset = "market1501"
-    config.data_dir = "data/Market-1501"
-    config.modalities = (0,)
-    config.protocol = "single_query"
-    config.batch.identities = 16
-
+    use_market(config)
     config.teacher.steps = 24_000  # 60 epochs of 12,936 images
     config.teacher.decay.at = (16_000,)
     config.image.steps = 100_000
     config.image.decay.at = (60_000, 90_000)
     return config
+
+
+def use_market(config: ConfigDict) -> None:
+    """Lets a recipe for SYSU-MM01 train and test on Market-1501: one modality, with as many images per step."""
+    config.dataset = "market1501"
+    config.data_dir = "data/Market-1501"
+    config.train_split = "trainval"
+    config.modalities = (0,)
+    config.protocol = "single_query"
+    config.batch.identities *= 2

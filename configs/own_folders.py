@@ -5,9 +5,8 @@
     python eval.py --workdir runs/own
 
 `DIR` has rgb/PERSON/... and ir/PERSON/..., with images of any format; docs/data.md says how people are divided and
-where cameras come from. Presets, as `configs/own_folders.py:NAME`, are those of `configs/sysu_image.py`, and
-
-    teacher  the teacher only
+where cameras come from. Presets, as `configs/own_folders.py:NAME`, are those of `configs/sysu_image.py`;
+`teacher` is the teacher only.
 
 Hardware: meant for one accelerator with 16 GB or more. The steps are for about 35,000 training images: set those of the
 teacher to about 60 epochs.
@@ -16,18 +15,12 @@ teacher to about 60 epochs.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-
-PRESETS = (*sysu_image.PRESETS, "teacher")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """Returns `configs/sysu_image.py` with the data of your own folders."""
-    check_preset(preset, PRESETS)
-    config = sysu_image.get_config("paper" if preset == "teacher" else preset)
+    config = sysu_image.get_config(preset)
     use_folders(config)
-    if preset == "teacher":
-        config.recipe = ("teacher",)
     return config
 
 

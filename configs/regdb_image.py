@@ -6,9 +6,7 @@
 
 `DIR` is the dataset's own tree (Visible, Thermal, idx). Published figures are means over its ten folds: train and score
 each, into runs/regdb/1 to runs/regdb/10; the last command averages them. Presets, as `configs/regdb_image.py:NAME`, are
-those of `configs/sysu_image.py`, and
-
-    teacher  the teacher only
+those of `configs/sysu_image.py`; `teacher` is the teacher only.
 
 Hardware: meant for one accelerator with 16 GB or more, for each fold: 8,000 steps of the teacher and 100,000 of the
 image system. We have no score of this code on the real data yet.
@@ -17,22 +15,16 @@ image system. We have no score of this code on the real data yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-
-PRESETS = (*sysu_image.PRESETS, "teacher")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """Returns `configs/sysu_image.py` with RegDB's data, and as many steps as its 4,120 training images need."""
-    check_preset(preset, PRESETS)
-    config = sysu_image.get_config("paper" if preset == "teacher" else preset)
+    config = sysu_image.get_config(preset)
     use_regdb(config)
     config.teacher.steps = 8_000  # 60 epochs
     config.teacher.decay.at = (5_300,)
     config.image.steps = 100_000
     config.image.decay.at = (60_000, 90_000)
-    if preset == "teacher":
-        config.recipe = ("teacher",)
     return config
 
 

@@ -12,13 +12,10 @@ We have no score of this code on the real data yet.
 
 from ml_collections import ConfigDict
 
-from configs import regdb_image, sysu_two_stream
+from configs import regdb_image
+from configs.sysu_two_stream import two_stream
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
-    """Returns the two-stream recipe with the data and the steps of the teacher of `configs/regdb_image.py`."""
-    config = sysu_two_stream.get_config(preset)
-    regdb_image.use_regdb(config)
-    teacher = regdb_image.get_config().teacher
-    config.two_stream.update({"steps": teacher.steps, "decay": teacher.decay})
-    return config
+    """Returns the recipe with the data and the steps of the teacher of `configs/regdb_image.py`."""
+    return two_stream(regdb_image.get_config(), preset)

@@ -13,6 +13,7 @@
               triplet loss and without a teacher
     market    the paper's Method2: E_s, the ResNet of E_a, G and D start from runs/market_image
               (configs/market_image.py), the heads are new; --config.image.transfer_from names another run
+    teacher   the teacher only; --config.teacher.from_run uses it in a run of another preset
 
 The paper starts the ResNets from ImageNet weights. --config.resnet50 FILE does so with torchvision's ResNet-50. Without
 the file they start from random weights, for which these learning rates are too small.
@@ -28,7 +29,7 @@ from ml_collections import ConfigDict
 
 from configs.common import check_preset
 
-PRESETS = ("paper", "best", "dgnet", "released", "market")
+PRESETS = ("paper", "best", "dgnet", "released", "market", "teacher")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
@@ -141,12 +142,10 @@ def get_config(preset: str = "paper") -> ConfigDict:
             _dgnet(config)
             _released(config)
         case "market":
-            _market(config)
+            config.image["transfer_from"] = "runs/market_image"
+        case "teacher":
+            config.recipe = ("teacher",)
     return config
-
-
-def _market(config: ConfigDict) -> None:
-    config.image.transfer_from = "runs/market_image"
 
 
 def _best(config: ConfigDict) -> None:

@@ -22,9 +22,18 @@ PRESETS = {"bdtr": 1.0, "baseline": 0.0}  # the weight of L_rank
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
-    """Returns a recipe of one stage, with the data, batches and optimisers of the image-space system's teacher."""
+    """Returns the recipe with the data of `configs/sysu_image.py`."""
+    return two_stream(sysu_image.get_config(), preset)
+
+
+def two_stream(image: ConfigDict, preset: str) -> ConfigDict:
+    """Returns a recipe of one stage, with the data, batches, optimisers and steps of an image-space system's teacher.
+
+    Args:
+        image: the recipe of the image-space system.
+        preset: a key of `PRESETS`.
+    """
     check_preset(preset, PRESETS)
-    image = sysu_image.get_config()
     teacher = image.teacher
     config = ConfigDict({key: value for key, value in image.to_dict().items() if key not in image.recipe})
     config.recipe = ("two_stream",)

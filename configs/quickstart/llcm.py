@@ -1,8 +1,12 @@
 """The quickstart's recipes on people drawn in the tree of LLCM.
 
-    python -m rgbir_jax.synthetic --layout llcm --out data/drawn_llcm --train 96 --test 32 --images 4 --size 128 64
-    python train.py --config quickstart/llcm --workdir runs/quickstart_llcm
-    python eval.py --workdir runs/quickstart_llcm
+    make quickstart-llcm
+
+or, after it has drawn the dataset:
+
+    python train.py --config quickstart/llcm --workdir runs/quickstart_llcm/teacher
+    python eval.py --workdir runs/quickstart_llcm/teacher
+    python eval.py --table llcm --runs runs/quickstart_llcm
 
 Presets, as `quickstart/llcm:NAME`:
 
@@ -16,12 +20,9 @@ Hardware: two CPU cores are enough. The steps are those of the quickstart; we ha
 from ml_collections import ConfigDict
 
 from configs import llcm_image
-from configs.quickstart.regdb import small_system
+from configs.quickstart.systems import small_system
 
 
 def get_config(preset: str = "teacher") -> ConfigDict:
     """Returns a small recipe with LLCM's data."""
-    config = small_system(preset)
-    llcm_image.use_llcm(config)
-    config.data_dir = "data/drawn_llcm"
-    return config
+    return small_system(preset, llcm_image.use_llcm, "data/drawn_llcm")

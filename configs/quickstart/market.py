@@ -13,9 +13,6 @@ from configs import market_image, quickstart
 def get_config(preset: str = "paper") -> ConfigDict:
     """Returns `configs/quickstart/__init__.py` with the data of `configs/market_image.py`."""
     config = quickstart.small(preset)
-    market = market_image.get_config(preset)
-    for key in ("dataset", "modalities", "train_split", "protocol"):
-        config[key] = market[key]
-    config.batch.identities *= 2  # as many images per iteration, in one modality
+    market_image.use_market(config)
     config.data_dir = "data/drawn_market"
     return config
