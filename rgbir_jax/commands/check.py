@@ -6,12 +6,12 @@ It recognises the dataset, counts people, cameras and images, decodes every imag
 where the dataset comes from, which protocols can run and who is in one modality only.
 
 Exit status: 0 if nothing is wrong; 1 if something is wrong or missing, also if the rest can be used; 2 if the folder is
-no dataset, or for wrong arguments.
+no dataset, or for wrong arguments; 130 after Ctrl-C.
 """
 
 import argparse
-import ast
 import contextlib
+import inspect
 import io
 import os
 import sys
@@ -31,6 +31,7 @@ from rgbir_jax.datasets.folders import person_numbers
 from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.searches import searches_of
+from rgbir_jax.lookup import choose
 
 SIZE = (32, 16)  # height and width that images are decoded to
 FEW = 5  # images or persons that one line names
@@ -107,7 +108,19 @@ def faults(
     return sentences
 
 
-def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) -> int:
+def faults_of_folds(dataset: Dataset, root: Path, options: dict[str, Any]) -> list[str]:
+    """Says which folds cannot be read, in a sentence each; nothing if `options` choose one."""
+    sentences = []
+    for fold in () if "fold" in options else dataset.folds:
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                dataset.read_with(root, ConfigDict(options | {"fold": fold}))
+        except UserError as error:
+            sentences.append(f"fold {fold} cannot be used: {error}")
+    return sentences
+
+
+def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool, workers: int = 0) -> int:
     """Prints what a tree has and what is wrong with it.
 
     Args:
@@ -115,6 +128,7 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) 
         root: its folder.
         options: values for the dataset's `options`.
         decodes: whether every image is decoded.
+        workers: the number of threads that decode; 0 means one per core.
 
     Returns:
         The exit status, 0 or 1.
@@ -123,12 +137,12 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) 
     try:
         with contextlib.redirect_stderr(notes):
             records = dataset.read_with(root, ConfigDict(options))
+        title, expected = dataset.title_of(root, records), published(dataset, root, records)
     except UserError as error:
         print(f"{root}: {dataset.title}", *notes.getvalue().splitlines(), f"wrong: {error}", sep="\n")
         print("It cannot be used." + _source(dataset))
         return 1
-    print(f"{root}: {dataset.title_of(root, records)}", *notes.getvalue().splitlines(), sep="\n")
-    expected = published(dataset, root, records)
+    print(f"{root}: {title}", *notes.getvalue().splitlines(), sep="\n")
     for name, number in counts(dataset, records).items():
         print(f"  {name:<20}{number:>9,}" + (f"   published {expected[name]:,}" if name in expected else ""))
     if np.ptp(records.modality) and len(people := in_one_modality(records)):
@@ -137,10 +151,10 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) 
         print(
             "  numbers of persons:", ", ".join(f"{number} {name}" for name, number in person_numbers(records).items())
         )
-    wrong = faults(dataset, root, records, dataset.protocols)
+    wrong = faults(dataset, root, records, dataset.protocols) + faults_of_folds(dataset, root, options)
     can_run = [name for name in dataset.protocols if not any(f"protocol {name} cannot" in fault for fault in wrong)]
     print(f"  protocols that can run: {', '.join(can_run) or 'none'}")
-    damaged = _damaged(root, records) if decodes else []
+    damaged = _damaged(root, records, workers) if decodes else []
     print(*[f"wrong: {fault}" for fault in (*wrong, *damaged)], sep="\n", end="\n" if wrong or damaged else "")
     if damaged:
         print("It cannot be used before its damaged images are replaced." + _source(dataset))
@@ -151,9 +165,9 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool) 
     return 1 if wrong or damaged else 0
 
 
-def _damaged(root: Path, records: Records) -> list[str]:
+def _damaged(root: Path, records: Records, workers: int) -> list[str]:
     """Decodes every image. Returns a sentence about each that cannot be decoded."""
-    decoded = in_threads(partial(_fault_of, root), records.path)
+    decoded = in_threads(partial(_fault_of, root), records.path, workers)
     return [fault for fault in tqdm(decoded, "decoding", len(records), unit="image", delay=2) if fault]
 
 
@@ -173,29 +187,58 @@ def _some(people: np.ndarray) -> str:
     return ", ".join([*map(str, people[:FEW].tolist()), *["..."] * (len(people) > FEW)])
 
 
-def _option(text: str) -> tuple[str, Any]:
-    key, _, value = text.partition("=")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
+def _options(dataset: Dataset, texts: Iterable[str]) -> dict[str, Any]:
+    """Reads options "KEY=VALUE" as the kind of value that the dataset's reader has by default.
+
+    Raises:
+        UserError: for a key that the dataset does not have, or a value of another kind.
+    """
+    options = {}
+    for key, _, text in (text.partition("=") for text in texts):
+        if key not in dataset.options:
+            known = ", ".join(dataset.options) or "none"
+            raise UserError(f"{dataset.title} has no option {key}; it has {known}.")
+        kind = type(inspect.signature(dataset.read).parameters[key].default)
+        try:
+            options[key] = kind(text)
+        except ValueError as error:
+            raise UserError(f'--option {key} is "{text}", which is no {kind.__name__}; correct it.') from error
+    if dataset.folds and "fold" in options:
+        choose(options["fold"], dataset.folds, "--option fold")
+    return options
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
+    arguments, dataset, options = _parse(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names need not be UTF-8
+    try:
+        sys.exit(check(dataset, Path(arguments.folder), options, not arguments.quick, arguments.workers))
+    except KeyboardInterrupt:
+        print("rgbir-check: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(argv: list[str] | None) -> tuple[argparse.Namespace, Dataset, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         "rgbir-check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=os.path.expanduser, help="the dataset's folder")
     parser.add_argument("--dataset", help="its name, if it is not recognised: a value of config.dataset")
     parser.add_argument(
-        "--option", type=_option, action="append", default=[], metavar="KEY=VALUE", help="such as fold=2 for RegDB"
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="such as fold=2 for RegDB; else all"
     )
     parser.add_argument("--quick", action="store_true", help="decode no image")
+    parser.add_argument("--workers", type=int, default=0, help="number of threads; 0 means one per core")
     arguments = parser.parse_args(argv)
-    root, options = Path(arguments.folder), dict(arguments.option)
+    root = Path(arguments.folder)
+    if arguments.workers < 0:
+        parser.error("--workers must not be negative.")
     if not root.is_dir():
         parser.error(f"there is no folder {root}.")
+    if not os.access(root, os.R_OK | os.X_OK):
+        parser.error(f"{root} cannot be read; make it readable.")
     try:
         dataset = find_dataset(arguments.dataset, "--dataset") if arguments.dataset else recognise(root)
     except UserError as error:
@@ -204,10 +247,10 @@ def main(argv: list[str] | None = None) -> None:
         inside = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and recognise(folder)]
         hint = f"name the folder {inside[0]} in it." if inside else "docs/data.md shows the trees that are read."
         parser.error(f"{root} is no dataset that is known here; {hint}")
-    for key in options.keys() - set(dataset.options):
-        known = ", ".join(dataset.options) or "none"
-        parser.error(f"{dataset.title} has no option {key}; it has {known}.")
-    sys.exit(check(dataset, root, options, not arguments.quick))
+    try:
+        return arguments, dataset, _options(dataset, arguments.option)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

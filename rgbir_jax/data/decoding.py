@@ -38,9 +38,9 @@ def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8
         raise UserError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
 
 
-def in_threads(function: Callable, items: Iterable) -> Iterator:
-    """Maps in order with one thread per core. Only a short queue of results waits to be fetched."""
-    workers = cpu_count() or 1
+def in_threads(function: Callable, items: Iterable, workers: int = 0) -> Iterator:
+    """Maps in order with `workers` threads; 0 means one per core. Only a short queue of results waits to be fetched."""
+    workers = workers or cpu_count() or 1
     items = iter(items)
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque(pool.submit(function, item) for item in islice(items, 8 * workers))

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.datasets.records import Records, is_drawn
 from rgbir_jax.datasets.search import Search
+from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose
 
 
@@ -38,6 +39,7 @@ class Dataset:
         gallery_files: for each protocol whose searches read a file: the file's name and where it comes from.
         options: config keys whose values `read` takes, such as "fold". If the images are the same whatever their
             values, they are decoded only once.
+        folds: the values of the option "fold", if it is one.
         title_from: (folder) -> the name of its tree in tables; None: `title`.
     """
 
@@ -56,6 +58,7 @@ class Dataset:
     marks: tuple[str, ...] = ()
     gallery_files: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    folds: tuple[int, ...] = ()
     title_from: Callable[[Path], str] | None = None
 
     def read_with(self, root: Path, config: ConfigDict) -> Records:
@@ -64,7 +67,10 @@ class Dataset:
         Raises:
             UserError: for a value that the dataset does not know, or a broken tree.
         """
-        return self.read(root, **{key: config[key] for key in self.options if key in config})
+        try:
+            return self.read(root, **{key: config[key] for key in self.options if key in config})
+        except OSError as error:
+            raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable.") from error
 
     def check_protocol(self, protocol: str) -> None:
         """Refuses a protocol that the dataset does not have.

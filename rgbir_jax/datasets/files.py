@@ -49,12 +49,28 @@ def images_in(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 
 def files_below(folder: str | os.PathLike) -> list[str]:
-    """Returns the paths of the files of a folder and its subfolders, without hidden ones. They begin with `folder`."""
+    """Returns the paths of the files of a folder and its subfolders, without hidden ones. They begin with `folder`.
+
+    A link to a folder that it lies in is not followed.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
     paths = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
+        here = os.path.realpath(place)
+        inside = (name for name in sorted(folders) if not name.startswith("."))
+        folders[:] = [name for name in inside if not _leads_back(os.path.join(place, name), here)]
         paths += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
     return paths
+
+
+def _stop(error: OSError) -> None:
+    raise error
+
+
+def _leads_back(folder: str, here: str) -> bool:
+    return os.path.islink(folder) and Path(here).is_relative_to(os.path.realpath(folder))
 
 
 def say_left_out(root: Path, things: Sequence[str], what: str) -> None:

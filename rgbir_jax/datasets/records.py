@@ -153,5 +153,12 @@ def refuse_nested(root: Path, names: Iterable[str]) -> None:
 
 
 def is_drawn(image: Path) -> bool:
-    """Says whether an image file shows a drawn person. The drawing program marks each file that it writes."""
-    return DRAWN in image.read_bytes()
+    """Says whether an image file shows a drawn person. The drawing program marks each file that it writes.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    try:
+        return DRAWN in image.read_bytes()
+    except OSError as error:
+        raise UserError(f"{image} cannot be read ({error.strerror}); replace it with a whole copy.") from error

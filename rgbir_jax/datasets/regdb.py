@@ -19,7 +19,7 @@ from rgbir_jax.lookup import choose
 
 TITLE = "RegDB"
 PROTOCOLS = ("all_images",)
-FOLDS = 10
+FOLDS = tuple(range(1, 11))
 SETTINGS = {"visible_to_thermal": "visible to thermal", "thermal_to_visible": "thermal to visible"}
 MODALITY = {"visible": RGB, "thermal": IR}  # by the word in the index files' names
 PATHS = {
@@ -42,7 +42,7 @@ def read(root: str | os.PathLike, fold: int = 1) -> Records:
         UserError: for another fold, a missing folder or list, a line of another form, an image that is not there, or a
             person in both splits.
     """
-    choose(fold, range(1, FOLDS + 1), "config.fold")
+    choose(fold, FOLDS, "config.fold")
     root = existing(root, "regdb")
     for folder in ("Visible", "Thermal", "idx"):
         subfolder(root, folder, TITLE)
@@ -91,4 +91,5 @@ REGDB = Dataset(
     published={"identities": 412, "cameras": 2, "images": 8_240, "training images": 4_120},
     marks=("Visible", "Thermal", "idx"),
     options=("fold",),
+    folds=FOLDS,
 )

@@ -71,5 +71,5 @@ def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
 def _read_mat(path: str | Path, name: str) -> np.ndarray:
     try:
         return scipy.io.loadmat(path, variable_names=[name])[name]
-    except (ValueError, KeyError, NotImplementedError, TypeError, MatReadError) as error:
+    except (OSError, ValueError, KeyError, NotImplementedError, TypeError, MatReadError) as error:
         raise UserError(f"{path} is not a MATLAB file (version 5) with the variable {name}.") from error

@@ -157,7 +157,7 @@ def regdb_plan(train: int, test: int, images: int, seed: int) -> Plan:
         for number in range(1, images + 1)
     ]
     files = {}
-    for fold in range(1, FOLDS + 1):
+    for fold in FOLDS:
         people = 1 + generator(seed, Stream.FOLD, fold).permutation(train + test)
         for split, members in (("train", people[:train]), ("test", people[train:])):
             label = {_REGDB_OFFSET + person: label for label, person in enumerate(sorted(members.tolist()))}

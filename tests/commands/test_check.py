@@ -1,6 +1,8 @@
 """rgbir-check: what it recognises, counts and misses, and its exit status."""
 
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -8,6 +10,7 @@ from rgbir_jax import synthetic
 from rgbir_jax.commands import check
 from rgbir_jax.datasets import DATASETS
 from tests.conftest import write_image
+from tests.other_trees import write_duke, write_msmt17
 
 PLANS = {
     "sysu_mm01": lambda: synthetic.sysu_plan(2, 1, 2, 2, 0),
@@ -16,12 +19,22 @@ PLANS = {
     "market1501": lambda: synthetic.market_plan(2, 2, 2, 0),
     "folders": lambda: synthetic.folders_plan(2, 1, 2, 2, 0),
 }
+COPIES = {"duke": write_duke, "msmt17": write_msmt17}
 
 
-@pytest.fixture(scope="module", params=PLANS)
+@pytest.fixture(scope="module", params=[*PLANS, *COPIES])
 def tree(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("trees") / request.param
+    if request.param in COPIES:
+        return COPIES[request.param](root, 2, 2)
     synthetic.write(PLANS[request.param](), root, seed=0, size=(32, 16), arguments={}, workers=1)
+    return root
+
+
+@pytest.fixture
+def regdb(tmp_path):
+    root = tmp_path / "RegDB"
+    synthetic.write(PLANS["regdb"](), root, seed=0, size=(32, 16), arguments={}, workers=1)
     return root
 
 
@@ -83,6 +96,83 @@ def test_a_broken_tree_is_still_recognised(make_sysu, checked):
     assert "It cannot be used. SYSU-MM01 comes from https://" in out
 
 
+def test_every_fold_is_read(regdb, checked):
+    (regdb / "idx/test_thermal_7.txt").unlink()
+    status, out, _ = checked(regdb)
+    assert status == 1
+    assert f"wrong: fold 7 cannot be used: {regdb} has no idx/test_thermal_7.txt, which lists images of RegDB" in out
+    assert checked(regdb, "--option=fold=2")[0] == 0
+    assert checked(regdb, "--option=fold=7")[0] == 1
+
+
+def test_a_cut_permutation_file_is_named(drawn, checked, tmp_path):
+    root = shutil.copytree(drawn, tmp_path / "tree")
+    path = root / "rand_perm_cam.mat"
+    path.write_bytes(path.read_bytes()[:200])
+    status, out, _ = checked(root, "--quick")
+    assert status == 1
+    assert f"wrong: protocol official cannot run: {path} is not a MATLAB file" in out
+    assert "protocols that can run: agw" in out
+
+
+def test_images_that_are_not_there_are_named(make_sysu, checked):
+    root = make_sysu(train=[1], test=[2])
+    for path in ("cam1/0001/0001.jpg", "cam6/0002/0002.jpg"):
+        (root / path).unlink()
+        (root / path).symlink_to(root / "nowhere.jpg")
+        status, out, _ = checked(root)
+        assert status == 1
+        assert f"wrong: {root}/{path} cannot be" in out
+        (root / path).unlink()
+        shutil.copy(root / "cam1/0001/0002.jpg", root / path)
+
+
+def test_what_cannot_be_read_is_named(make_sysu, checked, monkeypatch):
+    """The tests may run as root, who can read everything."""
+    root = make_sysu(train=[1], test=[2])
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("cam2/0002"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    status, out, _ = checked(root)
+    assert status == 1
+    assert f"wrong: {root}/cam2/0002 cannot be read (Permission denied); make it readable." in out
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_any_number_of_workers_finds_the_damage(make_sysu, checked, workers):
+    root = make_sysu(train=[1], test=[2])
+    damaged = sorted(root.glob("cam*/*/0002.jpg"))[::3]
+    for path in damaged:
+        path.write_bytes(b"damaged")
+    _, out, _ = checked(root, f"--workers={workers}")
+    assert [line.split()[1] for line in out.splitlines() if "cannot be decoded" in line] == list(map(str, damaged))
+
+
+def test_ctrl_c_ends_it(make_sysu, checked, monkeypatch):
+    root = make_sysu(train=range(1, 30), test=[30])  # 720 images
+    decoded = []
+
+    def decode(path, size):
+        decoded.append(path)
+        if len(decoded) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(check, "decode", decode)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status, out, err = checked(root, "--workers=1")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (status, err.splitlines()[-1]) == (130, "rgbir-check: stopped.")
+    assert "wrong" not in out
+    assert len(decoded) < 600
+
+
 def test_people_in_one_modality_are_named(make_sysu, checked):
     root = make_sysu(train=[1, 2, 3], test=[4, 5])
     for camera in (3, 6):
@@ -119,6 +209,9 @@ def test_what_is_no_dataset_has_status_2(tmp_path, checked):
         ((tmp_path / "absent",), "there is no folder"),
         ((tmp_path, "--dataset=regdb2"), '--dataset "regdb2" is unknown; choose "sysu_mm01"'),
         ((tmp_path, "--dataset=regdb", "--option=seed=1"), "RegDB has no option seed; it has fold"),
+        ((tmp_path, "--dataset=regdb", "--option=fold=11"), "--option fold 11 is unknown; choose 1, 2"),
+        ((tmp_path, "--dataset=folders", "--option=test_share=half"), 'test_share is "half", which is no float'),
+        ((tmp_path, "--workers=-1"), "--workers must not be negative"),
     ):
         status, _, err = checked(*arguments)
         assert status == 2

@@ -168,3 +168,12 @@ def test_people_of_one_kind_only_are_refused(tmp_path):
     plant(tmp_path, "rgb/a/1.png", "ir/b/1.png")
     with pytest.raises(UserError, match="leaves nobody to train"):
         FOLDERS.read(tmp_path)
+
+
+def test_a_link_to_the_folder_that_it_lies_in_is_not_followed(tree):
+    expected = FOLDERS.read(tree).path.tolist()
+    (tree / "rgb/fay/all").symlink_to(tree / "rgb")
+    assert FOLDERS.read(tree).path.tolist() == expected
+    shutil.move(tree / "rgb/gus", tree / "elsewhere")
+    (tree / "rgb/gus").symlink_to(tree / "elsewhere")  # other links are
+    assert FOLDERS.read(tree).path.tolist() == expected
