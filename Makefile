@@ -4,14 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 DRAWN := data/drawn
 DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 4 --size 128 64 --seed 0
+# People of the quickstarts in other trees, and flags of their trainings. The tests make both smaller.
+PEOPLE := --train 96 --test 32
+TRAIN_FLAGS :=
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
-.PHONY: help quickstart quickstart-table6 quickstart-method2 drawn judge showcase test test-slow lint clean
+.PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
+.PHONY: drawn judge showcase test test-slow lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
 	@echo "make quickstart-table6   M_bdtr, its baseline and the rows of Table 6 on the drawn dataset, as a table"
 	@echo "make quickstart-method2  train on drawn people by day, then Method1 and Method2, as a table"
+	@echo "make quickstart-regdb    draw a RegDB, train and score two of its folds, and print their mean in a table"
+	@echo "make quickstart-llcm     draw an LLCM, train on it and score it, as a table"
+	@echo "make quickstart-folders  draw people in folders such as your own, check them, train on them and score them"
 	@echo "make showcase            the same system on more people and for longer, which draws them well"
 	@echo "make judge               the recogniser that says whom the images of the showcase show"
 	@echo "make test                style, types and tests"
@@ -77,6 +84,27 @@ quickstart-method2: drawn
 	$(BIN)/python eval.py --table 7 --runs runs/methods
 	$(BIN)/python eval.py --table 8 --runs runs/methods
 
+quickstart-regdb: $(VENV)/run.stamp
+	$(DRAW) --out data/drawn_regdb --layout regdb $(PEOPLE)
+	for fold in 1 2; do \
+	  $(BIN)/python train.py --config quickstart/regdb --workdir runs/quickstart_regdb/$$fold --config.fold $$fold \
+	    $(TRAIN_FLAGS) && \
+	  $(BIN)/python eval.py --workdir runs/quickstart_regdb/$$fold || exit 1; \
+	done
+	$(BIN)/python eval.py --table regdb --runs runs/quickstart_regdb
+
+quickstart-llcm: $(VENV)/run.stamp
+	$(DRAW) --out data/drawn_llcm --layout llcm $(PEOPLE)
+	$(BIN)/python train.py --config quickstart/llcm --workdir runs/quickstart_llcm/teacher $(TRAIN_FLAGS)
+	$(BIN)/python eval.py --workdir runs/quickstart_llcm/teacher
+	$(BIN)/python eval.py --table llcm --runs runs/quickstart_llcm
+
+quickstart-folders: $(VENV)/run.stamp
+	$(DRAW) --out data/drawn_folders --layout folders --val 16 $(PEOPLE)
+	$(BIN)/python -m rgbir_jax.commands.check data/drawn_folders
+	$(BIN)/python train.py --config quickstart/own_folders --workdir runs/quickstart_folders $(TRAIN_FLAGS)
+	$(BIN)/python eval.py --workdir runs/quickstart_folders
+
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,4 +117,5 @@ test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
 clean:
-	rm -rf $(VENV) $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market runs/table6 runs/methods
+	rm -rf $(VENV) $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
+	  runs/table6 runs/methods runs/quickstart_regdb runs/quickstart_llcm runs/quickstart_folders

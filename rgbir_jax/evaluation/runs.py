@@ -152,6 +152,8 @@ def _belongs(kind: str, name: str) -> bool:
 def _method(stage: dict) -> str | None:
     """Returns the name of a run's last stage; None if neither the paper nor a preset has one for it."""
     match stage["stage"]:
+        case "classifier":
+            return None if stage.get("start_from") else "teacher"
         case "embedding":
             return _embedding_method(stage)
         case "two_stream":

@@ -2,18 +2,18 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from configs import llcm_image, own_folders, regdb_image
-from rgbir_jax import synthetic
+from configs import own_folders
 from rgbir_jax.commands import describe, recipe, report, scoring
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation import tables
 from rgbir_jax.evaluation.feature_file import score_feature_file
 from rgbir_jax.run import load
 from tests.conftest import write_image
+from tests.end_to_end.quickstarts import make, run_commands
 from tests.end_to_end.recipe import get_config
 
 
@@ -27,47 +27,50 @@ def tiny(use, tree: Path):
     return config
 
 
+def scores_of(run: Path) -> dict:
+    return json.loads((run / "scores.json").read_text())
+
+
+def rows_of(table: str) -> list[list[str]]:
+    """Returns the cells of this code's rows of a printed table."""
+    lines = [line for line in table.splitlines() if line.startswith("| this code")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
 @pytest.fixture(scope="module")
-def folds(tmp_path_factory):
-    """Trains and scores two folds of a drawn RegDB. Returns the folder of the runs and the recipe."""
-    root = tmp_path_factory.mktemp("regdb")
-    plan = synthetic.regdb_plan(4, 3, 2, 0)
-    synthetic.write(plan, root / "tree", seed=0, size=(32, 16), arguments={}, workers=1)
-    config = tiny(regdb_image.use_regdb, root / "tree")
-    for fold in (1, 2):
-        config.fold = fold
-        recipe.train(config, str(root / "runs" / str(fold)))
-        scoring.score(load(root / "runs" / str(fold)))
-    return root / "runs", config
+def regdb(tmp_path_factory):
+    """Runs quickstart-regdb. Returns the folder of its runs and the table."""
+    checkout = tmp_path_factory.mktemp("regdb")
+    table = run_commands("quickstart-regdb", checkout)
+    return checkout / "runs" / "quickstart_regdb", table
 
 
-def test_regdb(folds):
-    runs, _ = folds
-    run = load(runs / "1")
-    scored = scoring.score(run)
-    assert scored.scores["dataset"] == "RegDB (drawn)"
-    for name in ("visible_to_thermal", "thermal_to_visible"):
-        score = scored.scores["trained"][name]
-        assert (score["probe_images"], score["gallery_images"], len(score["trials"])) == (6, 6, 1)
-    assert run.facts.people != load(runs / "2").facts.people
-    assert "<h2>Ranked lists</h2>" in Path(report.write(scored)).read_text()
+def test_regdb(regdb):
+    runs, _ = regdb
+    people = []
+    for fold in ("1", "2"):
+        scores = scores_of(runs / fold)
+        assert scores["dataset"] == "RegDB (drawn)"
+        for name in ("visible_to_thermal", "thermal_to_visible"):
+            score = scores["trained"][name]
+            assert (score["probe_images"], score["gallery_images"], len(score["trials"])) == (6, 6, 1)
+        people.append(load(runs / fold).facts.people)
+        assert "<h2>Ranked lists</h2>" in (runs / fold / "report.html").read_text()
+    assert people[0] != people[1]
 
 
-def test_the_folds_of_regdb_are_averaged(folds):
-    runs, _ = folds
-    rank1 = [
-        json.loads((runs / str(fold) / "scores.json").read_text())["trained"]["visible_to_thermal"]["cmc"][0]
-        for fold in (1, 2)
-    ]
-    _, drawn = tables.compare("regdb", str(runs)).blocks
-    (row,) = drawn.rows
-    assert row.run == "folds 1, 2"
-    assert row.figures["V→T"]["r1"].mean == pytest.approx(50 * sum(rank1), abs=0.01)
+def test_the_folds_of_regdb_are_averaged(regdb):
+    runs, table = regdb
+    rank1 = [scores_of(runs / fold)["trained"]["visible_to_thermal"]["cmc"][0] for fold in ("1", "2")]
+    (row,) = rows_of(table)
+    assert row[:3] == ["this code", "teacher", "folds 1, 2"]
+    assert float(row[3].split()[0]) == pytest.approx(50 * sum(rank1), abs=0.01)
 
 
-def test_a_run_is_resumed_on_its_own_fold_only(folds):
-    runs, config = folds
-    config = config.copy_and_resolve_references()
+def test_a_run_is_resumed_on_its_own_fold_only(regdb, monkeypatch):
+    runs, _ = regdb
+    monkeypatch.chdir(runs.parents[1])
+    config = load(runs / "1").config
     config.fold = 3
     with pytest.raises(UserError, match=r"was started with config.fold = 1, now it is 3"):
         recipe.train(config, str(runs / "1"))
@@ -77,18 +80,38 @@ def test_a_run_is_resumed_on_its_own_fold_only(folds):
 
 
 def test_llcm(tmp_path):
-    plan = synthetic.llcm_plan(4, 3, 2, 0)
-    synthetic.write(plan, tmp_path / "tree", seed=0, size=(32, 16), arguments={}, workers=1)
-    recipe.train(tiny(llcm_image.use_llcm, tmp_path / "tree"), str(tmp_path / "runs" / "llcm"))
-    scored = scoring.score(load(tmp_path / "runs" / "llcm"))
-    assert scored.scores["dataset"] == "LLCM (drawn)"
+    table = run_commands("quickstart-llcm", tmp_path)
+    run = tmp_path / "runs" / "quickstart_llcm" / "teacher"
+    scores = scores_of(run)
+    assert scores["dataset"] == "LLCM (drawn)"
     for name in ("visible_to_infrared", "infrared_to_visible"):
-        score = scored.scores["trained"][name]
+        score = scores["trained"][name]
         assert len(score["trials"]) == 10
         assert score["different_galleries"] > 1
         assert score["gallery_images"] < score["probe_images"]
-    _, drawn = tables.compare("llcm", str(tmp_path / "runs")).blocks
-    assert [(row.run, row.protocol) for row in drawn.rows] == [("llcm", "seeded")]
+    (row,) = rows_of(table)
+    assert row[:3] == ["this code", "teacher", "teacher"]
+    assert row[-4:-2] == ["seeded", "LLCM (drawn)"]
+    assert (run / "report.html").is_file()
+
+
+def test_folders_such_as_ones_own(tmp_path, capsys):
+    run_commands("quickstart-folders", tmp_path)
+    assert "Nothing is wrong." in capsys.readouterr().out
+    run = tmp_path / "runs" / "quickstart_folders"
+    assert scores_of(run)["dataset"] == "drawn_folders (drawn)"
+    assert len(load(run).facts.people) == 4
+    assert "<h2>Ranked lists</h2>" in (run / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["quickstart-regdb", "quickstart-llcm", "quickstart-folders"])
+def test_the_targets_themselves(target, tmp_path):
+    printed = make(target, tmp_path, str(Path(sys.executable).parent))
+    tables = 0 if target == "quickstart-folders" else 1
+    assert len(rows_of(printed)) == tables
+    assert len(list(tmp_path.glob("runs/**/report.html"))) == (2 if target == "quickstart-regdb" else 1)
+    assert "raw_pixels" in printed
 
 
 def test_own_folders(tmp_path, monkeypatch, capsys):
