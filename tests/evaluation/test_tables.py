@@ -308,7 +308,7 @@ def test_only_runs_of_one_recipe_are_averaged(tmp_path, capsys):
     write_folds(tmp_path / "b", {2: 0.1}, regdb_image.get_config())
     write_folds(tmp_path / "bdtr", {1: 0.3, 2: 0.4}, regdb_two_stream.get_config())
     write_folds(tmp_path / "drawn", {1: 0.9, 2: 0.8}, regdb_image.get_config(), "RegDB (drawn)")
-    write_folds(tmp_path / "teacher", {1: 0.2, 2: 0.4}, regdb_image.get_config("teacher"))
+    write_folds(tmp_path / "first", {1: 0.2, 2: 0.4}, regdb_image.get_config("teacher"))
     write_run(tmp_path / "damaged" / "3", regdb_image.get_config(), {"dataset": "RegDB"})
     write_run(tmp_path / "llcm", llcm_image.get_config(), scores(0.6, "LLCM", LLCM_SEARCHES))
     real, drawn = tables.compare("regdb", str(tmp_path)).blocks
@@ -317,7 +317,7 @@ def test_only_runs_of_one_recipe_are_averaged(tmp_path, capsys):
         "a, folds 1, 2": ("Method1", 60.0),
         "b/2": ("Method1", 10.0),
         "bdtr, folds 1, 2": ("BDTR", 35.0),
-        "teacher, folds 1, 2": ("teacher", 30.0),
+        "first, folds 1, 2": ("teacher", 30.0),
     }
     assert [(row.run, row.figures["V→T"]["r1"].mean) for row in drawn.rows] == [("drawn, folds 1, 2", 85.0)]
     messages = capsys.readouterr().err
@@ -331,8 +331,8 @@ def test_the_test_set_of_llcm_is_known_by_its_probes(tmp_path):
     write_run(tmp_path / "whole", llcm_image.get_config(), whole)
     write_run(tmp_path / "part", llcm_image.get_config(), part)
     blocks = tables.compare("llcm", str(tmp_path)).blocks
-    assert [[row.run for row in block.rows] for block in blocks] == [["whole"], ["part"]]
-    assert blocks[0].rows[0].figures["I→V"]["r1"] == tables.Figure(41.0, 1.23)
+    assert [[row.run for row in block.rows if row.run] for block in blocks] == [["whole"], ["part"]]
+    assert blocks[0].rows[-1].figures["I→V"]["r1"] == tables.Figure(41.0, 1.23)
     assert "These images are not LLCM's test set of 7,166 probes (infrared_to_visible)" in blocks[1].notes[0]
 
 
@@ -349,6 +349,18 @@ def test_published_rows_of_regdb():
     assert figures["CAJ"]["mINP"].mean == 65.33
     assert {row.source for row in block.rows} == {"published elsewhere"}
     assert "| published elsewhere | AGW " in tables.table_with_runs("regdb", None, None)
+
+
+def test_published_rows_of_llcm():
+    """To look for visible images has a higher rank-1 and a lower mAP in every row of the source."""
+    (block,) = tables.compare("llcm", None).blocks
+    figures = {row.method: row.figures for row in block.rows}
+    assert list(figures) == ["DDAG", "LbA", "AGW", "CAJ", "MMN", "MRCN", "DART", "DEEN"]
+    assert [figure.mean for figure in figures["DEEN"]["I→V"].values()] == [55.52, 83.88, 89.98, 62.07]
+    assert [figure.mean for figure in figures["DEEN"]["V→I"].values()] == [69.21, 90.95, 95.07, 55.52]
+    for row in figures.values():
+        assert row["V→I"]["r1"].mean > row["I→V"]["r1"].mean
+        assert row["V→I"]["mAP"].mean < row["I→V"]["mAP"].mean
     assert tables.table_with_runs("llcm", None, None).startswith("# LLCM (in %)")
 
 
