@@ -79,7 +79,7 @@ def _facts(scored: Scored) -> dict[str, str]:
         "scored": f"iteration {scored.scores['steps']:,} of {run.last}; {time.strftime('%Y-%m-%d %H:%M')}",
         "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {'×'.join(map(str, config.image_size))}",
         "splits": splits,
-        **{key: str(config[key]) for key in find_dataset(config.dataset).options if key in config},
+        **{key: str(config[key]) for key in find_dataset(config.dataset).options if config.get(key, "") != ""},
         "trained on": f"{config.train_split}; scored on identities never seen in training",
         "seed": str(config.seed),
         "command": run.facts.command,

@@ -75,7 +75,8 @@ def training_curves(log: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     drawing, axes = style.figure(9.6, 3.0 * -(-len(panels) // 2), -(-len(panels) // 2), min(2, len(panels)))
     for cell, (title, lines) in zip(axes, panels.items(), strict=False):
         for i, (name, (steps, values)) in enumerate(lines.items()):
-            cell.plot(steps, values, _LINES[i // 10 % 4], color=style.COLOURS[i % 10], label=name, linewidth=1.1)
+            (line,) = cell.plot(steps, values, _LINES[i // 10 % 4], color=style.COLOURS[i % 10], label=name)
+            line.set(linewidth=1.1, marker="o" if len(steps) == 1 else "", markersize=4)  # one point makes no line
         cell.set(title=title, xlabel="iteration")
         if title in ("loss", "learning rate"):
             cell.set_yscale("log")

@@ -101,7 +101,10 @@ def test_folders_such_as_ones_own(tmp_path, capsys):
     run = tmp_path / "runs" / "quickstart_folders"
     assert scores_of(run)["dataset"] == "drawn_folders (drawn)"
     assert len(load(run).facts.people) == 4
-    assert "<h2>Ranked lists</h2>" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "<h2>Ranked lists</h2>" in page
+    assert "<dt>test_share</dt><dd>0.25</dd>" in page
+    assert "camera_pattern" not in page  # it is empty
 
 
 @pytest.mark.slow

@@ -94,7 +94,9 @@ def test_a_step_that_was_logged_twice_counts_once(tmp_path):
     assert log["L_id"][0].tolist() == [1, 2]
     assert log["L_id"][1].tolist() == [3.0, 1.5]
     assert log["val/mAP"][0].tolist() == [2]
-    assert [axes.get_title() for axes in curves.training_curves(log).axes] == ["loss", "accuracy and validation"]
+    losses, scores = curves.training_curves(log).axes
+    assert (losses.get_title(), scores.get_title()) == ("loss", "accuracy and validation")
+    assert [axes.lines[0].get_marker() for axes in (losses, scores)] == ["", "o"]  # a line, and a point to be seen
 
 
 def test_lines_that_were_cut_are_skipped_and_mentioned_once(tmp_path, capsys):
