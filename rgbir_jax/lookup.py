@@ -1,5 +1,6 @@
 """Values that a config names: those of the package by a short name, a user's own by its import path."""
 
+import dataclasses
 import importlib
 import os
 import sys
@@ -76,6 +77,26 @@ def _imported(name: str, key: str) -> Any:
 
 
 _users_modules: set[str] = set()  # names of the modules that were imported because a config names them
+
+
+def construct(kind: type[T], section: Mapping[str, Any] | ConfigDict, key: str, **others: Any) -> T:
+    """Makes a dataclass, such as a network's module, from a section of a config.
+
+    Args:
+        kind: the class.
+        section: fields by name.
+        key: the section's own key, for the message.
+        others: the fields that are not the config's.
+
+    Raises:
+        UserError: for a name in the section that is no field.
+    """
+    known = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.init]
+    known = [name for name in known if name not in ("parent", "name", *others)]
+    for name in section:
+        if name not in known:
+            raise UserError(f"{key}.{name} is unknown to {kind.__name__}; choose {either(known)}.")
+    return kind(**section, **others)
 
 
 def use_config_folder(folder: str) -> None:

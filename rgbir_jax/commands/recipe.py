@@ -23,7 +23,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.files import locked, writing
 from rgbir_jax.inference.embeddings import embed
-from rgbir_jax.lookup import choose, expand_home
+from rgbir_jax.lookup import expand_home
 from rgbir_jax.run import restore
 from rgbir_jax.training import compilation, processes, transfer
 from rgbir_jax.training.checkpoints import has_checkpoint
@@ -145,14 +145,12 @@ def inputs_of(
 
 def training_sampler(config: ConfigDict, records: Records) -> IdentitySampler:
     """Makes the sampler of every stage of the recipe, for this process."""
-    modalities = tuple(config.modalities)
-    choose(modalities, ((0, 1), (0,), (1,), (1, 0)), "config.modalities")
     return IdentitySampler(
         records,
         find_dataset(config.dataset).training_rows(records, config.train_split),
         identities=config.batch.identities,
         shots=config.batch.shots,
-        modalities=modalities,
+        modalities=tuple(config.modalities),
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

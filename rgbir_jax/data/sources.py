@@ -44,21 +44,21 @@ def open_source(config: ConfigDict) -> ImageSource:
     """
     dataset = find_dataset(config.dataset)
     choose(config.source, SOURCES, "config.source")
-    image_size = check_image_size(tuple(config.image_size))
+    image_size = check_image_size(config.image_size)
     root = Path(config.data_dir).expanduser()
     records = dataset.read_with(root, config)
     return SOURCES[config.source](dataset, root, records, image_size, _prepared(config.prepared_dir, root, records))
 
 
-def check_image_size(image_size: tuple) -> tuple:
-    """Returns the value of `config.image_size` if it is (height, width).
+def check_image_size(image_size: object) -> tuple:
+    """Returns the value of `config.image_size` as a tuple if it is (height, width).
 
     Raises:
         UserError: if it is not.
     """
-    if len(image_size) != 2:
+    if not isinstance(image_size, tuple | list) or len(image_size) != 2:
         raise UserError(f"config.image_size {image_size} is not (height, width) in pixels; (256, 128) is usual.")
-    return image_size
+    return tuple(image_size)
 
 
 def fingerprint(root: str | os.PathLike, records: Records) -> str:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.models.layers import EPSILON, convolve, kaiming_fan_out
 
 STRIDES = (1, 2, 2, 1)  # one per stage; the original has 2 at the end
@@ -25,7 +26,7 @@ class ResNet(nn.Module):
     """
 
     width: int = 64
-    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -44,7 +45,13 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W c"]:
-        """Returns feature maps at a sixteenth of the input's height and width."""
+        """Returns feature maps at a sixteenth of the input's height and width.
+
+        Raises:
+            UserError: for another number of stages in `blocks`.
+        """
+        if len(self.blocks) != len(STRIDES):
+            raise UserError(f"a ResNet has {len(STRIDES)} stages; set blocks to as many numbers, not {self.blocks}.")
         conv = partial(
             nn.Conv,
             use_bias=False,
@@ -89,7 +96,7 @@ class ResNet50(ResNet):
 class ResNet18(ResNet):
     """Blocks of two convolutions. The output has 8 times as many channels as the first layer."""
 
-    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
 
     def branch(self, conv: Callable, norm: Callable, x: Array, features: int, step: int, name: str) -> Array:
         """Computes a basic block's two convolutions."""

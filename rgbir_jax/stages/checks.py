@@ -1,7 +1,8 @@
-"""Checks of a config's values that do not need the stage: ranges, and the names of other stages."""
+"""Checks of a config's values that do not need the stage: kinds, ranges, and the names of other stages."""
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -11,68 +12,112 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose, quoted
 
 DTYPES = ("bfloat16", "float32", "float64")
+MODALITIES = ((0, 1), (0,), (1,), (1, 0))
+SECTIONS = ("batch", "augment")
+VALUES = ("recipe", "seed", "dtype", "dataset", "data_dir", "prepared_dir", "source", "image_size", "train_split")
+VALUES += ("modalities", "protocol", "rand_perm", "resnet50")
+OF_STAGES = ("stage", "from_run", "steps", "log_every", "evaluate_every", "checkpoint_every")
 REFERENCES = ("teacher", "classifier", "start_from", "reads")  # keys of a stage that name an earlier one
 
 
 class Range(NamedTuple):
-    """The numbers from `least` to `most`; without `whole` also those between integers."""
+    """The finite numbers from `least` to `most`, without `most` itself if `below`; with `whole` only integers."""
 
     least: float
     most: float = math.inf
     whole: bool = True
+    below: bool = False
 
     def __contains__(self, value: object) -> bool:
-        kind = numbers.Integral if self.whole else numbers.Real
-        return isinstance(value, kind) and not isinstance(value, bool) and self.least <= float(value) <= self.most
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.whole else numbers.Real):
+            return False
+        number = float(value)
+        return math.isfinite(number) and self.least <= number <= self.most and not (self.below and number == self.most)
 
     def __str__(self) -> str:
-        most = "" if math.isinf(self.most) else f" and at most {self.most:g}"
-        return f"{'a whole number' if self.whole else 'a number'} of at least {self.least:g}{most}"
+        digits = ",.0f" if self.whole else "g"
+        bound = "below" if self.below else "at most"
+        most = "" if math.isinf(self.most) else f" and {bound} {self.most:{digits}}"
+        return f"{'a whole number' if self.whole else 'a number'} of at least {self.least:{digits}}{most}"
 
 
 COUNT, SIZE, SHARE, RATE = Range(0), Range(1), Range(0, 1, whole=False), Range(0, whole=False)
-# By the last part of a key; the elements of tuples one by one.
+MEAN = Range(0, 1, whole=False, below=True)  # the share of what was before
+# By the last part of a key, or by the name of a section for all that is in it; the elements of tuples one by one.
 RANGES = {
     "seed": Range(0, 2**32 - 1),
-    **dict.fromkeys(("image_size", "identities", "shots", "parts", "steps", "num_scales", "patience_nonfinite"), SIZE),
+    "steps": Range(1, 2**31 - 1),
+    "image_size": Range(1, 10_000),
+    **dict.fromkeys(("identities", "shots", "parts", "num_scales", "patience_nonfinite"), SIZE),
     **dict.fromkeys(("width", "blocks", "code", "mlp", "bottleneck", "hidden"), SIZE),
     **dict.fromkeys(("log_every", "pictures_every", "evaluate_every", "checkpoint_every"), COUNT),
     **dict.fromkeys(("pad", "at", "warmup", "start"), COUNT),
-    **dict.fromkeys(("probability", "area", "dropout", "b1", "b2", "momentum"), SHARE),
+    **dict.fromkeys(("probability", "area"), SHARE),
+    **dict.fromkeys(("dropout", "b1", "b2", "momentum"), MEAN),
     **dict.fromkeys(("learning_rate", "l2", "clip", "factor", "init_std", "margin", "total_scale"), RATE),
+    **dict.fromkeys(("weights", "slope"), RATE),
+    "aspect": Range(0.01, whole=False),
 }
+# Lengths of tuples; 0: any.
+TUPLES = {"recipe": 0, "modalities": 0, "at": 0, "blocks": 0, "heads": 0, "networks": 0, "area": 2, "aspect": 2}
+TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
+NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
 
 
 def check_recipe(config: ConfigDict) -> None:
     """Checks everything outside the stages' own choices.
 
     Raises:
-        UserError: for a number out of its range, an unknown dtype, a stage without a section or twice in the recipe, or
-            one that names a stage which does not come before it.
+        UserError: for a value that is missing, of another kind or out of its range, an unknown dtype or choice of
+            modalities, a stage without a section or twice in the recipe, or one that names a stage which does not come
+            before it.
     """
+    _check_sections(config, "config", VALUES, SECTIONS)
+    _check_values(ConfigDict({key: value for key, value in config.items() if key in VALUES}), "config")
     choose(config.dtype, DTYPES, "config.dtype")
-    check_image_size(tuple(config.image_size))
+    choose(tuple(config.modalities), MODALITIES, "config.modalities")
+    check_image_size(config.image_size)
     if not all(config.recipe) or not 0 < len(config.recipe) == len(set(config.recipe)):
         raise UserError(f"config.recipe is {tuple(config.recipe)}; name each stage once, in order.")
     for position, name in enumerate(config.recipe):
         if name not in config:
             raise UserError(f'the recipe names a stage "{name}", but the config has no section config.{name}.')
+        _check_sections(config, "config", (), (name,))
+        _check_sections(config[name], f"config.{name}", OF_STAGES, ())
         for key in REFERENCES:
             earlier = config[name].get(key, "")
             if earlier and earlier not in config.recipe[:position]:
                 raise UserError(
                     f'stage "{name}" needs "{earlier}" (config.{name}.{key}); name it before "{name}" in config.recipe.'
                 )
-    common = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
-    _check_ranges(ConfigDict(common | {key: config[key] for key in ("batch", "augment", *config.recipe)}), "config")
+    for name in (*SECTIONS, *config.recipe):
+        _check_values(config[name], f"config.{name}")
 
 
-def _check_ranges(section: ConfigDict, path: str) -> None:
+def _check_sections(config: ConfigDict, path: str, values: Iterable[str], sections: Iterable[str]) -> None:
+    """Refuses a config that lacks values or sections, or has a value where a section should be."""
+    for key in (*values, *sections):
+        if key not in config:
+            raise UserError(f"the config has no {path}.{key}; configs/sysu_image.py shows what every config has.")
+        if key in sections and not isinstance(config[key], ConfigDict):
+            raise UserError(f"{path}.{key} is {quoted(config[key])}; it must be a section of the config.")
+
+
+def _check_values(section: ConfigDict, path: str) -> None:
     for key, value in section.items():
         if isinstance(value, ConfigDict):
-            _check_ranges(value, f"{path}.{key}")
+            _check_values(value, f"{path}.{key}")
             continue
-        for element in value if isinstance(value, tuple) else (value,):
-            if key in RANGES and element not in RANGES[key]:
-                each = "hold " if isinstance(value, tuple) else "be "
-                raise UserError(f"{path}.{key} is {quoted(value)}; it must {each}{RANGES[key]}.")
+        elements = tuple(value) if isinstance(value, tuple | list) else None
+        if key in TUPLES and (elements is None or TUPLES[key] not in (0, len(elements))):
+            count = TUPLES[key] or "any number"
+            raise UserError(f"{path}.{key} is {quoted(value)}; it must be a tuple of {count}, written (1, 2).")
+        if key in TEXTS and not (isinstance(value, str) and value):
+            raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text.")
+        if key in NAMES and value and not isinstance(value, str):
+            raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text, or empty.")
+        allowed = RANGES.get(key) or RANGES.get(path.rpartition(".")[2])
+        for element in (value,) if elements is None else elements:
+            if allowed is not None and element not in allowed:
+                each = "be " if elements is None else "hold "
+                raise UserError(f"{path}.{key} is {quoted(value)}; it must {each}{allowed}.")

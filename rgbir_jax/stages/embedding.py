@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, construct
 from rgbir_jax.losses import identity, ranking
 from rgbir_jax.losses.reconstruction import l1
 from rgbir_jax.models.embedding import EmbeddingClassifier, EmbeddingDecoder, EmbeddingEncoder
@@ -88,8 +88,8 @@ class EmbeddingSystem(Stage):
             )
         dtype = jnp.dtype(recipe.dtype)
         x = embedding_spec(recipe, config.reads)
-        E = EmbeddingEncoder(**config.networks.E, dtype=dtype)
-        D = EmbeddingDecoder(dim=x.shape[-1], **config.networks.D, dtype=dtype)
+        E = construct(EmbeddingEncoder, config.networks.E, f"config.{name}.networks.E", dtype=dtype)
+        D = construct(EmbeddingDecoder, config.networks.D, f"config.{name}.networks.D", dim=x.shape[-1], dtype=dtype)
         networks = {f"E_{modality}": Network(E, (x,)) for modality in MODALITIES}
         _, codes = networks["E_rgb"].shapes()
         networks |= {f"D_{modality}": Network(D, codes) for modality in MODALITIES}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from rgbir_jax.lookup import construct
 from rgbir_jax.losses import identity
 from rgbir_jax.models.embedding import EmbeddingClassifier
 from rgbir_jax.training.descent import descend
@@ -43,7 +44,8 @@ class EmbeddingClassification(Stage):
     def build(cls, recipe: ConfigDict, name: str, classes: int) -> "EmbeddingClassification":
         """Makes the stage that `recipe[name]` describes."""
         config = recipe[name]
-        classifier = EmbeddingClassifier(classes, **config.networks.classifier, dtype=jnp.dtype(recipe.dtype))
+        key, dtype = f"config.{name}.networks.classifier", jnp.dtype(recipe.dtype)
+        classifier = construct(EmbeddingClassifier, config.networks.classifier, key, classes=classes, dtype=dtype)
         networks = {"classifier": Network(classifier, (embedding_spec(recipe, config.reads),))}
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         return cls(recipe, config, classes, networks, optimizers, {}, classifier)

@@ -5,6 +5,7 @@ x_1 an anchor, x_1^2 = G(a_2, s_1) the swapped image with the structure of x_1 a
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose, quoted
+from rgbir_jax.lookup import choose, construct, quoted
 from rgbir_jax.losses import adversarial, identity
 from rgbir_jax.losses.ranking import batch_hard_triplet
 from rgbir_jax.losses.reconstruction import l1
@@ -118,11 +119,12 @@ class ImageSystem(Stage):
 
         Raises:
             UserError: for L_dis without a teacher, networks unlike those of the stage it starts from, batches without
-                the pairs that the losses need, or an unknown value of a choice.
+                the pairs that the losses need, images of a size that G cannot make, or an unknown value of a choice.
         """
         config = recipe[name]
         check_identities(recipe.batch)
         check_shots(recipe.batch)
+        _check_size(recipe.image_size)
         weights = weight_schedules(config.weights, config.ramp)
         if "L_dis" in weights and not config.teacher:
             raise UserError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
@@ -132,10 +134,11 @@ class ImageSystem(Stage):
         choose(config.adversarial, adversarial.GAMES, f"config.{name}.adversarial")
         choose(config.networks.E_s.get("sees", "grey"), SEES, f"config.{name}.networks.E_s.sees")
         dtype = jnp.dtype(recipe.dtype)
-        E_s = StructureEncoder(**config.networks.E_s, dtype=dtype)
-        G = Generator(width=config.networks.E_s.code, **config.networks.G, dtype=dtype)
-        D = Discriminator(**config.networks.D, dtype=dtype)
-        recogniser = Recogniser.build(config.networks, classes, recipe.dtype, f"config.{name}.networks", E_s)
+        key = f"config.{name}.networks"
+        E_s = construct(StructureEncoder, config.networks.E_s, f"{key}.E_s", dtype=dtype)
+        G = construct(Generator, config.networks.G, f"{key}.G", width=config.networks.E_s.code, dtype=dtype)
+        D = construct(Discriminator, config.networks.D, f"{key}.D", dtype=dtype)
+        recogniser = Recogniser.build(config.networks, classes, recipe.dtype, key, E_s)
         if config.start_from:
             check_start(recipe, name)
         teacher = None
@@ -487,6 +490,15 @@ class ImageSystem(Stage):
     def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws Figure 3: all structure x appearance combinations, and interpolations between codes of either kind."""
         return combinations(partial(self.G, state.params), *self.codes(state, images))
+
+
+def _check_size(image_size: Sequence[int]) -> None:
+    """Refuses a size of images that G cannot make: E_s halves it twice, and G doubles that twice."""
+    if wrong := [side for side in image_size if side % 4]:
+        raise UserError(
+            f"config.image_size is {tuple(image_size)}, and G makes images whose sides are multiples of 4; "
+            f"set {-(-wrong[0] // 4) * 4} in place of {wrong[0]}."
+        )
 
 
 def check_start(recipe: ConfigDict, name: str) -> None:

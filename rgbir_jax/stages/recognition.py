@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
-from rgbir_jax.lookup import choose, find
+from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import choose, construct, find
 from rgbir_jax.models.appearance_encoder import POOLS, SLICINGS, AppearanceEncoder
 from rgbir_jax.models.identity_encoder import IdentityEncoder
 from rgbir_jax.models.identity_head import IdentityHead
@@ -86,9 +87,11 @@ class Recogniser:
             E_s: the structure encoder of the stage; None if it has none.
 
         Raises:
-            UserError: for an unknown backbone, slicing, pooling or code to recognise by.
+            UserError: for an unknown backbone, slicing, pooling or code to recognise by, or a head without a section.
         """
         compute = {"dtype": jnp.dtype(dtype), "axis_name": parallel.AXIS}
+        if absent := [name for name in config.heads if name not in config]:
+            raise UserError(f"{key}.heads names {absent[0]}, and there is no section {key}.{absent[0]}; add it.")
         fields = config.E_a.to_dict()
         backbone = find(fields.pop("kind"), BACKBONES, nn.Module, f"{key}.E_a.kind")
         slices = choose(fields.pop("slices"), SLICINGS, f"{key}.E_a.slices")
@@ -97,10 +100,15 @@ class Recogniser:
         if E_s and choose(config.get("recognises", "appearance"), RECOGNISES, f"{key}.recognises") == "structure":
             own = config.E_id.to_dict()
             hidden, trunk = own.pop("hidden"), find(own.pop("kind"), BACKBONES, nn.Module, f"{key}.E_id.kind")
-            structure = StructurePath(E_s, IdentityEncoder(trunk(**own, **compute), hidden, jnp.dtype(dtype)))
+            structure = StructurePath(
+                E_s, IdentityEncoder(construct(trunk, own, f"{key}.E_id", **compute), hidden, jnp.dtype(dtype))
+            )
         return cls(
-            AppearanceEncoder(backbone(**fields, **compute), slices, pool),
-            {name: IdentityHead(classes, **config[name], **compute) for name in config.heads},
+            AppearanceEncoder(construct(backbone, fields, f"{key}.E_a", **compute), slices, pool),
+            {
+                name: construct(IdentityHead, config[name], f"{key}.{name}", classes=classes, **compute)
+                for name in config.heads
+            },
             structure,
         )
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from rgbir_jax.datasets.records import MODALITIES
+from rgbir_jax.lookup import construct
 from rgbir_jax.losses import identity, ranking
 from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.resnet import ResNet50
@@ -48,9 +49,9 @@ class TwoStream(Stage):
         config = recipe[name]
         check_identities(recipe.batch)
         check_both_modalities(recipe, "a two-stream network needs")
-        compute = {"dtype": jnp.dtype(recipe.dtype), "axis_name": parallel.AXIS}
-        stream = Stream(ResNet50(**config.networks.stream, **compute))
-        head = IdentityHead(classes, **config.networks.head, **compute)
+        key, compute = f"config.{name}.networks", {"dtype": jnp.dtype(recipe.dtype), "axis_name": parallel.AXIS}
+        stream = Stream(construct(ResNet50, config.networks.stream, f"{key}.stream", **compute))
+        head = construct(IdentityHead, config.networks.head, f"{key}.head", classes=classes, **compute)
 
         networks = {modality: Network(stream, (image_spec(recipe),), {"train": False}) for modality in MODALITIES}
         _, pooled = networks["rgb"].shapes()

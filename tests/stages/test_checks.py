@@ -1,5 +1,7 @@
 """Values of a config that no stage accepts."""
 
+import functools
+
 import pytest
 
 from configs import quickstart
@@ -22,7 +24,34 @@ WRONG = [
     ("teacher.networks.E_a.blocks", (1, 0), r"blocks is \(1, 0\); it must hold a whole number"),
     ("image.optimizers.trunk.learning_rate", -0.1, "learning_rate is -0.1; it must be a number of at least 0"),
     ("image.ramp.slope.L_dis", 0.0, "L_dis has a weight below 0 or a slope that is not above 0"),
-    ("image.weights.L_cross", -1.0, "L_cross has a weight below 0"),
+    ("image.weights.L_cross", -1.0, "config.image.weights.L_cross is -1.0; it must be a number of at least 0"),
+    ("image.weights.L_cross", float("nan"), "config.image.weights.L_cross is nan; it must be a number"),
+    ("image.ramp.slope.L_dis", "x", 'config.image.ramp.slope.L_dis is "x"; it must be a number'),
+    ("seed", 2**40, "and at most 4,294,967,295"),
+    ("teacher.steps", 10**12, "config.teacher.steps is 1000000000000; .* at most 2,147,483,647"),
+    ("image_size", 64, r"config.image_size 64 is not \(height, width\)"),
+    ("image_size", (10**6, 10**6), "it must hold a whole number of at least 1 and at most 10,000"),
+    ("image_size", (66, 34), "G makes images whose sides are multiples of 4; set 68 in place of 66"),
+    ("modalities", 0, r"config.modalities is 0; it must be a tuple of any number, written \(1, 2\)"),
+    ("modalities", (0, 2), r"config.modalities \(0, 2\) is unknown; choose \(0, 1\)"),
+    ("dtype", 32, "config.dtype is 32; it must be a text"),
+    ("data_dir", "", 'config.data_dir is ""; it must be a text'),
+    ("resnet50", 5, "config.resnet50 is 5; it must be a text, or empty"),
+    ("recipe", "teacher", 'config.recipe is "teacher"; it must be a tuple'),
+    ("batch", 4, "config.batch is 4; it must be a section"),
+    ("teacher", 4, "config.teacher is 4; it must be a section"),
+    ("augment.erase.area", 0.2, "config.augment.erase.area is 0.2; it must be a tuple of 2"),
+    ("teacher.decay.at", 5, "config.teacher.decay.at is 5; it must be a tuple"),
+    ("teacher.optimizers.trunk.learning_rate", float("inf"), "learning_rate is inf; it must be a number of at least 0"),
+    ("teacher.optimizers.trunk.b1", 1.0, "b1 is 1.0; it must be a number of at least 0 and below 1"),
+    (
+        "teacher.networks.E_a.blocks",
+        (1, 1, 1),
+        r"a ResNet has 4 stages; set blocks to as many numbers, not \(1, 1, 1\)",
+    ),
+    ("teacher.networks.E_a.widht", 4, "config.teacher.networks.E_a.widht is unknown to ResNet50; choose .*width"),
+    ("teacher.networks.heads", ("nose",), "heads names nose, and there is no section config.teacher.networks.nose"),
+    ("teacher.stage", None, "config.teacher.stage is None; it must be a text"),
     ("recipe", (), r"config.recipe is \(\); name each stage once"),
     ("recipe", ("",), "name each stage once, in order"),
     ("recipe", ("teacher", "teacher"), "name each stage once, in order"),
@@ -37,14 +66,22 @@ WRONG = [
 @pytest.mark.parametrize(("key", "value", "sentence"), WRONG)
 def test_a_wrong_value_is_named_when_a_stage_is_built_and_when_a_recipe_is_described(key, value, sentence):
     config = quickstart.small()
-    with config.ignore_type():
-        config.update_from_flattened_dict({key: value})
-    stage = "image" if key.startswith("image.") else "teacher"
+    with config.ignore_type(), config.unlocked():
+        section, _, last = key.rpartition(".")
+        functools.reduce(getattr, section.split(".") if section else (), config)[last] = value
+    stage = "image" if key.startswith("image") else "teacher"
     with pytest.raises(UserError, match=sentence):
         stages.build(config, stage, 4)
-    config.data_dir = "nowhere"
+    config.data_dir = config.data_dir and "nowhere"
     with pytest.raises(UserError, match=sentence):
         describe(config)
+
+
+def test_a_value_that_is_not_there_is_named():
+    config = quickstart.small()
+    del config.protocol
+    with pytest.raises(UserError, match=r"the config has no config.protocol; configs/sysu_image.py shows"):
+        stages.build(config, "teacher", 4)
 
 
 def test_it_is_refused_before_the_data_is_read(tmp_path):
