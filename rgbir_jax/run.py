@@ -298,7 +298,7 @@ def read_json(path: Path) -> dict:
     """
     try:
         values = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")

@@ -11,7 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from rgbir_jax.datasets.files import image_formats
 from rgbir_jax.errors import UserError
+
+LARGEST = 50_000_000  # pixels; a file of some kilobytes can have any number of them
 
 
 def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
@@ -20,11 +23,16 @@ def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8
     An image that the camera marked as turned (EXIF) is turned back. White is 255, also in an image of 16 bits.
 
     Raises:
-        UserError: if the file is truncated, not an image, or does not say which of its numbers is white.
+        UserError: if the file is truncated, not an image or too large, or does not say which of its numbers is white.
     """
     height, width = image_size
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=image_formats()) as image:
+            if image.width * image.height > LARGEST:
+                raise UserError(
+                    f"{path} has {image.width} x {image.height} pixels, which take gigabytes of memory to read; crop "
+                    f"it to the person, or save it smaller."
+                )
             if image.mode in ("I", "F"):
                 raise UserError(
                     f"{path} has numbers of 32 bits, and nothing says which of them is white; "
@@ -34,7 +42,9 @@ def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8
             if upright.mode.startswith("I;16"):
                 upright = Image.fromarray(np.round(np.asarray(upright) / 257).astype(np.uint8))
             return np.asarray(upright.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
         raise UserError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
 
 

@@ -12,20 +12,32 @@ from PIL import Image
 
 from rgbir_jax.errors import UserError
 
-NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}  # Pillow recognises these formats and cannot decode them
+# Formats that Pillow recognises and cannot decode, and one whose files are programs, which it gives to Ghostscript.
+NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "EPS"}
 NAMED = 3  # files that a line about many files names
 
 
 @functools.cache
+def image_formats() -> tuple[str, ...]:
+    """Returns Pillow's names of the image formats that are read."""
+    Image.init()
+    return tuple(sorted(Image.OPEN.keys() - NO_PICTURES))
+
+
+@functools.cache
 def image_endings() -> frozenset[str]:
-    """Returns the endings of the image formats that Pillow reads, in lower case with their dot."""
-    formats = Image.registered_extensions().items()
-    return frozenset(ending for ending, kind in formats if kind in Image.OPEN.keys() - NO_PICTURES)
+    """Returns the endings of the image formats that are read, in lower case with their dot."""
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in image_formats())
 
 
 def is_image(name: str) -> bool:
     """Says whether a file's name ends as an image's, in upper or lower case."""
     return os.path.splitext(name)[1].lower() in image_endings()
+
+
+def is_number(word: str) -> bool:
+    """Says whether a word is a whole number from 0 that fits into 32 bits, as the numbers of persons and images do."""
+    return word.isdecimal() and len(word) < 256 and int(word) < 2**31
 
 
 def images_in(folder: str | os.PathLike) -> tuple[list[str], list[str]]:

@@ -20,7 +20,7 @@ from jaxtyping import Bool
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.duke import DUKE
-from rgbir_jax.datasets.files import files_below, is_image, read_text, read_words, say_left_out
+from rgbir_jax.datasets.files import files_below, is_image, is_number, read_text, read_words, say_left_out
 from rgbir_jax.datasets.llcm import LLCM
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
@@ -174,7 +174,7 @@ def _person_numbers(root: Path, names: Iterable[str]) -> dict[str, int]:
 def _numbered(names: Iterable[str]) -> dict[str, int]:
     """Numbers names: if all of them are whole numbers from 1, by themselves, otherwise from 1 in sorted order."""
     names = sorted(names)
-    if all(name.isdecimal() and 0 < int(name) < 2**31 for name in names):
+    if all(is_number(name) and int(name) for name in names):
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(names, start=1)}
 
@@ -250,7 +250,14 @@ def _cameras_of_names(root: Path, photos: list[Photo], pattern: str) -> dict[str
 
 def _cameras_of_table(root: Path, photos: list[Photo]) -> dict[str, str]:
     text = read_text(root / CAMERAS)
-    rows = list(csv.reader(io.StringIO(text), delimiter=";" if ";" in text.split("\n", 1)[0] else ","))
+    try:
+        rows = list(
+            csv.reader(io.StringIO(text, newline=None), delimiter=";" if ";" in text.split("\n", 1)[0] else ",")
+        )
+    except csv.Error as error:
+        raise UserError(
+            f"{root}/{CAMERAS} is not a table of the columns path and camera: {error}; correct it."
+        ) from error
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
     if not {"path", "camera"} <= set(head):
         raise UserError(f"{root}/{CAMERAS} does not begin with the line path,camera; add it.")

@@ -1,5 +1,6 @@
 """Index files: text files that come with a dataset and list the images of a split, one per line."""
 
+import os
 from pathlib import Path
 
 from rgbir_jax.datasets.files import read_text
@@ -36,7 +37,7 @@ def listed(root: Path, name: str, title: str, folder: str = "") -> list[str]:
         path = prefix + words[0]
         if path in paths:
             raise UserError(f"{root}/{name}, line {number}, lists {path} again; take the line out.")
-        if not (root / path).is_file():
+        if not os.path.isfile(root / path):  # which says so of an impossible name, too
             raise UserError(
                 f"{root}/{name}, line {number}, lists {path}, which is not there; complete the copy of {title}."
             )

@@ -63,13 +63,16 @@ def tabulate(
         number_of: (path) -> the image's number; None: numbers follow the order of the paths.
 
     Raises:
-        UserError: for a path that is there twice, or a person who trains and is tested.
+        UserError: for a path that is there twice, a number that is too large, or a person who trains and is tested.
     """
     path, person_id, camera, modality, split = zip(*sorted(images), strict=True)
     for one, other in itertools.pairwise(path):
         if one == other:
             raise UserError(f"{one} is listed twice; take one of its lines out.")
     _check_people(path, person_id, split)
+    for name, values in (("person", person_id), ("camera", camera)):
+        if too_large := [one for one, value in zip(path, values, strict=True) if value >= 2**31]:
+            raise UserError(f"{too_large[0]} names a {name} by a number of more than 31 bits; give it a smaller one.")
     number = defaultdict(lambda: itertools.count(1))
     places = [next(number[group]) for group in zip(split, person_id, camera, modality, strict=True)]
     return Records(

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from jaxtyping import Int
-from scipy.io.matlab import MatReadError
 
-from rgbir_jax.datasets.files import read_words
+from rgbir_jax.datasets.files import is_number, read_words
+from rgbir_jax.datasets.matlab import read_variable
 from rgbir_jax.errors import UserError
 
 TRIALS = 10
@@ -33,23 +32,24 @@ def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
     """
     if not Path(path).is_file():
         raise UserError(f"{path} is not there; {PERMUTATIONS_FROM}.")
-    cameras = _read_mat(path, "rand_perm_cam").ravel()
+    cameras = read_variable(path, "rand_perm_cam").ravel()
     try:
         entries = {
-            (camera, person): np.atleast_2d(entry).astype(np.int64)
+            (camera, person): np.atleast_2d(entry)
             for camera, cell in enumerate(cameras, start=1)
             for person, entry in enumerate(cell.ravel(), start=1)
             if entry.size
         }
         complete = all(
-            np.array_equal(np.sort(rows, axis=1)[-1], np.arange(rows.shape[1]) + 1) for rows in entries.values()
+            rows.ndim == 2 and (np.sort(rows, axis=1) == np.arange(rows.shape[1]) + 1).all()
+            for rows in entries.values()
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not laid out as rand_perm_cam.mat: cameras of persons of permutations.") from error
     short = [rows for rows in entries.values() if len(rows) < TRIALS]
     if short or not complete or not entries:
         raise UserError(f"{path} does not hold {TRIALS} permutations for each camera and person.")
-    return entries
+    return {key: rows.astype(np.int64) for key, rows in entries.items()}
 
 
 def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
@@ -60,16 +60,9 @@ def read_ids(path: str | Path) -> Int[np.ndarray, "n"]:
     """
     if not Path(path).is_file():
         raise UserError(f"{path} is not there; SYSU-MM01 has its test identities in exp/test_id.mat or .txt.")
-    if Path(path).suffix == ".mat":
-        return _read_mat(path, "id").ravel().astype(np.int64)
-    try:
-        return np.array([int(word) for word in read_words(path, SEPARATORS)], np.int64)
-    except ValueError as error:
-        raise UserError(f"{path} is not a comma-separated list of identities.") from error
-
-
-def _read_mat(path: str | Path, name: str) -> np.ndarray:
-    try:
-        return scipy.io.loadmat(path, variable_names=[name])[name]
-    except (OSError, ValueError, KeyError, NotImplementedError, TypeError, MatReadError) as error:
-        raise UserError(f"{path} is not a MATLAB file (version 5) with the variable {name}.") from error
+    is_matlab = Path(path).suffix == ".mat"
+    words = map(str, read_variable(path, "id").ravel()) if is_matlab else read_words(path, SEPARATORS)
+    words = [word.removesuffix(".0") if is_matlab else word for word in words]  # MATLAB's numbers are often floats
+    if not all(map(is_number, words)):
+        raise UserError(f"{path} is not a comma-separated list of identities.")
+    return np.array(words, np.int64)

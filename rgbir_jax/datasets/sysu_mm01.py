@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.files import files_below, images_in, read_words, say_left_out
+from rgbir_jax.datasets.files import files_below, images_in, is_number, read_words, say_left_out
 from rgbir_jax.datasets.records import IR, RGB, Records, existing, rows_by_person_and_camera, subfolder, tabulate
 from rgbir_jax.datasets.search import Labelled, Search
 from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, SEPARATORS, TRIALS, Permutations, read_permutations
@@ -82,7 +82,7 @@ def read(root: str | os.PathLike) -> Records:
         folder = subfolder(root, f"cam{camera}", TITLE)
         numbers: dict[tuple[int, int], str] = {}  # (person, image number) -> path
         for person in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            person_id = int(person.name) if person.name.isdecimal() and person.is_dir() else None
+            person_id = int(person.name) if is_number(person.name) and person.is_dir() else None
             if person_id is not None and person_id not in split_of:
                 unlisted.add(person.name)
             elif person_id is not None:
@@ -109,7 +109,7 @@ def _image_number(path: str) -> int:
 
 def _claim_number(numbers: dict[tuple[int, int], str], root: Path, person_id: int, path: str) -> None:
     """Notes an image's number. Refuses a name that is no number from 1, and a second image with the same number."""
-    if not Path(path).stem.isdecimal() or not _image_number(path):
+    if not is_number(Path(path).stem) or not _image_number(path):
         raise UserError(
             f"{root}/{path} is not named by its number (0001.jpg is image 1), to which rand_perm_cam.mat refers; "
             f"give the image the name that it has in {TITLE}."
@@ -194,7 +194,7 @@ def _splits(root: Path) -> dict[int, str]:
         if not entries:
             print(f"{path} names nobody.", file=sys.stderr)
         for entry in entries:
-            if not entry.isdecimal():
+            if not is_number(entry):
                 raise UserError(f'{path} has "{entry}" where an identity\'s number should be; correct that line.')
             if split_of.setdefault(int(entry), split) != split:
                 raise UserError(

@@ -2,16 +2,17 @@
 
 import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
+from math import prod
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from rgbir_jax.errors import UserError
@@ -23,6 +24,18 @@ _STORAGES = {
     "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16",
     "LongStorage": "int64",
+}
+LARGEST_PICKLE = 1 << 22  # bytes; ResNet-50's has 50,000, because the numbers are in entries of their own
+# What a pickle may refer to twice: nothing that has many parts, see `_check_references`.
+_SIMPLE = {
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "GLOBAL",
+    "STACK_GLOBAL",
+    "BINPERSID",
+    "REDUCE",
+    "EMPTY_DICT",
+    "EMPTY_LIST",
 }
 
 
@@ -79,7 +92,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except Exception as error:  # KeyError for a type that NumPy does not have
         raise UserError(f"{path} cannot be read as safetensors ({error}); download the file again.") from error
 
 
@@ -98,7 +111,8 @@ def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
                 raise pickle.UnpicklingError(f"{name} is not a tensor")
     except Exception as error:  # a broken pickle can raise anything
         raise UserError(
-            f"{path} is not a plain state dict: {error}; write one with torch.save(model.state_dict(), FILE)."
+            f"{path} is not a plain state dict: {str(error)[:200]}; write one with "
+            f"torch.save(model.state_dict(), FILE)."
         ) from error
     return tensors
 
@@ -122,8 +136,19 @@ class _TensorUnpickler(pickle.Unpickler):
     """
 
     def __init__(self, archive: zipfile.ZipFile, entry: str):
-        super().__init__(io.BytesIO(archive.read(entry)))
         self._archive, self._folder = archive, entry.removesuffix("data.pkl")
+        self._storages: dict[str, bytes] = {}
+        if archive.getinfo(entry).file_size > LARGEST_PICKLE:
+            raise pickle.UnpicklingError(f"{entry} is larger than the names of any network")
+        content = self._content(entry)
+        _check_references(content)
+        super().__init__(io.BytesIO(content))
+
+    def _content(self, entry: str) -> bytes:
+        """Reads an entry as it is stored: torch.save compresses none, and some bytes could become gigabytes."""
+        if self._archive.getinfo(entry).compress_type != zipfile.ZIP_STORED:
+            raise pickle.UnpicklingError(f"{entry} is compressed")
+        return self._archive.read(entry)
 
     def find_class(self, module: str, name: str):
         match module, name:
@@ -142,15 +167,46 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, dtype, key, *_ = pid
         if kind != "storage":
             raise pickle.UnpicklingError(f"it asks for a {kind}, which is refused")
-        return jnp.dtype(dtype), self._archive.read(f"{self._folder}data/{key}")
+        if key not in self._storages:
+            self._storages[key] = self._content(f"{self._folder}data/{key}")
+        return jnp.dtype(dtype), self._storages[key]
 
     def _tensor(self, storage, offset, size, stride, *_) -> np.ndarray:
         """Returns a view of a storage. Offset and strides count elements. NumPy raises if it exceeds the bytes."""
         dtype, data = storage
+        if prod(size) * dtype.itemsize > len(data):  # with strides of 0, one number could become any number of them
+            raise pickle.UnpicklingError("a tensor is larger than its storage")
         return np.ndarray(size, dtype, data, offset * dtype.itemsize, [step * dtype.itemsize for step in stride])
 
     def _parameter(self, tensor, *_) -> np.ndarray:
+        if not isinstance(tensor, np.ndarray):
+            raise pickle.UnpicklingError("a parameter is not a tensor")
         return tensor
+
+
+def _check_references(content: bytes) -> None:
+    """Refuses a small pickle that would take gigabytes or hours.
+
+    A tuple of twice the same tuple, forty times, has a trillion parts, and each of them is hashed if it is a key. A
+    place in the memo takes memory for all places before it.
+    """
+    simple: list[bool] = []  # by place in the memo
+    is_simple = False  # whether the last operation made something without parts
+    for operation, argument, _ in pickletools.genops(content):
+        place: Any = argument  # an int of those that name one
+        match operation.name:
+            case "MEMOIZE":
+                simple.append(is_simple)
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                if place > len(simple):
+                    raise pickle.UnpicklingError("it has a reference to a place far away")
+                simple[place : place + 1] = [is_simple]
+            case "GET" | "BINGET" | "LONG_BINGET" if not simple[place]:
+                raise pickle.UnpicklingError("it refers to something with many parts twice")
+            case "DUP":
+                raise pickle.UnpicklingError("it refers to something twice")
+            case name:
+                is_simple = name in _SIMPLE
 
 
 def _torchvision_name(leaf: tuple[str, ...]) -> str:

@@ -301,7 +301,7 @@ class Checkpoints:
             meta = json.loads((folder / "meta" / "metadata").read_text())
             score = float(json.loads((folder / "metrics" / "metrics").read_text())["score"])
             intact = meta["shapes"] and meta.get("checksum") in (None, _checksum_of_meta(meta, score))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedError(folder, f"meta or metrics cannot be read ({_first_line(error)})") from error
         if not intact:
             raise DamagedError(folder, "meta or metrics have changed on disk")

@@ -37,7 +37,8 @@ def test_permutations_of_one_image_are_read(tmp_path):
     ("content", "message"),
     [
         ({"id": np.arange(3)}, "with the variable rand_perm_cam"),
-        ({"rand_perm_cam": "text"}, r"not laid out as rand_perm_cam\.mat"),
+        ({"rand_perm_cam": "text"}, "of numbers or cells of numbers"),
+        ({"rand_perm_cam": {"a": 1}}, "of numbers or cells of numbers"),
         ({"rand_perm_cam": np.arange(6)}, "does not hold 10 permutations"),
     ],
 )
@@ -47,7 +48,13 @@ def test_other_files_are_refused(tmp_path, content, message):
         sysu_lists.read_permutations(tmp_path / "p.mat")
 
 
-@pytest.mark.parametrize("draws", [np.ones((3, 1)), np.full((10, 2), 2), np.zeros((10, 1))])
+ONE_WRONG = np.array([[1, 2]] * 3 + [[1, 3]] + [[2, 1]] * 6)  # only in one of the trials
+FRACTIONS = np.array([[1.2, 2.9]] * 10)
+
+
+@pytest.mark.parametrize(
+    "draws", [np.ones((3, 1)), np.full((10, 2), 2), np.zeros((10, 1)), ONE_WRONG, FRACTIONS, np.ones((10, 1, 1))]
+)
 def test_incomplete_permutations_are_refused(tmp_path, draws):
     write_permutations(tmp_path / "p.mat", {(4, 2): draws})
     with pytest.raises(ValueError, match="does not hold 10 permutations"):

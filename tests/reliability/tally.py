@@ -1,0 +1,89 @@
+"""What happened: faults by kind, recoveries, lost iterations, and everything that must not happen."""
+
+from dataclasses import asdict, dataclass, field
+
+from benchmarks.seeds import grid
+
+
+@dataclass
+class Row:
+    """All faults of one kind.
+
+    Attributes:
+        faults: how often it took effect.
+        missed: how often the program had finished before.
+        recovered: after how many of them the same command trained further or had nothing left to do.
+        lost: the iterations that were done once more, of each fault.
+        refusals: how many programs ended with one sentence.
+        tracebacks: how many programs printed a traceback.
+    """
+
+    faults: int = 0
+    missed: int = 0
+    recovered: int = 0
+    lost: list[int] = field(default_factory=list)
+    refusals: int = 0
+    tracebacks: int = 0
+
+
+class Tally:
+    """Rows by kind, the sentences that were printed, and failures."""
+
+    def __init__(self):
+        self.rows: dict[str, Row] = {}
+        self.sentences: set[str] = set()
+        self.failures: list[str] = []
+        self._pending: list[str] = []  # kinds of faults from which the run has not recovered yet
+
+    def row(self, kind: str) -> Row:
+        """Returns the row of a kind."""
+        return self.rows.setdefault(kind, Row())
+
+    def fault(self, kind: str, lost: int | None = None) -> None:
+        """Counts a fault that took effect, and the iterations that it cost if they are known."""
+        self.row(kind).faults += 1
+        self._pending.append(kind)
+        if lost is not None:
+            self.row(kind).lost.append(lost)
+
+    def recovered(self) -> None:
+        """Counts all faults up to now as recovered from."""
+        for kind in self._pending:
+            self.row(kind).recovered += 1
+        self._pending.clear()
+
+    def fail(self, failure: str) -> None:
+        """Notes something that must not happen."""
+        print(f"FAILED: {failure}", flush=True)
+        self.failures.append(failure)
+
+    def content(self) -> dict:
+        """Returns everything for JSON."""
+        rows = {kind: asdict(row) for kind, row in self.rows.items()}
+        return {"faults": rows, "sentences": sorted(self.sentences), "failures": self.failures}
+
+    def table(self) -> str:
+        """Returns a Markdown table with a line per kind and a sum."""
+        rows = self.rows.values()
+        total = Row(
+            *(sum(getattr(row, name) for row in rows) for name in ("faults", "missed", "recovered")),
+            lost=[steps for row in rows for steps in row.lost],
+            refusals=sum(row.refusals for row in rows),
+            tracebacks=sum(row.tracebacks for row in rows),
+        )
+        lines = {kind: row for kind, row in self.rows.items() if row.faults or row.refusals} | {"all": total}
+        head = [
+            "fault",
+            "times",
+            "recovered",
+            "iterations lost, mean",
+            "at most",
+            "ended with one sentence",
+            "tracebacks",
+        ]
+        return grid(head, {kind: _cells(row) for kind, row in lines.items()})
+
+
+def _cells(row: Row) -> list[str]:
+    lost = [f"{sum(row.lost) / len(row.lost):.1f}", str(max(row.lost))] if row.lost else ["", ""]
+    return [str(row.faults), str(row.recovered), *lost, str(row.refusals), str(row.tracebacks)]
