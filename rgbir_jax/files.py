@@ -58,6 +58,17 @@ def write_json(path: Path, values: dict, way_out: str = MAKE_ROOM) -> None:
                 unfinished.unlink(missing_ok=True)
 
 
+def rename_whole(unfinished: Path, path: Path) -> None:
+    """Gives a file its name, after its content has reached the disk: what has the name is whole after a power cut too.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
 @contextmanager
 def locked(folder: Path, use: str, wait: bool, way_out: str = "") -> Iterator[None]:
     """Keeps other processes out of a folder, until the end of the block or of this process.

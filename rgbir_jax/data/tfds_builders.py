@@ -52,8 +52,11 @@ def resized(image_size: tuple[int, int]) -> Resized:
 class TreeBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A dataset that is read from a tree that the user has."""
 
-    VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES: ClassVar = {"1.1.0": "modality is a ClassLabel."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "2.0.0": "Training reads ArrayRecord files, with the images in the order of the table.",
+        "1.1.0": "modality is a ClassLabel.",
+    }
     BUILDER_CONFIGS = [resized((256, 128))]  # noqa: RUF012 (as TFDS declares it)
     dataset: ClassVar[Dataset]
 
@@ -98,20 +101,24 @@ class TreeBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _generate_examples(self, root: Path, records: Records) -> Iterator[tuple[str, dict]]:
-        files = [root / path for path in records.path]
-        for row, image in enumerate(in_threads(self._stored, files)):
-            path = str(records.path[row])
-            yield (
-                path,
-                {
-                    "image": image,
-                    "person_id": records.person_id[row],
-                    "camera": records.camera[row],
-                    "index": records.index[row],
-                    "modality": int(records.modality[row]),
-                    "path": path,
-                },
-            )
+        for example in in_threads(functools.partial(self._example, root, records), range(len(records))):
+            yield example["path"], example
+
+    def serialised(self, root: Path, records: Records, row: int) -> bytes:
+        """Decodes an image and returns it with its row of the records, as `tf.train.Example`."""
+        features = cast(tfds.features.FeaturesDict, self.info.features)
+        return features.serialize_example(features.encode_example(self._example(root, records, row)))
+
+    def _example(self, root: Path, records: Records, row: int) -> dict:
+        path = str(records.path[row])
+        return {
+            "image": self._stored(root / path),
+            "person_id": records.person_id[row],
+            "camera": records.camera[row],
+            "index": records.index[row],
+            "modality": int(records.modality[row]),
+            "path": path,
+        }
 
     def _stored(self, file) -> bytes:
         """Encodes an image as BMP: lossless, and read five times as fast as PNG for two and a half times the bytes."""
