@@ -39,6 +39,7 @@ class Dataset:
         options: config keys whose values `read` takes, such as "fold". If the images are the same whatever their
             values, they are decoded only once.
         title_from: (folder) -> the name of its tree in tables; None: `title`.
+        person_numbers: (records) -> person_id by the person's name; None: persons have only numbers.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Dataset:
     gallery_files: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     title_from: Callable[[Path], str] | None = None
+    person_numbers: Callable[[Records], dict[str, int]] | None = None
 
     def read_with(self, root: Path, config: ConfigDict) -> Records:
         """Reads the tree with the values that a config has for `options`.
