@@ -42,6 +42,21 @@ def not_written(path: str | os.PathLike, error: Exception, way_out: str = MAKE_R
     return UserError(f"{path} cannot be written ({reason.splitlines()[0][:200]}); {way_out}")
 
 
+def read_json(path: Path) -> dict:
+    """Reads a JSON file of names and values.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
+    return values
+
+
 def write_json(path: Path, values: dict, way_out: str = MAKE_ROOM) -> None:
     """Writes a JSON file. If writing fails or is interrupted, the file that was there stays.
 

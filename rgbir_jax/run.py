@@ -4,104 +4,28 @@ Some models of drawn people come with the package and are opened by their name.
 """
 
 import functools
-import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_origin, get_type_hints
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Int, Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from ml_collections import ConfigDict
 
+from rgbir_jax import origin
 from rgbir_jax import stages as known_stages
-from rgbir_jax.data.augment import MEAN, STD, denormalise, normalise
+from rgbir_jax.data.augment import denormalise, normalise
 from rgbir_jax.errors import UserError
-from rgbir_jax.files import write_json
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor
-from rgbir_jax.lookup import CONFIG_FOLDER, either, use_config_folder
+from rgbir_jax.lookup import use_config_folder
+from rgbir_jax.origin import INCLUDED, Facts, included
 from rgbir_jax.training import compilation
 from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
+from rgbir_jax.training.processes import say
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
-
-PACKAGES = ("rgbir-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-INCLUDED = Path(__file__).parent / "trained"  # a folder per model that comes with the package
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is needed to use a run without its dataset, and where it came from: the content of run.json.
-
-    Attributes:
-        people: person_id of each training identity; the place of one is its label.
-        image_size: (height, width) of the images in pixels.
-        mean: the mean that normalised images have subtracted, by channel, in 0..1.
-        std: the standard deviation that they are divided by.
-        dataset: the dataset's name in tables; drawn people are named as such.
-        fingerprint: the dataset's fingerprint, `data.sources.fingerprint`.
-        config_folder: the folder of the config file, from which values that the config names can be imported.
-        command: the command line.
-        commit: the Git commit of the code; empty if it was not run from a checkout.
-        started: the time at which training began.
-        versions: versions of the packages.
-    """
-
-    people: list[int]
-    image_size: list[int]
-    mean: list[float]
-    std: list[float]
-    dataset: str
-    fingerprint: str
-    config_folder: str
-    command: str
-    commit: str
-    started: str
-    versions: Mapping[str, str]
-
-    @classmethod
-    def now(cls, people: Int[np.ndarray, "n"], config: ConfigDict, dataset: str, fingerprint: str) -> "Facts":
-        """Collects the facts of a run that begins now."""
-        return cls(
-            people=people.tolist(),
-            image_size=list(config.image_size),
-            mean=MEAN.tolist(),
-            std=STD.tolist(),
-            dataset=dataset,
-            fingerprint=fingerprint,
-            config_folder=os.environ.get(CONFIG_FOLDER, ""),
-            command=" ".join(sys.orig_argv[1:]),  # sys.argv has the config by its full path
-            commit=_commit(),
-            started=time.strftime("%Y-%m-%d %H:%M"),
-            versions={package: _version(package) for package in PACKAGES},
-        )
-
-    def write(self, folder: Path) -> None:
-        """Writes run.json into a run's folder."""
-        write_json(folder / "run.json", asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> "Facts":
-        """Reads run.json from a run's folder.
-
-        Raises:
-            UserError: if it is missing or damaged.
-        """
-        path = folder / "run.json"
-        if not path.is_file():
-            raise UserError(f"{path} is missing; the command that trained the run writes it again.")
-        values = read_json(path)
-        kinds = {name: get_origin(kind) or kind for name, kind in get_type_hints(cls).items()}
-        if values.keys() != kinds.keys() or not all(isinstance(values[name], kind) for name, kind in kinds.items()):
-            raise UserError(f"{path} is damaged; delete it: the command that trained the run writes it again.")
-        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,6 +54,11 @@ class Run:
     def name(self) -> str:
         """What `load` opens the run by: its folder, or the name of a model that comes with the package."""
         return self.folder.name if self.folder.parent == INCLUDED else str(self.folder)
+
+    @property
+    def people(self) -> list[str]:
+        """The names of the persons who trained, by label; their numbers if the dataset has no names."""
+        return self.facts.names or [str(number) for number in self.facts.people]
 
     @property
     def last(self) -> str:
@@ -226,25 +155,52 @@ def load(run: str | os.PathLike) -> Run:
     """
     compilation.prepare()
     folder = INCLUDED / run if str(run) in included() else Path(run).expanduser()
-    config = read_config(folder)
-    facts = Facts.read(folder)
+    for sentence in origin.lost(folder).values():
+        say(sentence)
+    config, facts = origin.read_config(folder), Facts.read(folder)
     use_config_folder(facts.config_folder)
     exported = (folder / weights.FILE).is_file()
     stages: dict[str, Stage] = {}
     states: dict[str, State] = {}
-    for name in chain(config) if exported else config.recipe:
-        stages[name] = known_stages.build(config, name, len(facts.people))
-        if exported:
-            states[name] = weights.read(folder / weights.FILE, name, stages[name])
-        else:
-            shapes = jax.eval_shape(stages[name].init, jax.random.key(0), dict(states))
-            states[name] = restore(folder / name, shapes)
+    with origin.complete(folder, config, facts):
+        for name in chain(config) if exported else config.recipe:
+            stages[name] = known_stages.build(config, name, len(facts.people))
+            if exported:
+                states[name] = weights.read(folder / weights.FILE, name, stages[name])
+            else:
+                shapes = jax.eval_shape(stages[name].init, jax.random.key(0), dict(states))
+                states[name] = restore(folder / name, shapes)
+                _compare(folder / name, config, stages[name], states)
+    if not exported and (silent := [name for name in stages if not origin.origin_of(folder / name)]):
+        say(
+            f"{folder}: the checkpoints of {', '.join(silent)} do not say what they were trained from, as an older "
+            f"version wrote them; it is not compared."
+        )
     return Run(folder, config, facts, stages, states)
 
 
-def included() -> tuple[str, ...]:
-    """Returns the names of the models that come with the package."""
-    return tuple(sorted(folder.name for folder in INCLUDED.iterdir() if folder.is_dir()))
+def _compare(stage_folder: Path, config: ConfigDict, stage: Stage, states: dict[str, State]) -> None:
+    """Prints in what a stage's origin differs from the rest of the run.
+
+    Raises:
+        UserError: if it reads an earlier stage that now gives other features than those that it learned from.
+    """
+    name, before = stage_folder.name, origin.origin_of(stage_folder)
+    if not before:
+        return
+    here, there = (origin.flat_of_stage(some, name) for some in (config.to_dict(), before["config"]))
+    if not config[name].from_run and (keys := origin.other_keys(there, here)):
+        say(
+            f"{stage_folder} was trained with config.{keys[0]} = {there.get(keys[0])}, and {stage_folder.parent} has "
+            f"{here.get(keys[0])}: its scores are those of the config that it was trained with."
+        )
+    for other, sentence in origin.other_earlier(stage_folder, origin.earlier_of(stage, states)).items():
+        if other == stage.reads:
+            raise UserError(
+                f"{sentence}, whose features are other ones; put the former one back, or train the run again in "
+                f"another --workdir."
+            )
+        say(f"{sentence}. The features of {name} do not depend on it; the scores of {other} are those of the latter.")
 
 
 def chain(config: ConfigDict) -> list[str]:
@@ -253,24 +209,6 @@ def chain(config: ConfigDict) -> list[str]:
     while reads := config[names[0]].get("reads", ""):
         names.insert(0, reads)
     return names
-
-
-def read_config(folder: Path) -> ConfigDict:
-    """Reads the config that a run was started with.
-
-    Raises:
-        UserError: if nothing was trained in the folder, or if the file is damaged.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing: {folder} holds no run; train one with train.py --config RECIPE --workdir {folder}, "
-            f"or load {either(included())}, which comes with the package."
-        )
-    config = read_json(path)
-    if not config.get("recipe"):
-        raise UserError(f"{path} has no recipe; copy it from a backup, or train the run again in another folder.")
-    return ConfigDict(tuples(config))
 
 
 def restore(folder: Path, like: State) -> State:
@@ -288,48 +226,3 @@ def restore(folder: Path, like: State) -> State:
     checkpoints = Checkpoints(folder / "checkpoints")
     _, state = checkpoints.first_intact(checkpoints.best_first(), functools.partial(checkpoints.restore, like=like))
     return state
-
-
-def read_json(path: Path) -> dict:
-    """Reads a JSON file of names and values.
-
-    Raises:
-        UserError: if it holds something else.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
-    return values
-
-
-def tuples(value):
-    """Turns the lists of JSON into the tuples that a config has."""
-    if isinstance(value, dict):
-        return {name: tuples(inner) for name, inner in value.items()}
-    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def flat(tree: dict, prefix: str = "") -> dict:
-    """Returns the values of a nested config by their full key, such as "teacher.steps"."""
-    values = {}
-    for name, value in tree.items():
-        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: tuples(value)}
-    return values
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

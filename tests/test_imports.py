@@ -19,6 +19,7 @@ LAYERS = (  # from the lowest up; parts in one layer do not import each other
     ("inference",),
     ("evaluation",),
     ("visualize",),
+    ("origin",),
     ("run",),
     ("commands",),
 )

@@ -25,9 +25,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from rgbir_jax.data.decoding import decode, in_threads
-from rgbir_jax.datasets import DATASETS, FOLDERS, find_dataset
+from rgbir_jax.datasets import DATASETS, find_dataset
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.folders import person_numbers
 from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.searches import searches_of
@@ -147,10 +146,9 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool, 
         print(f"  {name:<20}{number:>9,}" + (f"   published {expected[name]:,}" if name in expected else ""))
     if np.ptp(records.modality) and len(people := in_one_modality(records)):
         print(f"  in one modality only: {len(people):,} persons: {_some(people)}")
-    if dataset is FOLDERS:
-        print(
-            "  numbers of persons:", ", ".join(f"{number} {name}" for name, number in person_numbers(records).items())
-        )
+    if dataset.person_numbers:
+        numbers = dataset.person_numbers(records)
+        print("  numbers of persons:", ", ".join(f"{number} {name}" for name, number in numbers.items()))
     wrong = faults(dataset, root, records, dataset.protocols) + faults_of_folds(dataset, root, options)
     can_run = [name for name in dataset.protocols if not any(f"protocol {name} cannot" in fault for fault in wrong)]
     print(f"  protocols that can run: {', '.join(can_run) or 'none'}")

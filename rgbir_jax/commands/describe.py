@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from rgbir_jax import stages
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.lookup import expand_home
-from rgbir_jax.run import flat
+from rgbir_jax.origin import flat
 from rgbir_jax.training import compilation, parallel
 from rgbir_jax.training.stage import Stage
 

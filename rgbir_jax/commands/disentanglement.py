@@ -15,10 +15,10 @@ from rgbir_jax.evaluation.dci import dci
 from rgbir_jax.evaluation.factors import independent, label_factors, new_people
 from rgbir_jax.evaluation.probes import position_means, probes
 from rgbir_jax.evaluation.spaces import table_1
-from rgbir_jax.files import write_json
+from rgbir_jax.files import read_json, write_json
 from rgbir_jax.inference.features import extractor
 from rgbir_jax.models.layers import part_max_pool
-from rgbir_jax.run import Run, load, read_json
+from rgbir_jax.run import Run, load
 from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.synthetic.writing import MANIFEST
 
@@ -62,7 +62,7 @@ def has_factors(run: Run) -> bool:
 
 
 def measure(scored: Scored, judge: Run | None) -> dict:
-    """Measures disentanglement and writes `disentanglement.json` into the run's folder.
+    """Measures disentanglement and writes `disentanglement.json` beside the scores.
 
     Args:
         scored: a scored run.
@@ -95,13 +95,13 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         result["dci"] = dci({code: codes[code] for code in ("a", "s")}, independent(factors), records.person_id)
         result["table_1"] = table_1(result["probes"])
     result["steps"] = scored.scores["steps"]
-    write_json(run.folder / FILE, result, way_out(run))
+    write_json(scored.folder / FILE, result, way_out(run))
     return result
 
 
 def kept(scored: Scored) -> dict | None:
     """Reads an earlier measurement of the scored iteration; None if there is none that can be read."""
-    path = scored.run.folder / FILE
+    path = scored.folder / FILE
     try:
         result = read_json(path) if path.is_file() else {}
     except UserError:

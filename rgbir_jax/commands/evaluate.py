@@ -5,11 +5,12 @@
     python eval.py --table 7 --runs runs
 
 The first prints the table and writes `scores.json` and `report.html` into the run's folder; with `--features_out` also
-a file for the second. Another system's .npz file has `feature` float [images, size], `person_id` (or `pid`), `camera`
-(or `cam`) and `index`, the image's number from 1 within person and camera. These are images of SYSU-MM01 unless there
-are `dataset`, `modality` and `split` as well, see `rgbir_jax.evaluation.feature_file`. The third prints Table 6, 7 or 8
-as Markdown, or a table of RegDB or LLCM (--table=regdb), with every run that the first has scored. Runs on the folds of
-RegDB are averaged.
+a file for the second. Scores of other data than the run's own (--data_dir) do not replace them: they go into the folder
+other_data/NAME in the run's, where NAME is that of the data's folder with a checksum. Another system's .npz file has
+`feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and `index`, the image's number from 1
+within person and camera. These are images of SYSU-MM01 unless there are `dataset`, `modality` and `split` as well, see
+`rgbir_jax.evaluation.feature_file`. The third prints Table 6, 7 or 8 as Markdown, or a table of RegDB or LLCM
+(--table=regdb), with every run that the first has scored on its own data. Runs on the folds of RegDB are averaged.
 """
 
 import itertools
@@ -22,7 +23,11 @@ from rgbir_jax.commands.flags import run
 from rgbir_jax.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A run of train.py to score and to report on.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "With --workdir: the dataset, if it is not where the run had it.")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "With --workdir: the dataset, if it is not where the run had it, or another one, whose scores go into other_data.",
+)
 PREPARED_DIR = flags.DEFINE_string("prepared_dir", None, "With --workdir: the folder for decoded images.")
 FEATURES_OUT = flags.DEFINE_string("features_out", None, "With --workdir: an .npz file to write the features to.")
 DISENTANGLEMENT = flags.DEFINE_bool(

@@ -13,11 +13,12 @@ from pathlib import Path
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference import weights
-from rgbir_jax.run import Run, chain, flat, load
+from rgbir_jax.origin import flat
+from rgbir_jax.run import Run, chain, load
 
 
 def export(run: Run, folder: Path) -> None:
-    """Writes the model of a run into a new folder.
+    """Writes the model of a run into a new folder. The names of the persons who trained stay with the run.
 
     Raises:
         UserError: if the folder exists or cannot be written.
@@ -30,8 +31,8 @@ def export(run: Run, folder: Path) -> None:
     weights.write(folder / weights.FILE, {name: run.stages[name] for name in names}, run.states)
     write_json(folder / "config.json", run.config.to_dict())
     own_classes = any(":" in value for value in flat(run.config.to_dict()).values() if isinstance(value, str))
-    facts = run.facts if own_classes else dataclasses.replace(run.facts, config_folder="")
-    facts.write(folder)
+    config_folder = run.facts.config_folder if own_classes else ""
+    dataclasses.replace(run.facts, config_folder=config_folder, names=[]).write(folder)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from rgbir_jax import stages
 from rgbir_jax.commands import start
 from rgbir_jax.data import augment
+from rgbir_jax.data.contents import Contents, contents_of
 from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import Source, batches
 from rgbir_jax.data.sources import ImageSource, fingerprint, open_source
@@ -24,6 +26,7 @@ from rgbir_jax.evaluation.benchmark import validator
 from rgbir_jax.files import locked, writing
 from rgbir_jax.inference.embeddings import embed
 from rgbir_jax.lookup import expand_home
+from rgbir_jax.origin import Facts, earlier_of
 from rgbir_jax.run import restore
 from rgbir_jax.training import compilation, processes, transfer
 from rgbir_jax.training.checkpoints import has_checkpoint
@@ -50,23 +53,30 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     folder = Path(workdir).expanduser()
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
+    start.say_lost(folder)
     start.check_same_run(config, folder)
     start.check_files(config, folder)
-    source = processes.first_then_others(lambda: open_source(config))
+    source, contents = processes.first_then_others(lambda: _open(config))
     sampler = training_sampler(config, source.records)
     start.say_faults(config, source.records)
-    start.check_same_data(folder, sampler.people, config.data_dir, source.records)
-    start.check_taken(config, folder, sampler.people)
+    start.check_same_data(config, folder, contents, source.records)
+    start.check_taken(config, folder, contents)
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
+    start.check_steps(config, folder, built)
     transfer.check_resnet50(config.resnet50, built)
     # Read before anything is trained, so that what does not fit is refused at once.
     weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
     with _only_training(folder):
         start.check_same_run(config, folder)  # another process may have begun it since
-        start.check_same_data(folder, sampler.people, config.data_dir, source.records)
-        start.note_run(config, folder, sampler, source.records)
-        _train_stages(config, folder, built, weights, source, sampler, debug_nans)
+        start.check_same_data(config, folder, contents, source.records)
+        facts = start.note_run(config, folder, contents, source.records)
+        _train_stages(config, folder, built, weights, source, sampler, facts, debug_nans)
     processes.say(f"{folder} is trained; eval.py --workdir {folder} scores it.")
+
+
+def _open(config: ConfigDict) -> tuple[ImageSource, Contents]:
+    source = open_source(config)
+    return source, contents_of(config, source.records)
 
 
 def _train_stages(
@@ -76,6 +86,7 @@ def _train_stages(
     weights: dict[str, transfer.Variables],
     source: ImageSource,
     sampler: IdentitySampler,
+    facts: Facts,
     debug_nans: bool,
 ) -> None:
     key = jax.random.key(config.seed)
@@ -85,9 +96,11 @@ def _train_stages(
         # default.
         init_key = jax.random.key(config.seed + position, impl="rbg")
         like = jax.eval_shape(stage.init, init_key, dict(states))
+        earlier = earlier_of(stage, states)
         if config[name].from_run:
-            _take(Path(config[name].from_run) / name, folder / name, like)
+            _take(Path(config[name].from_run) / name, folder / name, like, earlier)
         else:
+            start.check_earlier(folder / name, earlier)
             inputs = inputs_of(stage, built, states, source, config, folder)
             fit(
                 stage,
@@ -101,6 +114,7 @@ def _train_stages(
                 patience=config.patience_nonfinite,
                 images=lambda step: source.records.path[sampler(step).ravel()].tolist(),
                 debug_nans=debug_nans,
+                origin={"config": config.to_dict(), "facts": asdict(facts), "earlier": earlier},
             )
         states[name] = restore(folder / name, like)
 
@@ -171,10 +185,12 @@ def sample_rows(config: ConfigDict, records: Records, identities: int = 4) -> np
     )
 
 
-def _take(source: Path, own: Path, like: State) -> None:
+def _take(source: Path, own: Path, like: State, earlier: dict[str, dict]) -> None:
     """Copies a stage of another run, if it can be restored, so that this run can be opened without that one."""
     if not processes.any_of(not has_checkpoint(own)):
+        start.check_earlier(own, earlier)
         return
+    start.check_earlier(source, earlier)
     restore(source, like)
     if processes.is_first():
         unfinished = own.with_name(f"{own.name}.{os.getpid()}.unfinished")

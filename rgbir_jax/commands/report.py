@@ -22,7 +22,7 @@ PAPER_ITERATIONS = 150_000  # of the image stage, as DG-Net trains with this man
 
 
 def write(scored: Scored, measured: Mapping | None = None) -> str:
-    """Writes `report.html` and its figures into a run's folder.
+    """Writes `report.html` and its figures beside the scores.
 
     Args:
         scored: a scored run.
@@ -52,7 +52,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         notes.append("The people in this dataset are drawn by a program: its scores say nothing about real cameras.")
     title = f"{run.folder.resolve().name}: RGB-infrared person re-identification"
     path = report.write(
-        run.folder,
+        scored.folder,
         title=title,
         facts=_facts(scored),
         scores=scored.scores,

@@ -12,20 +12,24 @@ from jaxtyping import Float
 from PIL import Image
 
 from rgbir_jax.commands.recipe import inputs_of
+from rgbir_jax.data.contents import contents_of
 from rgbir_jax.data.source import Source
-from rgbir_jax.data.sources import ImageSource, open_source
+from rgbir_jax.data.sources import ImageSource, fingerprint, open_source
 from rgbir_jax.datasets import find_dataset
+from rgbir_jax.datasets.records import Records
 from rgbir_jax.evaluation import feature_file
 from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
-from rgbir_jax.files import write_json
+from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference.features import extractor, of_rows
 from rgbir_jax.lookup import expand_home
+from rgbir_jax.origin import complete, read_config
 from rgbir_jax.run import Run
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, initialise
 
+OTHER = "other_data"  # in a run's folder: a folder per dataset other than its own that it was scored on
 RAW_PIXELS = (32, 16)  # height and width that images are shrunk to for the comparison with bare pixels
 
 
@@ -38,6 +42,7 @@ class Scored(NamedTuple):
         benchmark: the rows that were scored, and the searches.
         features: features of the last stage, for the benchmark's rows.
         scores: the content of scores.json.
+        folder: where what is written about the scores goes; `write` makes it.
     """
 
     run: Run
@@ -45,10 +50,13 @@ class Scored(NamedTuple):
     benchmark: Benchmark
     features: Float[np.ndarray, "n d"]
     scores: dict
+    folder: Path
 
 
 def score(run: Run, changes: dict | None = None) -> Scored:
-    """Scores a run on its dataset's test identities and writes `scores.json` into its folder.
+    """Scores a run on its dataset's test identities and writes `scores.json`.
+
+    It is written into the run's folder, or, if other data is scored, into `OTHER`/NAME-CHECKSUM below.
 
     Args:
         run: the run.
@@ -64,12 +72,15 @@ def score(run: Run, changes: dict | None = None) -> Scored:
 
 
 def write(scored: Scored) -> None:
-    """Writes `scores.json` into a run's folder.
+    """Writes `scores.json`.
 
     Raises:
         UserError: if it cannot be written.
     """
-    write_json(scored.run.folder / "scores.json", scored.scores, way_out(scored.run))
+    if not scored.folder.is_dir():
+        with writing(scored.folder, way_out(scored.run)):
+            scored.folder.mkdir(parents=True)
+    write_json(scored.folder / "scores.json", scored.scores, way_out(scored.run))
 
 
 def way_out(run: Run) -> str:
@@ -79,10 +90,16 @@ def way_out(run: Run) -> str:
 
 def compute(run: Run, changes: dict | None = None) -> Scored:
     """Scores a run as `score` does, and writes nothing."""
+    with complete(run.folder, run.config, run.facts):
+        return _compute(run, changes or {})
+
+
+def _compute(run: Run, changes: dict) -> Scored:
     config = run.config
-    config.update(changes or {})
+    config.update(changes)
     expand_home(config)
     source = open_source(config)
+    folder = folder_of(run, source.records)
     benchmark = Benchmark.of(config, source.records)
     _say_trained(run, benchmark)
     inputs: dict[str, Source] = {
@@ -112,15 +129,37 @@ def compute(run: Run, changes: dict | None = None) -> Scored:
     scores |= {system: benchmark.score(found) for system, found in features.items()}
     if stage.renders:
         scores["reconstruction"] = reconstruction(stage, state, source, benchmark.rows)._asdict()
-    return Scored(run, source, benchmark, features["trained"], scores)
+    return Scored(run, source, benchmark, features["trained"], scores, folder)
+
+
+def folder_of(run: Run, records: Records) -> Path:
+    """Returns where scores go: into the run's folder if the data is its own, even if the tree was moved or copied.
+
+    Other test images in the run's own tree are its own too, if it still has the images that the run was trained on.
+    """
+    now, place = contents_of(run.config, records), Path(run.config.data_dir).expanduser().resolve()
+    is_place = place == Path(read_config(run.folder).data_dir).expanduser().resolve()
+    if run.facts.parts:
+        same_tests, same_training = run.facts.parts["test"] == now.parts["test"], not run.facts.difference(now)
+    else:  # an older version kept only the fingerprint
+        same_tests, same_training = run.facts.fingerprint == fingerprint(run.config.data_dir, records), True
+    if same_tests:
+        return run.folder
+    if is_place and same_training:
+        print(f"{place} has other test images than when {run.folder} was started; they are scored.", file=sys.stderr)
+        return run.folder
+    folder = run.folder / OTHER / f"{place.name}-{now.parts['test'][:8]}"
+    print(f"{place} is not the data of {run.folder}: scores and figures go to {folder}.", file=sys.stderr)
+    return folder
 
 
 def _say_trained(run: Run, benchmark: Benchmark) -> None:
-    """Prints a line on stderr if people have the numbers of people who trained: the tree can have changed since."""
-    numbers = np.intersect1d(benchmark.records.person_id, run.facts.people)
-    if len(numbers):
+    """Prints a line on stderr if people have the names of people who trained: the tree can have changed since."""
+    named = find_dataset(run.config.dataset).person_numbers if run.facts.names else None
+    tested = named(benchmark.records) if named else map(str, np.unique(benchmark.records.person_id))
+    if both := sorted(set(tested) & set(run.people)):
         print(
-            f"{len(numbers):,} tested identities, such as {numbers[0]}, have the number of one that {run.folder} was "
+            f"{len(both):,} tested identities, such as {both[0]}, have the name or number of one that {run.folder} was "
             f"trained on; if they are the same persons, the scores are too good.",
             file=sys.stderr,
         )

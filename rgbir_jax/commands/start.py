@@ -3,25 +3,32 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from rgbir_jax.commands import check
-from rgbir_jax.data.sampling import IdentitySampler
+from rgbir_jax.data.contents import Contents
 from rgbir_jax.data.sources import fingerprint
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import write_json
-from rgbir_jax.run import Facts, flat, read_config
+from rgbir_jax.origin import (
+    CONFIG,
+    FACTS,
+    Facts,
+    flat,
+    flat_of_stage,
+    lost,
+    origin_of,
+    other_earlier,
+    other_keys,
+    read_config,
+    trained,
+)
 from rgbir_jax.training import processes
-from rgbir_jax.training.checkpoints import has_checkpoint
+from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
 from rgbir_jax.training.loop import DIVERGED
-
-# Keys that may change between two runs of the same command: where things are and how long it takes, not what is
-# computed.
-_FREE = {"data_dir", "prepared_dir", "source", "steps", "log_every", "pictures_every", "evaluate_every"}
-_FREE |= {"checkpoint_every", "rand_perm", "protocol", "patience_nonfinite"}
+from rgbir_jax.training.stage import Stage
 
 
 def check_files(config: ConfigDict, folder: Path) -> None:
@@ -42,13 +49,14 @@ def _to_take(config: ConfigDict, folder: Path) -> dict[str, str]:
     return {name: run for name, run in runs.items() if run and not has_checkpoint(folder / name)}
 
 
-def check_taken(config: ConfigDict, folder: Path, people: np.ndarray) -> None:
-    """Refuses a stage that is taken from a run on other training identities."""
+def check_taken(config: ConfigDict, folder: Path, now: Contents) -> None:
+    """Refuses a stage that is taken from a run on other training images."""
     for name, run in _to_take(config, folder).items():
-        if Facts.read(Path(run)).people != people.tolist():
+        before = origin_of(Path(run) / name)
+        facts = Facts(**before["facts"]) if before else Facts.read(Path(run))
+        if difference := facts.difference(now):
             raise UserError(
-                f"{run} was trained on other identities than this dataset's; config.{name}.from_run needs a run on "
-                f"the same ones."
+                f"{run} was trained on {difference}; config.{name}.from_run needs a run on the same training images."
             )
 
 
@@ -60,76 +68,130 @@ def say_faults(config: ConfigDict, records: Records) -> None:
         processes.say(sentence)
 
 
-def note_run(config: ConfigDict, folder: Path, sampler: IdentitySampler, records: Records) -> None:
+def note_run(config: ConfigDict, folder: Path, contents: Contents, records: Records) -> Facts:
     """Writes config.json and run.json if they change, so that a finished run needs no disk that can be written.
 
-    Of a run that is resumed, only the place of its config file can be new.
+    Args:
+        config: the recipe.
+        folder: the run's folder.
+        contents: what its dataset holds.
+        records: the dataset's table.
+
+    Returns:
+        The facts of the run. If it is resumed, only the place of its config file can be new.
     """
-    if not processes.is_first():
-        return
     dataset = find_dataset(config.dataset).title_of(Path(config.data_dir), records)
-    facts = Facts.now(sampler.people, config, dataset, fingerprint(config.data_dir, records))
-    is_begun = _is_begun(folder)
-    if is_begun and (folder / "run.json").is_file():
-        facts = dataclasses.replace(Facts.read(folder), config_folder=facts.config_folder)
-        if facts != Facts.read(folder):
-            facts.write(folder)
-    else:
+    facts = Facts.now(contents, config, dataset, fingerprint(config.data_dir, records))
+    if not processes.is_first():
+        return facts
+    missing = lost(folder)
+    if before := _facts(folder):
+        facts = dataclasses.replace(before, config_folder=facts.config_folder)
+    if facts != before or FACTS in missing:
         facts.write(folder)
-    before = read_config(folder).to_dict() if is_begun else {}
-    if before == config.to_dict():
-        return
-    for key, rate in flat(config.to_dict()).items() if is_begun else ():
-        if key.endswith(".learning_rate") and flat(before)[key] != rate:
-            processes.say(
-                f"{folder} is trained further with config.{key} = {rate}; up to now it was {flat(before)[key]}."
-            )
-    write_json(folder / "config.json", config.to_dict())
+    older = read_config(folder).to_dict() if trained(folder) else {}
+    if older != config.to_dict() or CONFIG in missing:
+        for key, rate in flat(config.to_dict()).items() if older else ():
+            if key.endswith(".learning_rate") and flat(older)[key] != rate:
+                processes.say(
+                    f"{folder} is trained further with config.{key} = {rate}; up to now it was {flat(older)[key]}."
+                )
+        write_json(folder / CONFIG, config.to_dict())
+    return facts
 
 
-def _is_begun(folder: Path) -> bool:
-    """Says whether a stage of the run has a checkpoint; without one, nothing binds the next start."""
-    return any(has_checkpoint(stage) for stage in folder.glob("*"))
+def _facts(folder: Path) -> Facts | None:
+    """Returns the facts of a run that has begun; without a checkpoint, nothing binds the next start."""
+    if not trained(folder):
+        return None
+    try:
+        return Facts.read(folder)
+    except UserError:
+        if (folder / FACTS).is_file():
+            raise
+        return None  # an older version kept no copy
 
 
-def check_same_data(folder: Path, people: np.ndarray, data_dir: str, records: Records) -> None:
-    """Refuses to resume a run on other training identities; says so if only the image files changed.
+def check_same_data(config: ConfigDict, folder: Path, now: Contents, records: Records) -> None:
+    """Refuses to resume a run on other training images: its next batches would be other ones.
 
     Args:
+        config: the recipe.
         folder: the run's folder.
-        people: person_id of each training identity.
-        data_dir: the dataset's folder.
-        records: its table. The fingerprint of its files also changes if the tree was copied.
+        now: what its dataset holds.
+        records: the dataset's table.
     """
-    if not (_is_begun(folder) and (folder / "run.json").is_file()):
+    if not trained(folder):
         return
-    facts = Facts.read(folder)
-    if facts.people != people.tolist():
-        raise UserError(
-            f"{folder} was trained on {len(facts.people)} other identities than the {len(people)} of this dataset; "
-            f"set --config.data_dir back or choose another --workdir."
-        )
-    if facts.fingerprint != fingerprint(data_dir, records):
+    facts = _facts(folder)
+    stages = {stage: Facts(**before["facts"]) for stage in trained(folder) if (before := origin_of(stage))}
+    for place, before in (({folder: facts} if facts else {}) | stages).items():
+        if difference := before.difference(now):
+            raise UserError(
+                f"{place} was trained on {difference}; set --config.data_dir back or choose another --workdir."
+            )
+    if not facts:
+        processes.say(f"{folder / FACTS} is missing: nobody can tell whether {folder} was trained on this dataset.")
+    elif not facts.checksums and facts.fingerprint != fingerprint(config.data_dir, records):
         processes.say(f"{folder} was started on other image files of the same identities; it resumes on these.")
+    elif facts.checksums and facts.parts["val"] != now.parts["val"]:
+        processes.say(f"{folder} was started on other validation images: scores on them do not compare with these.")
 
 
 def check_same_run(config: ConfigDict, folder: Path) -> None:
     """Refuses to resume a run with another config. Only a stage whose training has diverged may change its rates."""
-    if not _is_begun(folder):
+    if not trained(folder):
         return
-    before, now = (flat(some.to_dict()) for some in (read_config(folder), config))
-    for key in sorted(before.keys() | now.keys()):
-        stage, last = key.split(".")[0], key.split(".")[-1]
-        if last in _FREE or before.get(key) == now.get(key):
-            continue
+    _refuse_other_values(folder, flat(read_config(folder).to_dict()), flat(config.to_dict()))
+    for stage in trained(folder):
+        own = stage.name in config.recipe and not config[stage.name].from_run
+        if own and (before := origin_of(stage)):
+            there, here = (flat_of_stage(some, stage.name) for some in (before["config"], config.to_dict()))
+            _refuse_other_values(stage, there, here)
+
+
+def _refuse_other_values(place: Path, before: dict, now: dict) -> None:
+    for key in other_keys(before, now):
         if key not in before:
             raise UserError(
-                f"{folder} was started by a version of this code without config.{key}; finish it with that version "
+                f"{place} was started by a version of this code without config.{key}; finish it with that version "
                 f"(run.json names its commit), or choose another --workdir."
             )
-        if last == "learning_rate" and (folder / stage / DIVERGED).is_file():
+        if key.endswith(".learning_rate") and (place / key.split(".")[0] / DIVERGED).is_file():
             continue
         raise UserError(
-            f"{folder} was started with config.{key} = {before.get(key)}, now it is {now.get(key)}; "
+            f"{place} was started with config.{key} = {before[key]}, now it is {now.get(key)}; "
             f"set it back or choose another --workdir."
         )
+
+
+def check_steps(config: ConfigDict, folder: Path, stages: dict[str, Stage]) -> None:
+    """Refuses to train a stage further after a later one has been trained from it."""
+    for name, stage in stages.items():
+        if not has_checkpoint(folder / name):
+            continue
+        before = origin_of(folder / name).get("config") or read_config(folder).to_dict()
+        for earlier in filter(None, (*stage.needs, stage.reads)):
+            done, steps = Checkpoints(folder / earlier / "checkpoints").latest() or 0, config[earlier].steps
+            if not config[earlier].from_run and steps > max(done, before[earlier]["steps"]):
+                raise UserError(
+                    f"{folder / name} was trained from {earlier}, so {earlier} cannot be trained further: set "
+                    f"config.{earlier}.steps back to {before[earlier]['steps']}, or choose another --workdir."
+                )
+
+
+def check_earlier(stage_folder: Path, earlier: dict[str, dict]) -> None:
+    """Refuses to train a stage on if an earlier one is no longer what it was trained from.
+
+    Args:
+        stage_folder: the stage's folder.
+        earlier: what `origin.earlier_of` gives now.
+    """
+    for sentence in other_earlier(stage_folder, earlier).values():
+        raise UserError(f"{sentence}; put the former one back, or choose another --workdir.")
+
+
+def say_lost(folder: Path) -> None:
+    """Prints which files of a run are written again from their copies."""
+    for sentence in lost(folder).values():
+        processes.say(sentence)

@@ -47,7 +47,8 @@ def open_source(config: ConfigDict) -> ImageSource:
     image_size = check_image_size(config.image_size)
     root = Path(config.data_dir).expanduser()
     records = dataset.read_with(root, config)
-    return SOURCES[config.source](dataset, root, records, image_size, _prepared(config.prepared_dir, root, records))
+    prepared = prepared_folder(config.prepared_dir, root, records)
+    return SOURCES[config.source](dataset, root, records, image_size, prepared)
 
 
 def check_image_size(image_size: object) -> tuple:
@@ -70,7 +71,7 @@ def fingerprint(root: str | os.PathLike, records: Records) -> str:
     return digest.hexdigest()[:12]
 
 
-def _prepared(prepared_dir: str, root: Path, records: Records) -> Path:
+def prepared_folder(prepared_dir: str, root: Path, records: Records) -> Path:
     """Makes the folder for the decoded images of this tree as it is now; trees do not share a folder."""
     folder = Path(prepared_dir).expanduser() if prepared_dir else Path(f"{root.resolve()}.prepared")
     prepared = folder / fingerprint(root, records)

@@ -41,6 +41,7 @@ class Dataset:
             values, they are decoded only once.
         folds: the values of the option "fold", if it is one.
         title_from: (folder) -> the name of its tree in tables; None: `title`.
+        person_numbers: (records) -> person_id by the person's name; None: persons have only numbers.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     options: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
     title_from: Callable[[Path], str] | None = None
+    person_numbers: Callable[[Records], dict[str, int]] | None = None
 
     def read_with(self, root: Path, config: ConfigDict) -> Records:
         """Reads the tree with the values that a config has for `options`.

@@ -288,4 +288,5 @@ FOLDERS = Dataset(
     marks=MODALITIES,
     options=("camera_pattern", "test_share", "val_share", "split_seed"),
     title_from=title_from,
+    person_numbers=person_numbers,
 )

@@ -1,6 +1,7 @@
 """Checkpoints of one stage: the two newest and, if there is a validation score, the best. None contains a NaN.
 
-Every leaf has a checksum, so that a checkpoint that has changed on disk is noticed; the next one takes its place.
+Every leaf has a checksum, so that a checkpoint that has changed on disk is noticed; the next one takes its place. A
+checkpoint also keeps what the stage was trained from, as its caller describes it.
 """
 
 import json
@@ -8,6 +9,7 @@ import math
 import shutil
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,10 +47,12 @@ class Checkpoints:
 
     Args:
         directory: the checkpoints' folder, created when something is saved.
+        origin: what the stage is trained from, saved with each checkpoint: values that JSON can hold, by name.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, origin: dict | None = None):
         self.directory = Path(directory).absolute()
+        self._origin = origin or {}
         self._manager: ocp.CheckpointManager | None = None
         self._scores = self._read_scores()
 
@@ -158,7 +162,7 @@ class Checkpoints:
         if not self._manager:
             self.open(self.latest() or 0)
         score = -math.inf if score is None else float(score)
-        meta = {"shapes": _shapes(state), "checksums": _checksums(state)}
+        meta = {"shapes": _shapes(state), "checksums": _checksums(state), "origin": self._origin}
         meta["checksum"] = _checksum_of_meta(meta, score)
         if jax.process_count() > 1:
             state = jax.tree.map(ocp.utils.fully_replicated_host_local_array_to_global_array, state)
@@ -174,6 +178,13 @@ class Checkpoints:
         """
         meta, _ = self._read_meta(step)
         return {name: tuple(shape) for name, shape in meta["shapes"].items()}
+
+    def origin(self) -> dict:
+        """Returns what the newest readable checkpoint keeps as `origin`; empty if there is none (older versions)."""
+        for step in self.newest_first():
+            with suppress(DamagedError):
+                return self._read_meta(step)[0].get("origin", {})
+        return {}
 
     def restore(self, step: int, like: State) -> State:
         """Restores the state after `step` iterations.
@@ -295,7 +306,7 @@ class Checkpoints:
             return None
 
     def _read_meta(self, step: int) -> tuple[dict, float]:
-        """Returns what is saved with the state after `step` iterations: (shapes and checksums, validation score)."""
+        """Returns what is saved with the state after `step` iterations: (shapes, checksums, origin; score)."""
         folder = self._folder(step)
         try:
             meta = json.loads((folder / "meta" / "metadata").read_text())
@@ -344,8 +355,14 @@ def _checksums(state: PyTree) -> dict[str, int]:
     return {path_name(path): zlib.crc32(bits(leaf).data) for path, leaf in leaves}
 
 
+def fingerprint(state: PyTree) -> str:
+    """Returns eight hexadecimal digits that differ for states with other bits."""
+    return f"{zlib.crc32(json.dumps(_checksums(state), sort_keys=True).encode()):08x}"
+
+
 def _checksum_of_meta(meta: dict, score: float) -> int:
-    return zlib.crc32(json.dumps([meta["shapes"], meta.get("checksums"), score], sort_keys=True).encode())
+    parts = [meta["shapes"], meta.get("checksums"), score, *([meta["origin"]] if "origin" in meta else [])]
+    return zlib.crc32(json.dumps(parts, sort_keys=True).encode())
 
 
 def _first_line(error: Exception) -> str:

@@ -44,15 +44,14 @@ def fit(
     patience: int = 10,
     images: Callable[[int], Sequence[str]] | None = None,
     debug_nans: bool = False,
+    origin: dict | None = None,
 ) -> None:
     """Trains a stage to its last iteration, from its newest checkpoint if there is one.
 
-    The order of an iteration: batch, step, log, pictures, evaluation, checkpoint. A line of the log has the averages of
-    the metrics since the line before. It is written after the next step has begun, so that the devices do not wait.
-    Several processes take every step together and agree every `ASK_EVERY` iterations to stop; the first one writes.
-
-    An iteration with a metric that is NaN or infinite is skipped. `patience` in a row stop training, which is noticed
-    at the next line, evaluation or save. Until one succeeds, the state, which may be the reason, is not used elsewhere.
+    The order of an iteration: batch, step, log, pictures, evaluation, checkpoint. A line of the log has averages since
+    the line before, and is written after the next step has begun. Several processes agree every `ASK_EVERY` iterations
+    to stop; the first one writes. An iteration with a metric that is not finite is skipped. `patience` in a row stop
+    training at the next line, evaluation or save; nothing else uses the state before one succeeds.
 
     Args:
         stage: what to train.
@@ -67,13 +66,14 @@ def fit(
         patience: the number of iterations skipped in a row that stops training.
         images: step -> names of the images of a batch, for the message.
         debug_nans: whether the first iteration of those is then replayed to find the operation.
+        origin: what the stage is trained from, kept with its checkpoints.
 
     Raises:
         NotFiniteError: after `patience` skipped iterations or a skipped last one, or for a state that is not finite.
         UserError: for a checkpoint that cannot be resumed from, or for files that cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint written.
     """
-    checkpoints = Checkpoints(directory / "checkpoints")
+    checkpoints = Checkpoints(directory / "checkpoints", origin)
     start = 0
     if steps := checkpoints.newest_first():
         start, state = checkpoints.first_intact(steps, partial(checkpoints.restore, like=state))

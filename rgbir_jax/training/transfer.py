@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import read_json
 from rgbir_jax.models import pretrained
 from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.shapes import first_difference
@@ -128,7 +129,7 @@ def _from_run(run: str, name: str, own: ConfigDict, stage: Stage) -> Variables:
 
     def read(step: int) -> Variables:
         _check_shapes(checkpoints.shapes(step), like, folder)
-        _check_networks(Path(run), name, own, taken)
+        _check_networks(Path(run), name, own, taken, checkpoints.origin().get("config"))
         return checkpoints.restore_part(step, like)
 
     step, weights = checkpoints.first_intact(checkpoints.best_first(), read)
@@ -152,9 +153,18 @@ def _check_shapes(saved: dict[str, tuple[int, ...]], like: Variables, folder: Pa
         )
 
 
-def _check_networks(run: Path, name: str, own: ConfigDict, taken: list[str]) -> None:
-    """Compares what shapes do not show: appearance codes that are sliced in another way have the same ones."""
-    there, here = json.loads((run / "config.json").read_text())[name]["networks"], json.loads(own.networks.to_json())
+def _check_networks(run: Path, name: str, own: ConfigDict, taken: list[str], trained_with: dict | None) -> None:
+    """Compares what shapes do not show: appearance codes that are sliced in another way have the same ones.
+
+    Args:
+        run: the folder of the run that networks are taken from.
+        name: the stage's name.
+        own: its section of the config.
+        taken: the names of the networks.
+        trained_with: the config that the checkpoint keeps; None for an older version, then config.json is read.
+    """
+    config = trained_with or _config(run)
+    there, here = config[name]["networks"], json.loads(own.networks.to_json())
     for network in taken:
         for key, value in here[network].items():
             if there[network].get(key) != value:
@@ -162,6 +172,12 @@ def _check_networks(run: Path, name: str, own: ConfigDict, taken: list[str]) -> 
                     f"{run / name} does not fit: there config.{name}.networks.{network}.{key} is "
                     f"{there[network].get(key)}, here it is {value}; give both recipes the same networks."
                 )
+
+
+def _config(run: Path) -> dict:
+    if not (run / "config.json").is_file():
+        raise UserError(f"{run}/config.json is missing; copy it from a backup, or train that run again.")
+    return read_json(run / "config.json")
 
 
 def _count(tree: PyTree) -> int:

@@ -46,10 +46,10 @@ def write(
     figures: Sequence[Shown],
     way_out: str,
 ) -> Path:
-    """Writes `report.html` and a PNG of every figure into a run's folder.
+    """Writes `report.html` and a PNG of every figure into a folder.
 
     Args:
-        workdir: the run's folder.
+        workdir: the folder, such as a run's.
         title: the headline.
         facts: what was run, by name.
         scores: the content of scores.json.

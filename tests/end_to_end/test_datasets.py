@@ -9,6 +9,7 @@ import pytest
 
 from configs import own_folders
 from rgbir_jax.commands import describe, recipe, report, scoring
+from rgbir_jax.commands.export import export
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.feature_file import score_feature_file
 from rgbir_jax.run import load
@@ -131,6 +132,9 @@ def test_own_folders(tmp_path, monkeypatch, capsys):
     assert "left out: 1 (rgb/fay/notes.txt)" in capsys.readouterr().err
     run = load("~/run")
     assert len(run.facts.people) == 4
+    assert set(run.people) < {"Zoë", "anna b", "emil", "fay", "gus", "hal"}
+    export(run, tmp_path / "model")
+    assert load(tmp_path / "model").people == [str(number) for number in run.facts.people]  # names stay with the run
     scored = scoring.score(run)
     assert scored.scores["dataset"] == "Photos"
     assert {name: score["probe_images"] for name, score in scored.scores["trained"].items()} == {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.training.checkpoints import Checkpoints, DamagedError
+from rgbir_jax.training.checkpoints import Checkpoints, DamagedError, fingerprint
 from rgbir_jax.training.state import State
 from tests.disks import file_size
 
@@ -290,6 +290,27 @@ def test_a_checkpoint_of_an_older_version_has_no_checksums(whole, tmp_path):
     meta = folder / "3" / "meta" / "metadata"
     meta.write_text(json.dumps({"shapes": json.loads(meta.read_text())["shapes"]}))
     assert _newest(folder, _large(0))[0] == 3
+
+
+def test_a_checkpoint_keeps_what_its_stage_was_trained_from(tmp_path):
+    """A changed record is noticed as any other damage; then the one before is read."""
+    folder = tmp_path / "checkpoints"
+    for step, seed in [(1, 3), (2, 4)]:
+        with closing(Checkpoints(folder, {"config": {"seed": seed, "at": (1, 2)}})) as checkpoints:
+            checkpoints.save(step, _state(step))
+    assert Checkpoints(folder).origin() == {"config": {"seed": 4, "at": [1, 2]}}
+    meta = folder / "2" / "meta" / "metadata"
+    meta.write_text(meta.read_text().replace('"seed": 4', '"seed": 5'))
+    assert Checkpoints(folder).origin()["config"]["seed"] == 3
+    with pytest.raises(DamagedError, match="meta or metrics have changed on disk"):
+        Checkpoints(folder).restore(2, _state(0))
+    assert Checkpoints(tmp_path / "absent").origin() == {}
+
+
+def test_states_of_other_bits_have_other_fingerprints():
+    assert fingerprint(_state(1)) == fingerprint(_state(1))
+    assert fingerprint(_state(1)) != fingerprint(_state(2))
+    assert len(fingerprint(_state(1))) == 8
 
 
 def test_reading_writes_nothing(whole, tmp_path):

@@ -10,8 +10,10 @@ from flax.traverse_util import flatten_dict
 from configs import sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.commands import recipe, start
+from rgbir_jax.data.contents import Contents
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.models import pretrained
+from rgbir_jax.origin import Facts
 from rgbir_jax.training import stage as stage_module
 from rgbir_jax.training import transfer
 from rgbir_jax.training.checkpoints import Checkpoints
@@ -276,8 +278,12 @@ def initial_states(monkeypatch):
         states[directory.name] = state
         save_stage(directory, state)
 
-    monkeypatch.setattr(recipe, "open_source", lambda config: Drawn())
-    monkeypatch.setattr(start, "note_run", lambda config, folder, sampler, records: note_config(config, folder))
+    def note_run(config, folder, contents, records):
+        note_config(config, folder)
+        return Facts.now(contents, config, "", "")
+
+    monkeypatch.setattr(recipe, "_open", lambda config: (Drawn(), Contents(people=[1, 2, 3, 4])))
+    monkeypatch.setattr(start, "note_run", note_run)
     monkeypatch.setattr(start, "say_faults", lambda config, records: None)  # the images have no files
     monkeypatch.setattr(recipe, "fit", fit)
     monkeypatch.setattr(recipe.compilation, "prepare", lambda: None)
