@@ -22,6 +22,7 @@ def versions(*packages: str) -> str:
 def keep(path: str | Path | None, figures: dict) -> None:
     """Writes the figures as JSON, if a path is given."""
     if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(figures, indent=1) + "\n")
 
 

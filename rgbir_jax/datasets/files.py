@@ -14,6 +14,7 @@ from rgbir_jax.errors import UserError
 
 # Formats that Pillow recognises and cannot decode, and one whose files are programs, which it gives to Ghostscript.
 NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "EPS"}
+LONGEST_QUOTE = 100  # characters
 NAMED = 3  # files that a line about many files names
 
 
@@ -127,6 +128,11 @@ def read_words(path: str | os.PathLike, separators: str) -> list[str]:
         UserError: see `read_text`.
     """
     return [word for part in re.split(rf"[\r\n{separators}]", read_text(path)) if (word := part.strip())]
+
+
+def shortened(text: str) -> str:
+    """Returns the beginning of a text from a file, for a message: a file that is no list can have very long words."""
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
 
 
 def nested(root: Path, names: Iterable[str]) -> Path | None:

@@ -20,7 +20,7 @@ from jaxtyping import Bool
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.duke import DUKE
-from rgbir_jax.datasets.files import files_below, is_image, is_number, read_text, read_words, say_left_out
+from rgbir_jax.datasets.files import files_below, is_image, is_number, read_text, read_words, say_left_out, shortened
 from rgbir_jax.datasets.llcm import LLCM
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
@@ -190,9 +190,8 @@ def _listed(root: Path, names: Iterable[str]) -> dict[str, str]:
             raise UserError(f"{path} names nobody; list persons there, one per line, or remove the file.")
         for entry in entries:
             if (person := known.get(normalize("NFC", entry))) is None:
-                raise UserError(
-                    f"{path} lists {entry}, but there is no image in rgb/{entry} or ir/{entry}; correct it."
-                )
+                name = shortened(entry)
+                raise UserError(f"{path} lists {name}, but there is no image in rgb/{name} or ir/{name}; correct it.")
             if split_of.setdefault(person, split) != split:
                 raise UserError(f"{path} lists {entry}, and so does {split_of[person]}.txt; take it off one of them.")
     rest = next((split for split in ("train", "test") if split not in lists), None)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from rgbir_jax.datasets.files import read_text
+from rgbir_jax.datasets.files import read_text, shortened
 from rgbir_jax.errors import UserError
 
 
@@ -33,13 +33,14 @@ def listed(root: Path, name: str, title: str, folder: str = "") -> list[str]:
         if not (words := line.split()):
             continue
         if len(words) != 2 or not words[1].isdecimal():
-            raise UserError(f'{root}/{name}, line {number}: "{line}" is not a path and a label; correct it.')
+            raise UserError(f'{root}/{name}, line {number}: "{shortened(line)}" is not a path and a label; correct it.')
         path = prefix + words[0]
         if path in paths:
-            raise UserError(f"{root}/{name}, line {number}, lists {path} again; take the line out.")
+            raise UserError(f"{root}/{name}, line {number}, lists {shortened(path)} again; take the line out.")
         if not os.path.isfile(root / path):  # which says so of an impossible name, too
             raise UserError(
-                f"{root}/{name}, line {number}, lists {path}, which is not there; complete the copy of {title}."
+                f"{root}/{name}, line {number}, lists {shortened(path)}, which is not there; complete the copy of "
+                f"{title}."
             )
         paths[path] = None
     if not paths:

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.files import files_below, images_in, is_number, read_words, say_left_out
+from rgbir_jax.datasets.files import files_below, images_in, is_number, read_words, say_left_out, shortened
 from rgbir_jax.datasets.records import IR, RGB, Records, existing, rows_by_person_and_camera, subfolder, tabulate
 from rgbir_jax.datasets.search import Labelled, Search
 from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, SEPARATORS, TRIALS, Permutations, read_permutations
@@ -195,7 +195,9 @@ def _splits(root: Path) -> dict[int, str]:
             print(f"{path} names nobody.", file=sys.stderr)
         for entry in entries:
             if not is_number(entry):
-                raise UserError(f'{path} has "{entry}" where an identity\'s number should be; correct that line.')
+                raise UserError(
+                    f'{path} has "{shortened(entry)}" where an identity\'s number should be; correct that line.'
+                )
             if split_of.setdefault(int(entry), split) != split:
                 raise UserError(
                     f"{path} lists identity {entry}, and so does {split_of[int(entry)]}_id.txt; "

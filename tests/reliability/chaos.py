@@ -60,6 +60,7 @@ class Journey:
         self.numbers = itertools.count()
         self.damages = itertools.cycle(random.sample(sorted(DAMAGES), len(DAMAGES)))
         self.damaged: tuple[str, str, int] | None = None  # (kind, stage, its newest checkpoint) until training resumes
+        self.newest: dict[str, int] = {}  # checkpoint of each stage before the last start
         self.seconds = 0.0  # until a start has trained an iteration
 
     def start(self) -> Program:
@@ -69,6 +70,7 @@ class Journey:
             f"--config.data_dir={self.tree}", f"--config.prepared_dir={self.prepared}",
             f"--config.source={self.source}",
         ]  # fmt: skip
+        self.newest = {stage: newest(self.workdir / stage) for stage in self.stages}
         output = self.scratch / f"{self.system}_{next(self.numbers)}.txt"
         environment = {"JAX_COMPILATION_CACHE_DIR": str(self.scratch / "compiled")}
         return Program(arguments, self.workdir, self.stages, output, environment)
@@ -174,7 +176,8 @@ class Journey:
         """Counts how a program ended. Returns whether the fault took effect."""
         code, row = program.process.returncode, self.tally.row(kind)
         trained = [stage for stage in self.stages if program.logged(stage)]
-        self.settle_damage(program, trained)
+        if trained:
+            self.settle(trained[0], program.logged(trained[0])[0] - 1)
         if trained or code == 0:
             self.tally.recovered()
         if "Traceback" in program.text():
@@ -195,14 +198,14 @@ class Journey:
         print(f"{self.system}, {last or 'before training'}: {kind}", flush=True)
         return True
 
-    def settle_damage(self, program: Program, trained: list[str]) -> None:
-        """Counts what a damage has cost, if this program has trained further."""
-        if not self.damaged or not trained:
-            return
-        kind, stage, step = self.damaged
-        lost = step - program.logged(stage)[0] + 1 if stage in trained else 0
-        self.tally.row(kind).lost.append(lost)
-        self.damaged = None
+    def settle(self, stage: str, start: int) -> None:
+        """Counts what a damage has cost, once a program trains from iteration `start`; without one, nothing may be."""
+        if self.damaged:
+            kind, damaged, step = self.damaged
+            self.tally.row(kind).lost.append(step - start if damaged == stage else 0)
+            self.damaged = None
+        elif start != self.newest[stage]:
+            self.tally.fail(f"{stage} was resumed from iteration {start}, although {self.newest[stage]} was saved")
 
     def follow_advice(self, program: Program) -> bool:
         """Deletes what a sentence says is to be deleted."""
@@ -234,8 +237,10 @@ def travel(journey: Journey, faults: list[tuple[str, str]], reference: dict) -> 
         fault: Callable[[str], bool] = partial(getattr(journey, name), *rest)
         any(fault(stage) for _ in range(2))  # a second time if a refusal came first
     journey.finish()
+    tally, files = journey.tally, [*journey.workdir.rglob("*"), *journey.scratch.glob("prepared*/**/*")]
+    tally.left += [path.name for path in files if re.search("unfinished|incomplete|checkpoint-tmp", path.name)]
     for difference in differences(reference, end_of(journey.workdir)):
-        journey.tally.fail(f"{journey.system} ends otherwise: {difference}")
+        tally.fail(f"{journey.system} ends otherwise: {difference}")
 
 
 def draw(tree: Path, kills: int, random: Random, tally: Tally, scratch: Path) -> dict[str, bytes]:
@@ -291,7 +296,7 @@ def main(argv: list[str] | None = None) -> int:
     } | tally.content()
     print(tally.table())
     print("; ".join(str(figures[name]) for name in ("command", "date", "disk", "machine", "versions")))
-    print(f"{figures['minutes']} minutes, {len(tally.failures)} failures.")
+    print(f"{figures['minutes']} minutes, {len(tally.failures)} failures, {len(tally.left)} unfinished files are left.")
     keep(arguments.json, figures)
     return int(bool(tally.failures))
 

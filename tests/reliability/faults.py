@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -79,9 +79,12 @@ class Disk:
         if not self._is_mounted:
             _limit_files(process, free)
             return
-        with self._filler.open("wb") as file:
-            status = os.statvfs(self.folder)
-            os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_bsize - free, 1))
+        with self._filler.open("wb", buffering=0) as file:
+            for block in (1 << 20, 1 << 12):
+                with suppress(OSError):  # no space is left
+                    while file.write(bytes(block)):
+                        pass
+            file.truncate(max(file.tell() - free, 0))
 
     def make_room(self) -> None:
         """Ends that."""

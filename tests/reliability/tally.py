@@ -33,6 +33,7 @@ class Tally:
         self.rows: dict[str, Row] = {}
         self.sentences: set[str] = set()
         self.failures: list[str] = []
+        self.left: list[str] = []  # names of unfinished files that killed programs left and later ones did not remove
         self._pending: list[str] = []  # kinds of faults from which the run has not recovered yet
 
     def row(self, kind: str) -> Row:
@@ -60,7 +61,7 @@ class Tally:
     def content(self) -> dict:
         """Returns everything for JSON."""
         rows = {kind: asdict(row) for kind, row in self.rows.items()}
-        return {"faults": rows, "sentences": sorted(self.sentences), "failures": self.failures}
+        return {"faults": rows, "sentences": sorted(self.sentences), "left": self.left, "failures": self.failures}
 
     def table(self) -> str:
         """Returns a Markdown table with a line per kind and a sum."""
