@@ -256,6 +256,7 @@ def test_a_value_that_the_data_does_not_know_is_refused(sysu_root, key, value):
     config[key], config.data_dir = value, str(sysu_root)
 
     def use():
+        stages.check_recipe(config)
         recipe.training_sampler(config, records)
         Benchmark.of(config, records)
 

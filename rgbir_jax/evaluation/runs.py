@@ -27,7 +27,10 @@ _CHOICES = (
 _SHARED_TERMS = {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis"}
 _PAPER_TERMS = _SHARED_TERMS | {"L_code_a"}
 _PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance", "grey", "any"), _PAPER_TERMS
-_BEST_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance", "contours", "any"), _PAPER_TERMS
+_BEST_SYSTEM = (
+    ("bce", "p||q", False, False, False, "part", 1, "appearance", "contours", "any"),
+    _PAPER_TERMS - {"L_simple"},
+)
 _DGNET_TERMS = {"L_fine_orig", "L_fine_recon", "L_R1", "L_cycle"}
 _DGNET_SYSTEM = (
     ("lsgan", "q||p", True, True, True, "channel", 3, "appearance", "grey", "any"),

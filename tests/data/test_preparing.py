@@ -12,7 +12,7 @@ import pytest
 
 from rgbir_jax.data import decoding, memory, tfds_builders, tfds_prepared
 from rgbir_jax.data.source import batches
-from rgbir_jax.data.sources import _prepared, open_source
+from rgbir_jax.data.sources import open_source, prepared_folder
 from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
 from tests.data.test_sources import SIZE, make_config, make_sampler
@@ -179,7 +179,7 @@ def test_numbers_of_images_that_differ_are_not_believed(tree, tmp_path, monkeypa
 
 def test_what_another_version_prepared_is_mentioned_and_left_alone(tree, tmp_path, capsys):
     config = make_config(tree, tmp_path / "prepared", source="tf_data")
-    older = _prepared(config.prepared_dir, tree, read(tree)) / "sysu_mm01" / "24x12" / "1.1.0"
+    older = prepared_folder(config.prepared_dir, tree, read(tree)) / "sysu_mm01" / "24x12" / "1.1.0"
     older.mkdir(parents=True)
     (older / "dataset_info.json").write_text("{}")
     for _ in range(2):

@@ -13,7 +13,7 @@ from rgbir_jax import synthetic
 from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import batch_spec, batches
-from rgbir_jax.data.sources import _prepared, open_source
+from rgbir_jax.data.sources import open_source, prepared_folder
 from rgbir_jax.datasets.sysu_mm01 import read
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import LOCK, locked
@@ -180,7 +180,7 @@ def test_a_truncated_image_is_named_and_nothing_is_kept(name, make_sysu, tmp_pat
 @pytest.mark.parametrize("name", ["memory", "tf_data"])
 def test_two_preparations_do_not_write_at_once(name, make_sysu, tmp_path):
     config = make_config(make_sysu(train=[1, 2]), tmp_path / "prepared", source=name)
-    folder = _prepared(config.prepared_dir, Path(config.data_dir), read(Path(config.data_dir)))
+    folder = prepared_folder(config.prepared_dir, Path(config.data_dir), read(Path(config.data_dir)))
     opened = []
     second = threading.Thread(target=lambda: opened.append(open_source(config)))
     with locked(folder, "prepared", wait=False):

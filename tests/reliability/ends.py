@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from rgbir_jax import stages
-from rgbir_jax.run import Facts, read_config
+from rgbir_jax.origin import Facts, read_config
 from rgbir_jax.training.checkpoints import Checkpoints
 from rgbir_jax.training.state import path_name
 

@@ -30,7 +30,7 @@ from rgbir_jax.datasets.sysu_lists import read_ids, read_permutations
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.feature_file import read_features
 from rgbir_jax.models.pretrained import read_state_dict
-from rgbir_jax.run import Facts, read_config
+from rgbir_jax.origin import Facts, read_config
 from tests.datasets.test_sysu_lists import write_permutations
 from tests.models.test_pretrained import opcodes, tensor_opcodes, write_pickle, write_pth
 

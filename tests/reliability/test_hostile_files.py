@@ -25,7 +25,7 @@ from rgbir_jax.datasets.sysu_lists import read_ids
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.feature_file import read_features
 from rgbir_jax.models.pretrained import read_state_dict
-from rgbir_jax.run import read_config
+from rgbir_jax.origin import read_config
 from tests.models.test_pretrained import opcodes, write_pickle, write_pth
 
 # Pillow warns of an image that is large, before it is refused.
