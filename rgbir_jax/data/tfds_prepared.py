@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -160,7 +161,9 @@ def _write_metadata(folder: Path, lengths: list[int], info: tfds.core.DatasetInf
         )
 
 
-def _open(folder: Path, files: dict[Path, range]) -> Sequence[bytes]:
+def _open(
+    folder: Path, files: dict[Path, range]
+) -> Sequence[Any]:  # of bytes; a type check that reads one would meet damage
     """Opens the prepared set, if its files have the images that they should have."""
     for path, rows in files.items():
         try:
