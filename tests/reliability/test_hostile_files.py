@@ -8,13 +8,15 @@ import os
 import pickle
 import resource
 import struct
+import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io
@@ -25,8 +27,13 @@ from rgbir_jax.datasets.sysu_lists import read_ids
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.feature_file import read_features
 from rgbir_jax.models.pretrained import read_state_dict
-from rgbir_jax.origin import read_config
+from rgbir_jax.origin import Facts, read_config
+from rgbir_jax.run import load
+from rgbir_jax.training.checkpoints import Checkpoints
+from rgbir_jax.training.state import State
+from tests.end_to_end.conftest import run
 from tests.models.test_pretrained import opcodes, write_pickle, write_pth
+from tests.tiny import tiny_config
 
 # Pillow warns of an image that is large, before it is refused.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -34,6 +41,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarn
 MIB = 1 << 20
 FREE = 256 * MIB  # memory that a refusal may take; the bombs would need more
 SECONDS = 20  # on a busy machine
+
+unpickled: list[str] = []  # what was looked up by a pickle
+sys.addaudithook(lambda event, _: unpickled.append(event) if event == "pickle.find_class" else None)
 
 
 @contextmanager
@@ -130,6 +140,56 @@ def test_an_image_that_is_a_program_is_not_given_to_ghostscript(tmp_path, monkey
         decode(tmp_path / "0001.jpg", (64, 32))
     assert not (tmp_path / "witness").exists()
     assert not is_image("0001.eps")
+
+
+def test_no_checkpoint_is_unpickled(tmp_path):
+    """Orbax writes arrays and JSON."""
+    state = State(jnp.int32(1), {"G": {"w": jnp.arange(3.0)}}, {}, {}, {})
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(1, state)
+    unpickled.clear()
+    restored = Checkpoints(tmp_path).restore(1, state)
+    np.testing.assert_array_equal(restored.params["G"]["w"], [0, 1, 2])
+    assert not unpickled
+    pickle.loads(pickle.dumps(Path("a")))
+    assert unpickled  # the hook works
+
+
+# ---------------------------------------------------------------- what can run code, as the page says
+
+
+MODULE = "import pathlib\npathlib.Path({witness!r}).touch()\nThing = 3\n"
+
+
+def test_a_run_imports_what_its_config_names(tmp_path):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "of_a_run.py").write_text(MODULE.format(witness=str(tmp_path / "witness")))
+    config = tiny_config()
+    config.teacher.stage = "of_a_run:Thing"
+    facts = Facts([1, 2], [64, 32], [0.5], [0.5], "d", "f", str(tmp_path / "modules"), "", "", "", {})
+    facts.write(tmp_path)
+    (tmp_path / "config.json").write_text(config.to_json())
+    with pytest.raises(UserError, match='"of_a_run:Thing" is no Stage of rgbir_jax'):
+        load(tmp_path)
+    assert (tmp_path / "witness").exists()
+
+
+def test_a_file_of_features_imports_the_dataset_that_it_names(tmp_path, monkeypatch):
+    (tmp_path / "of_features.py").write_text(MODULE.format(witness=str(tmp_path / "witness")))
+    monkeypatch.syspath_prepend(tmp_path)
+    numbers = {name: np.ones(1, int) for name in ("person_id", "camera", "index")}
+    np.savez(tmp_path / "f.npz", feature=np.ones((1, 2)), dataset="of_features:Thing", **numbers)
+    with pytest.raises(UserError, match='"of_features:Thing" is no Dataset of rgbir_jax'):
+        read_features(tmp_path / "f.npz")
+    assert (tmp_path / "witness").exists()
+
+
+def test_a_config_file_is_executed(tmp_path):
+    (tmp_path / "config.py").write_text(MODULE.format(witness=str(tmp_path / "witness")))
+    code, _, err = run("train.py", f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/run")
+    assert code == 1
+    assert "config.py is no config file: it defines no get_config" in err
+    assert (tmp_path / "witness").exists()
 
 
 # ---------------------------------------------------------------- memory and time are bounded
