@@ -197,10 +197,10 @@ def _compare(stage_folder: Path, config: ConfigDict, stage: Stage, states: dict[
     for other, sentence in origin.other_earlier(stage_folder, origin.earlier_of(stage, states)).items():
         if other == stage.reads:
             raise UserError(
-                f"{sentence}, whose features are other ones; put the former one back, or train the run again in "
-                f"another --workdir."
+                f"{sentence}, whose features are other ones; put the former one back, or, if its checkpoint is "
+                f"damaged, train it again with the command of the run."
             )
-        say(f"{sentence}. The features of {name} do not depend on it; the scores of {other} are those of the latter.")
+        say(f"{sentence}. The features of {name} do not depend on it; scores of {other} are those of the new one.")
 
 
 def chain(config: ConfigDict) -> list[str]:

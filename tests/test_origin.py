@@ -177,6 +177,17 @@ def test_another_stage_to_read_stops_both(run, tree):
         recipe.train(_longer(tree), str(run))
 
 
+def test_an_earlier_stage_with_a_damaged_checkpoint_is_made_again(run, tree, capsys):
+    """The one before serves, and leads to the same state."""
+    features = load(run).features(*IMAGES)
+    shutil.rmtree(run / "second" / "checkpoints" / "2" / "state")
+    with pytest.raises(UserError, match=r"the run's second is now another one, of iteration 1, .* train it again with"):
+        load(run)
+    recipe.train(get_config(str(tree)), str(run))
+    np.testing.assert_array_equal(load(run).features(*IMAGES), features)
+    assert "now another one" not in capsys.readouterr().out
+
+
 def test_a_stage_is_taken_only_with_what_it_was_trained_from(trained, tree, tmp_path):
     config = get_config(str(tree))
     config.third.from_run = str(trained)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt32
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from rgbir_jax.data.decoding import in_threads
 from rgbir_jax.data.sources import prepared_folder
@@ -97,7 +98,9 @@ def _checksums(root: Path, records: Records, prepared: Path) -> UInt32[np.ndarra
         kept = np.load(path)
         if kept.shape == (len(records),) and kept.dtype == np.uint32:
             return kept
-    values = np.fromiter(in_threads(partial(_checksum, root), records.path), np.uint32, len(records))
+    checksums = in_threads(partial(_checksum, root), records.path)
+    shown = tqdm(checksums, "checksums of images", len(records), unit="image", delay=2)
+    values = np.fromiter(shown, np.uint32, len(records))
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     with suppress(OSError):  # it only saves time
         try:

@@ -52,7 +52,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, origin: dict | None = None):
         self.directory = Path(directory).absolute()
-        self._origin = origin or {}
+        self._origin = json.loads(json.dumps(origin or {}))  # as it is read again
         self._manager: ocp.CheckpointManager | None = None
         self._scores = self._read_scores()
 

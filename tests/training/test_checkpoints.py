@@ -296,9 +296,9 @@ def test_a_checkpoint_keeps_what_its_stage_was_trained_from(tmp_path):
     """A changed record is noticed as any other damage; then the one before is read."""
     folder = tmp_path / "checkpoints"
     for step, seed in [(1, 3), (2, 4)]:
-        with closing(Checkpoints(folder, {"config": {"seed": seed, "at": (1, 2)}})) as checkpoints:
+        with closing(Checkpoints(folder, {"config": {"seed": seed, 2: (1, 2), 10: 0}})) as checkpoints:
             checkpoints.save(step, _state(step))
-    assert Checkpoints(folder).origin() == {"config": {"seed": 4, "at": [1, 2]}}
+    assert Checkpoints(folder).origin() == {"config": {"seed": 4, "2": [1, 2], "10": 0}}
     meta = folder / "2" / "meta" / "metadata"
     meta.write_text(meta.read_text().replace('"seed": 4', '"seed": 5'))
     assert Checkpoints(folder).origin()["config"]["seed"] == 3

@@ -1,6 +1,7 @@
 """What a new stage takes from another run, and what it refuses. States are random; nothing is compiled."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from rgbir_jax import stages
 from rgbir_jax.commands import recipe, start
 from rgbir_jax.data.contents import Contents
 from rgbir_jax.datasets.records import Records
+from rgbir_jax.errors import UserError
 from rgbir_jax.models import pretrained
 from rgbir_jax.origin import Facts
 from rgbir_jax.training import stage as stage_module
@@ -62,8 +64,8 @@ def note_config(config, workdir):
     (workdir / "config.json").write_text(json.dumps(config.to_dict()))
 
 
-def save_stage(folder, state):
-    checkpoints = Checkpoints(folder / "checkpoints")
+def save_stage(folder, state, origin=None):
+    checkpoints = Checkpoints(folder / "checkpoints", origin)
     checkpoints.save(3, state)
     checkpoints.close()
 
@@ -122,6 +124,18 @@ def test_networks_that_do_not_fit_are_named(finished, tmp_path, network, changes
     config.image.networks[network].update(changes)
     with pytest.raises(ValueError, match=message):
         transfer.starting_weights(config, "image", stages.build(config, "image", 4), tmp_path)
+
+
+def test_a_lost_config_is_named_or_the_checkpoint_s_own_is_used(finished, tmp_path):
+    run, state = finished
+    config = method2(str(tmp_path))
+    save_stage(tmp_path / "image", state)
+    stage = stages.build(config, "image", 4)
+    with pytest.raises(UserError, match=rf"{tmp_path}/config.json is missing; copy it from a backup, or train"):
+        transfer.starting_weights(config, "image", stage, tmp_path / "new")
+    shutil.rmtree(tmp_path / "image")
+    save_stage(tmp_path / "image", state, {"config": method2(run).to_dict()})
+    assert transfer.starting_weights(config, "image", stage, tmp_path / "new")["params"].keys() == set(TAKEN)
 
 
 def test_a_missing_run_is_named(tmp_path):
