@@ -166,8 +166,9 @@ def test_a_run_imports_what_its_config_names(tmp_path):
     (tmp_path / "modules" / "of_a_run.py").write_text(MODULE.format(witness=str(tmp_path / "witness")))
     config = tiny_config()
     config.teacher.stage = "of_a_run:Thing"
-    facts = Facts([1, 2], [64, 32], [0.5], [0.5], "d", "f", str(tmp_path / "modules"), "", "", "", {})
-    facts.write(tmp_path)
+    none = dict.fromkeys(("dataset", "fingerprint", "command", "commit", "started"), "")
+    numbers = {"people": [1, 2], "image_size": [64, 32], "mean": [0.5], "std": [0.5]}
+    Facts(**numbers, **none, config_folder=str(tmp_path / "modules"), versions={}).write(tmp_path)
     (tmp_path / "config.json").write_text(config.to_json())
     with pytest.raises(UserError, match='"of_a_run:Thing" is no Stage of rgbir_jax'):
         load(tmp_path)
