@@ -1,8 +1,20 @@
-"""The one kind of error that a user can do something about."""
+"""The kinds of error that a user can do something about."""
 
 
 class UserError(ValueError):
     """Bad input: its message is a sentence that names the thing and the way out. The programs print only that."""
+
+
+class MissingKeyError(UserError):
+    """A config without a value that it must have.
+
+    Attributes:
+        key: the value's full name, "config.dtype".
+    """
+
+    def __init__(self, key: str):
+        super().__init__(f"the config has no {key}; configs/sysu_image.py shows what every config has.")
+        self.key = key
 
 
 class NotFiniteError(UserError, FloatingPointError):

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.data.augment import MEAN, STD
 from rgbir_jax.data.contents import Contents
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingKeyError, UserError
 from rgbir_jax.files import read_json, write_json
 from rgbir_jax.lookup import CONFIG_FOLDER, either
 from rgbir_jax.training.checkpoints import Checkpoints, fingerprint, has_checkpoint
@@ -257,16 +257,24 @@ def complete(folder: Path, config: ConfigDict, facts: Facts) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError) as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if frame.f_code not in (ConfigDict.__getattr__.__code__, ConfigDict.__getitem__.__code__):
+    except (AttributeError, KeyError, MissingKeyError) as error:
+        key = error.key if isinstance(error, MissingKeyError) else _key_of(error, config)
+        if not key:
             raise
-        key = frame.f_locals.get("attribute", frame.f_locals.get("key"))
         trained_by = f"commit {facts.commit}" if facts.commit else f"rgbir-jax {facts.versions.get('rgbir-jax')}"
         raise UserError(
-            f"{folder} was trained without {_path_of(frame.f_locals['self'], config)}{key}, which this version of the "
-            f"code needs; open it with the version that trained it, {trained_by}."
+            f"{folder} was trained without {key}, which this version of the code needs; open it with the version that "
+            f"trained it, {trained_by}."
         ) from error
+
+
+def _key_of(error: Exception, config: ConfigDict) -> str:
+    """Returns the full name of the value that a config was asked for in vain; empty if the error is another one."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if frame.f_code not in (ConfigDict.__getattr__.__code__, ConfigDict.__getitem__.__code__):
+        return ""
+    name = frame.f_locals.get("attribute") or frame.f_locals["key"]
+    return f"{_path_of(frame.f_locals['self'], config)}{name}"
 
 
 def _path_of(section: ConfigDict, config: ConfigDict, path: str = "config.") -> str:

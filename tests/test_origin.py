@@ -247,7 +247,7 @@ def test_a_stage_of_another_run_is_not_taken_for_this_one_s(run, tree, capsys):
         recipe.train(config, str(run))
 
 
-@pytest.mark.parametrize("key", ["first.decay", "second.networks.head", "image.networks.E_s", "image.swaps"])
+@pytest.mark.parametrize("key", ["dtype", "first.decay", "second.networks.head", "image.networks.E_s", "image.swaps"])
 def test_a_key_that_the_config_lacks_is_named(run, key):
     config = json.loads((run / "config.json").read_text())
     config["recipe"] = ["first", "second", "image"]

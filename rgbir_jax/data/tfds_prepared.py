@@ -48,19 +48,7 @@ class PreparedImages:
     """The stored images of a tree at one size, read by row."""
 
     def __init__(self, dataset: Dataset, root: Path, records: Records, image_size: tuple[int, int], prepared: Path):
-        """Opens the prepared images, and prepares what is missing.
-
-        Args:
-            dataset: the dataset; its builder says what is stored.
-            root: the folder of the tree.
-            records: the table of the tree.
-            image_size: (height, width) in pixels.
-            prepared: the folder for the prepared sets of this tree.
-
-        Raises:
-            UserError: naming an image that cannot be decoded or a file that cannot be written, and nothing is kept
-                then; or naming a prepared file that is damaged.
-        """
+        """Opens the prepared images, and prepares what is missing. Arguments and errors are those of `TfDataSource`."""
         folder = prepared / dataset.name / resized(image_size).name / str(TreeBuilder.VERSION)
         self._files = _files(folder, dataset.name, len(records))
         if _missing(folder, self._files):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from rgbir_jax.data.sources import check_image_size
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingKeyError, UserError
 from rgbir_jax.lookup import choose, quoted
 
 DTYPES = ("bfloat16", "float32", "float64")
@@ -98,7 +98,7 @@ def _check_sections(config: ConfigDict, path: str, values: Iterable[str], sectio
     """Refuses a config that lacks values or sections, or has a value where a section should be."""
     for key in (*values, *sections):
         if key not in config:
-            raise UserError(f"the config has no {path}.{key}; configs/sysu_image.py shows what every config has.")
+            raise MissingKeyError(f"{path}.{key}")
         if key in sections and not isinstance(config[key], ConfigDict):
             raise UserError(f"{path}.{key} is {quoted(config[key])}; it must be a section of the config.")
 
