@@ -10,8 +10,8 @@ or, after it has drawn the dataset:
 Presets, as `quickstart:NAME`, are those of configs/sysu_image.py: best (the default), paper, dgnet and released, which
 has neither teacher nor control.
 
-Hardware: two CPU cores are enough. 2,400 steps of the teacher, 4,500 of `drawing` (the image system without the terms
-of swapped images), 600 of the whole system, and 5,100 of the control.
+Hardware: two CPU cores are enough. 2,400 steps of the teacher, 2,700 of `drawing` (the image system without the terms
+of swapped images), 400 of the whole system, and 3,100 of the control.
 Score: see docs/results.md. The paper has no score on drawn people.
 """
 
@@ -28,9 +28,9 @@ def get_config(preset: str = "best") -> ConfigDict:
     """Returns the small recipe. If it has a teacher, the image stage starts from a generator that draws already."""
     config = small(preset)
     if "teacher" in config.recipe:
-        config.image.update({"steps": 600, "evaluate_every": 600})
-        config.image.decay.at = (480,)
-        add_drawing(config, steps=4_500)
+        config.image.update({"steps": 400, "evaluate_every": 400})
+        config.image.decay.at = (320,)
+        add_drawing(config, steps=2_700)
         add_control(config)
     return config
 
