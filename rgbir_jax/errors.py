@@ -17,5 +17,13 @@ class MissingKeyError(UserError):
         self.key = key
 
 
+class MissingFileError(UserError):
+    """A file that only a later step needs is not there."""
+
+
+class NoSearchError(UserError):
+    """Images that a protocol cannot be scored on."""
+
+
 class NotFiniteError(UserError, FloatingPointError):
     """A loss, a gradient, a parameter or a feature that is NaN or infinite."""

@@ -37,7 +37,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
     if not (without := tsne.cannot_plot(scored.features[shown])):
         figures.append(_tsne(scored, people, shown))
     figures += _pictures(scored)
-    if measured and "dci" in measured:
+    if measured and "dci" in measured and len(sample_rows(run.config, scored.source.records)):
         figures.append(_truth(scored))
     figures += [shown for name in run.stages if (shown := _training(scored, name))]
     notes = [sentence] if (sentence := comparison(scored.scores)) else []
@@ -166,7 +166,10 @@ def _tsne(scored: Scored, people: np.ndarray, shown: np.ndarray) -> report.Shown
 def _pictures(scored: Scored) -> list[report.Shown]:
     run = scored.run
     stage, state = run.stages[run.last], run.states[run.last]
-    sources = scored.source.read(sample_rows(run.config, scored.source.records))
+    rows = sample_rows(run.config, scored.source.records)
+    if not len(rows):
+        return []
+    sources = scored.source.read(rows)
     grids = {
         name: np.asarray(grid) for name, grid in jax.jit(stage.pictures)(state, augment.normalise(sources)).items()
     }

@@ -1,6 +1,8 @@
 """What must hold before a run is started or resumed, and what it notes of itself in its folder."""
 
+import contextlib
 import dataclasses
+import io
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -10,7 +12,8 @@ from rgbir_jax.data.contents import Contents
 from rgbir_jax.data.sources import fingerprint
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingFileError, UserError
+from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.files import write_json
 from rgbir_jax.origin import (
     CONFIG,
@@ -58,6 +61,18 @@ def check_taken(config: ConfigDict, folder: Path, now: Contents) -> None:
             raise UserError(
                 f"{run} was trained on {difference}; config.{name}.from_run needs a run on the same training images."
             )
+
+
+def check_scored(config: ConfigDict, records: Records) -> None:
+    """Refuses images that the protocol cannot be scored on: scoring would say so after the last iteration.
+
+    A copy without anybody to test, or without a file that only scoring needs, can be trained on.
+    """
+    if not len(find_dataset(config.dataset).rows(records, "test")):
+        return
+    # What is left out is printed by `say_faults`.
+    with contextlib.suppress(MissingFileError), contextlib.redirect_stderr(io.StringIO()):
+        Benchmark.of(config, records)
 
 
 def say_faults(config: ConfigDict, records: Records) -> None:

@@ -30,13 +30,14 @@ class ImageSource(Source, Protocol):
         ...
 
 
-def open_source(config: ConfigDict) -> ImageSource:
+def open_source(config: ConfigDict, records: Records | None = None) -> ImageSource:
     """Opens the source that a config names. The first opening of a dataset prepares it, which can take minutes.
 
     Args:
         config: `dataset` (its name), `data_dir` (its tree), `prepared_dir` (where decoded images are kept; empty: next
             to `data_dir`), `image_size` (height, width), `source` ("tf_data" or "memory"), and the
             `options` of the dataset.
+        records: the tree's table, if it has been read before.
 
     Raises:
         UserError: for an unknown name, a broken tree, an image that cannot be decoded, a folder that cannot be written,
@@ -46,7 +47,7 @@ def open_source(config: ConfigDict) -> ImageSource:
     choose(config.source, SOURCES, "config.source")
     image_size = check_image_size(config.image_size)
     root = Path(config.data_dir).expanduser()
-    records = dataset.read_with(root, config)
+    records = dataset.read_with(root, config) if records is None else records
     prepared = prepared_folder(config.prepared_dir, root, records)
     return SOURCES[config.source](dataset, root, records, image_size, prepared)
 

@@ -99,6 +99,12 @@ class Dataset:
             train_split: `config.train_split`, "train" or "trainval".
 
         Raises:
-            UserError: for another value.
+            UserError: for another value, or if nobody trains.
         """
-        return self.rows(records, choose(train_split, ("trainval", "train"), "config.train_split"))
+        rows = self.rows(records, choose(train_split, ("trainval", "train"), "config.train_split"))
+        if not len(rows):
+            raise UserError(
+                f"this copy of {self.title} has nobody to train, so it can only be scored; complete it, or set "
+                f"--config.data_dir to another one."
+            )
+        return rows

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,16 @@ from jaxtyping import Bool
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.duke import DUKE
-from rgbir_jax.datasets.files import files_below, is_image, is_number, read_text, read_words, say_left_out, shortened
+from rgbir_jax.datasets.files import (
+    check_usable,
+    files_below,
+    is_image,
+    is_number,
+    read_text,
+    read_words,
+    say_left_out,
+    shortened,
+)
 from rgbir_jax.datasets.llcm import LLCM
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
@@ -93,11 +103,11 @@ def read(
         for photo in photos
         if photo.person in split_of and photo.person not in cannot_train
     ]
-    for part in ("train", "test"):
-        if not any(split == part for *_, split in images):
-            raise UserError(
-                f"{root} leaves nobody to {part}; add persons with images in rgb and ir, or change the lists."
-            )
+    splits = {split for *_, split in images}
+    if "test" not in splits:
+        raise UserError(f"{root} leaves nobody to test; add persons with images in rgb and ir, or change the lists.")
+    if "train" not in splits:
+        print(f"{root} leaves nobody to train: it can only be scored.", file=sys.stderr)
     return tabulate(images)
 
 
@@ -153,6 +163,7 @@ def _photos(root: Path) -> list[Photo]:
             path = Path(file).relative_to(root).as_posix()
             person, _, rest = path.removeprefix(f"{name}/").partition("/")
             if rest and is_image(file):
+                check_usable(file, os.path.islink(file))
                 photos.append(Photo(path, person, modality))
             else:
                 left_out.append(file)

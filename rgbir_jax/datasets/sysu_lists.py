@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from rgbir_jax.datasets.files import is_number, read_words
 from rgbir_jax.datasets.matlab import read_variable
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingFileError, UserError
 
 TRIALS = 10
 SEPARATORS = r"\s,;"  # of a list of identities
@@ -31,7 +31,7 @@ def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
         UserError: if there is no such file, or if it holds something else.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path} is not there; {PERMUTATIONS_FROM}.")
+        raise MissingFileError(f"{path} is not there; {PERMUTATIONS_FROM}.")
     cameras = read_variable(path, "rand_perm_cam").ravel()
     try:
         entries = {

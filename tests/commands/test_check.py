@@ -122,7 +122,7 @@ def test_images_that_are_not_there_are_named(make_sysu, checked):
         (root / path).symlink_to(root / "nowhere.jpg")
         status, out, _ = checked(root)
         assert status == 1
-        assert f"wrong: {root}/{path} cannot be" in out
+        assert f"wrong: {root}/{path} is a link to a file that is not there; put the file there" in out
         (root / path).unlink()
         shutil.copy(root / "cam1/0001/0002.jpg", root / path)
 

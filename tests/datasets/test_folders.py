@@ -164,10 +164,12 @@ def test_the_title_of_a_real_tree(tmp_path):
     assert FOLDERS.title_of(tmp_path / "Photos", FOLDERS.read(tmp_path / "Photos")) == "Photos"
 
 
-def test_people_of_one_kind_only_are_refused(tmp_path):
+def test_people_of_one_kind_only_cannot_train(tmp_path, capsys):
     plant(tmp_path, "rgb/a/1.png", "ir/b/1.png")
-    with pytest.raises(UserError, match="leaves nobody to train"):
-        FOLDERS.read(tmp_path)
+    records = FOLDERS.read(tmp_path)
+    assert "leaves nobody to train: it can only be scored." in capsys.readouterr().err
+    with pytest.raises(UserError, match="has nobody to train, so it can only be scored; complete it"):
+        FOLDERS.training_rows(records, "trainval")
 
 
 def test_a_link_to_the_folder_that_it_lies_in_is_not_followed(tree):
