@@ -77,7 +77,7 @@ def contents_of(config: ConfigDict, records: Records) -> Contents:
         lines = (f"{records.path[row]} {of_image[row]:08x}\n" for row in rows)
         return sha256("".join(lines).encode()).hexdigest()[:12]
 
-    training = dataset.training_rows(records, config.train_split)
+    training = dataset.rows(records, config.train_split)  # may be empty: scoring needs nobody who trains
     people, label = np.unique(records.person_id[training], return_inverse=True)
     by_person = [training[label == place] for place in range(len(people))]
     numbers = dataset.person_numbers(records) if dataset.person_numbers else {}
