@@ -59,12 +59,11 @@ def test_features_are_those_of_eval(trained):
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
 
 
-def test_the_file_of_features_has_the_scores_of_the_run(trained, drawn, tmp_path):
+def test_the_file_of_features_has_the_scores_of_the_run(trained, drawn):
     folder, _, _, file = trained
-    out = tmp_path / "out.json"
-    table = score_feature_file(str(file), str(drawn), None, None, str(out))
+    table, of_file = score_feature_file(str(file), str(drawn))
     assert table.startswith("SYSU-MM01 (drawn), features.npz; protocol official")
-    of_file, of_run = json.loads(out.read_text()), json.loads((folder / "scores.json").read_text())
+    of_run = json.loads((folder / "scores.json").read_text())
     assert {name: of_file[name] for name in of_run["settings"]} == of_run["trained"]
 
 

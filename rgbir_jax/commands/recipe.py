@@ -26,7 +26,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import Benchmark, validation, validator
 from rgbir_jax.files import locked, writing
 from rgbir_jax.inference.embeddings import embed
-from rgbir_jax.lookup import expand_home
+from rgbir_jax.lookup import expand_home, expanded
 from rgbir_jax.origin import Facts, earlier_of
 from rgbir_jax.run import restore
 from rgbir_jax.training import compilation, parallel, processes, transfer
@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     """
     compilation.prepare()
     expand_home(config)
-    folder = Path(workdir).expanduser()
+    folder = expanded(workdir)
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
     start.say_lost(folder)

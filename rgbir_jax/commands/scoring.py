@@ -23,7 +23,7 @@ from rgbir_jax.evaluation.evaluate import chance
 from rgbir_jax.evaluation.reconstruction import reconstruction
 from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference.features import extractor, of_rows
-from rgbir_jax.lookup import expand_home
+from rgbir_jax.lookup import expand_home, expanded
 from rgbir_jax.origin import complete, read_config
 from rgbir_jax.run import Run
 from rgbir_jax.training.stage import Stage
@@ -137,8 +137,8 @@ def folder_of(run: Run, records: Records) -> Path:
 
     Other test images in the run's own tree are its own too, if it still has the images that the run was trained on.
     """
-    now, place = contents_of(run.config, records), Path(run.config.data_dir).expanduser().resolve()
-    is_place = place == Path(read_config(run.folder).data_dir).expanduser().resolve()
+    now, place = contents_of(run.config, records), expanded(run.config.data_dir).resolve()
+    is_place = place == expanded(read_config(run.folder).data_dir).resolve()
     if run.facts.parts:
         same_tests, same_training = run.facts.parts["test"] == now.parts["test"], not run.facts.difference(now)
     else:  # an older version kept only the fingerprint

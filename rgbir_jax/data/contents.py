@@ -18,6 +18,7 @@ from rgbir_jax.data.sources import prepared_folder
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import expanded
 
 FILE = "checksums.npy"  # of all images of a tree, in the folder of its decoded images
 
@@ -70,7 +71,7 @@ def contents_of(config: ConfigDict, records: Records) -> Contents:
     Raises:
         UserError: for an image that cannot be read.
     """
-    dataset, root = find_dataset(config.dataset), Path(config.data_dir).expanduser()
+    dataset, root = find_dataset(config.dataset), expanded(config.data_dir)
     of_image = _checksums(root, records, prepared_folder(config.prepared_dir, root, records))
 
     def digest(rows: Int[np.ndarray, "n"]) -> str:

@@ -13,7 +13,7 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import writing
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, expanded
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ def open_source(config: ConfigDict, records: Records | None = None) -> ImageSour
     dataset = find_dataset(config.dataset)
     choose(config.source, SOURCES, "config.source")
     image_size = check_image_size(config.image_size)
-    root = Path(config.data_dir).expanduser()
+    root = expanded(config.data_dir)
     records = dataset.read_with(root, config) if records is None else records
     prepared = prepared_folder(config.prepared_dir, root, records)
     return SOURCES[config.source](dataset, root, records, image_size, prepared)
@@ -74,7 +74,7 @@ def fingerprint(root: str | os.PathLike, records: Records) -> str:
 
 def prepared_folder(prepared_dir: str, root: Path, records: Records) -> Path:
     """Makes the folder for the decoded images of this tree as it is now; trees do not share a folder."""
-    folder = Path(prepared_dir).expanduser() if prepared_dir else Path(f"{root.resolve()}.prepared")
+    folder = expanded(prepared_dir) if prepared_dir else Path(f"{root.resolve()}.prepared")
     prepared = folder / fingerprint(root, records)
     with writing(prepared, PREPARED_ELSEWHERE):
         prepared.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _tf_data(dataset: Dataset, root: Path, records: Records, image_size: tuple[i
     except ImportError as error:
         raise UserError(
             f"config.source \"tf_data\" needs TensorFlow ({error}); pip install 'rgbir-jax[data]', "
-            f'or set config.source = "memory".'
+            f"or set --config.source=memory (eval.py: --source=memory)."
         ) from error
     return TfDataSource(dataset, root, records, image_size, prepared)
 

@@ -39,6 +39,7 @@ from rgbir_jax.datasets.regdb import REGDB
 from rgbir_jax.datasets.search import Labelled, Search, same_person_and_camera
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import expanded
 
 TITLE = "own folders"
 PROTOCOLS = ("all_images",)
@@ -143,7 +144,7 @@ def hidden(probe: Labelled, gallery: Labelled) -> Bool[np.ndarray, "p g"]:
 
 def title_from(root: Path) -> str:
     """Returns the folder's name; one that is also a benchmark's is marked, so that tables do not confuse them."""
-    name = root.expanduser().resolve().name
+    name = expanded(root).resolve().name
     known = {_letters(known) for dataset in BENCHMARKS for known in (dataset.name, dataset.title)}
     return f"{name} ({TITLE})" if _letters(name) in known or not name else name
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int, Int32, Shaped
 
 from rgbir_jax.datasets.files import nested
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import expanded
 
 RGB, IR = 0, 1
 MODALITIES = ("rgb", "ir")  # names by number
@@ -117,7 +118,7 @@ def existing(root: str | os.PathLike, layout: str = "") -> Path:
     Raises:
         UserError: if there is none.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         draw = f", or draw a dataset: rgbir-draw --layout {layout} --out {root}" if layout else ""
         raise UserError(

@@ -14,7 +14,8 @@ TRIALS = 10
 SEPARATORS = r"\s,;"  # of a list of identities
 PERMUTATIONS_FROM = (
     "it comes with the SYSU-MM01 release and its official evaluation code as exp/rand_perm_cam.mat "
-    "(--config.rand_perm names it; eval.py: --rand_perm)"
+    "(--config.rand_perm names it; eval.py: --rand_perm); the protocol agw (--config.protocol; eval.py: --protocol) "
+    "needs none"
 )
 
 # (camera, person_id) -> int [trials, images]: for each trial a permutation of the image numbers 1..images.

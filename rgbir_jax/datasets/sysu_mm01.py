@@ -29,6 +29,7 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.files import files_below, images_in, is_number, read_words, say_left_out, shortened
 from rgbir_jax.datasets.records import (
     IR,
+    MODALITIES,
     RGB,
     Records,
     existing,
@@ -240,6 +241,9 @@ def _rows(table: Table, cameras: Sequence[int]) -> Int[np.ndarray, "n"]:
 def _check_cameras(records: Records) -> None:
     for row in np.flatnonzero(~np.isin(records.camera, list(MODALITY))):
         raise UserError(f"{records.image(row)} cannot be scored: {TITLE} has the cameras 1 to {len(MODALITY)}.")
+    for row in np.flatnonzero(records.modality != modality_of(records.camera)):
+        kinds = [MODALITIES[number].upper() for number in (records.modality[row], MODALITY[int(records.camera[row])])]
+        raise UserError(f"{records.image(row)} cannot be scored: it is {kinds[0]}, and that camera is {kinds[1]}.")
 
 
 def _check_images(table: Table, index: np.ndarray, permutations: Permutations, people: np.ndarray) -> None:
@@ -313,7 +317,5 @@ SYSU_MM01 = Dataset(
     identities={"trainval": 395, "train": 296},
     published={"identities": 491, "cameras": 6, "training images": 34_167, "test identities": 96},
     marks=("exp", *(f"cam{camera}" for camera in MODALITY)),
-    gallery_files=dict.fromkeys(
-        ("official", "paper"), f"rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none"
-    ),
+    gallery_files=dict.fromkeys(("official", "paper"), f"rand_perm_cam.mat: {PERMUTATIONS_FROM}"),
 )

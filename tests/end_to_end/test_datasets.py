@@ -142,7 +142,7 @@ def test_own_folders(tmp_path, monkeypatch, capsys):
     }  # fmt: skip
     assert "<h2>Ranked lists</h2>" in Path(report.write(scored)).read_text()
     scoring.write_features(scored, str(tmp_path / "features.npz"))
-    assert "Photos, features.npz" in score_feature_file(str(tmp_path / "features.npz"), None, None, None, None)
+    assert "Photos, features.npz" in score_feature_file(str(tmp_path / "features.npz"))[0]
     assert "tested identities" not in capsys.readouterr().err
     people = [path.parent.name for path in (tmp_path / "Photos/rgb").glob("*/c1.JPEG")]
     (tmp_path / "Photos/test.txt").write_text("\n".join(people[:5]))  # most of them have trained
