@@ -230,11 +230,9 @@ def progress(scored: Scored) -> str:
 
 
 def _training(scored: Scored, name: str) -> report.Shown | None:
-    log = curves.read_log(scored.run.folder / name / "metrics.jsonl")
-    if not log:
-        return None
+    figure = curves.training_curves(curves.read_log(scored.run.folder / name / "metrics.jsonl"))
     caption = "Losses by the paper's symbols."
-    return report.Shown(f"training_{name}", f"Training of stage {name}", caption, curves.training_curves(log))
+    return figure and report.Shown(f"training_{name}", f"Training of stage {name}", caption, figure)
 
 
 def _spread(probes: np.ndarray, person_id: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.evaluation import feature_file
 from rgbir_jax.evaluation.benchmark import Benchmark
-from rgbir_jax.evaluation.evaluate import chance
+from rgbir_jax.evaluation.evaluate import chance, say_collapsed
 from rgbir_jax.evaluation.reconstruction import reconstruction
 from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference.features import extractor, of_rows
@@ -115,6 +115,7 @@ def _compute(run: Run, changes: dict) -> Scored:
     for name, earlier in run.stages.items():
         shown = "trained" if name == run.last else name
         features[shown] = extract(name, earlier, run.states[name], name)
+        say_collapsed(features[shown], name)
     for control, other in stage.controls.items():
         features[control] = extract(run.last, other, state)
 

@@ -14,7 +14,7 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import MODALITIES, Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import scores
-from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.evaluate import evaluate, say_collapsed
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.files import writing
 
@@ -112,6 +112,7 @@ def score_feature_file(
     if test_ids is not None:
         file = _select(file, test_ids, features_path)
     searches = searches_of(dataset, file.records, protocol, None if rand_perm is None else Path(rand_perm))
+    say_collapsed(file.feature, features_path)
     scored = evaluate(file.feature, file.records, searches)
     table = scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
     return table, {"dataset": file.title, "protocol": protocol} | scored

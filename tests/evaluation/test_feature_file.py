@@ -255,3 +255,12 @@ def test_a_modality_that_is_not_the_camera_s_is_refused(drawn, tmp_path):
     path, _ = written(tmp_path / "f.npz", records, "sysu_mm01", "SYSU-MM01")
     with pytest.raises(UserError, match=r"in camera 3 cannot be scored: it is RGB, and that camera is IR"):
         score(path, protocol="agw")
+
+
+@pytest.mark.parametrize(("scale", "collapsed"), [(0.0, True), (1e-9, True), (1.0, False)])
+def test_features_that_have_collapsed_are_mentioned(tmp_path, capsys, scale, collapsed):
+    content = arrays()
+    content["feature"] = (1 + scale * content["feature"]).astype(np.float32) * 1e-6  # of any magnitude
+    np.savez(tmp_path / "f.npz", **content)
+    score(tmp_path / "f.npz", protocol="agw")
+    assert ("they have collapsed: ranks follow the order" in capsys.readouterr().err) == collapsed

@@ -188,7 +188,7 @@ def test_names_may_have_a_prefix(tmp_path, variables, state_dict, file, prefix):
 
 def test_two_networks_in_one_file_are_named(tmp_path, variables, state_dict):
     both = {f"{prefix}{name}": tensor for prefix in ("encoder_q.", "encoder_k.") for name, tensor in state_dict.items()}
-    with pytest.raises(UserError, match=r'has 2 ResNets, "encoder_q." and "encoder_k."; keep one of them'):
+    with pytest.raises(UserError, match=r'has 2 ResNets, "encoder_q." and "encoder_k."; keep one with PyTorch'):
         load_resnet50(save(tmp_path / "moco.pth", both), variables)
 
 
