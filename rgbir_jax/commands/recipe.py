@@ -66,11 +66,12 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
     start.check_steps(config, folder, built)
     transfer.check_resnet50(config.resnet50, built)
-    source, contents = processes.first_then_others(lambda: _open(config, records))  # decodes, which takes minutes
+    start.check_fits(config, folder, built)
+    weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
+    # Whatever can be refused without images is refused before they are decoded, which takes minutes.
+    source, contents = processes.first_then_others(lambda: _open(config, records))
     start.check_same_data(config, folder, contents, source.records)
     start.check_taken(config, folder, contents)
-    # Read before anything is trained, so that what does not fit is refused at once.
-    weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
     with _only_training(folder):
         start.check_same_run(config, folder)  # another process may have begun it since
         start.check_same_data(config, folder, contents, source.records)

@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import io
+from functools import partial
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from rgbir_jax.commands import check
@@ -61,6 +63,16 @@ def check_taken(config: ConfigDict, folder: Path, now: Contents) -> None:
             raise UserError(
                 f"{run} was trained on {difference}; config.{name}.from_run needs a run on the same training images."
             )
+
+
+def check_fits(config: ConfigDict, folder: Path, stages: dict[str, Stage]) -> None:
+    """Refuses a stage that is taken from a run and has other networks, before the stages before it are trained."""
+    taken, states = _to_take(config, folder), {}
+    for name, stage in stages.items() if taken else ():
+        states[name] = jax.eval_shape(stage.init, jax.random.key(0), dict(states))
+        if name in taken:
+            checkpoints = Checkpoints(Path(taken[name]) / name / "checkpoints")
+            checkpoints.first_intact(checkpoints.best_first(), partial(checkpoints.check_shapes, like=states[name]))
 
 
 def check_scored(config: ConfigDict, records: Records) -> None:

@@ -1,5 +1,6 @@
 """What is known of a dataset, as one value."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,10 @@ from ml_collections import ConfigDict
 from rgbir_jax.datasets.records import Records, is_drawn
 from rgbir_jax.datasets.search import Search
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, quoted
+
+
+KINDS = {int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +73,15 @@ class Dataset:
         Raises:
             UserError: for a value that the dataset does not know, or a broken tree.
         """
+        options = {key: config[key] for key in self.options if key in config}
+        for key, value in options.items():
+            default = inspect.signature(self.read).parameters[key].default
+            number = isinstance(default, float) and isinstance(value, int)
+            if type(value) is not type(default) and not number:
+                kind = KINDS.get(type(default), type(default).__name__)
+                raise UserError(f"config.{key} is {quoted(value)}; it must be {kind}, such as {quoted(default)}.")
         try:
-            return self.read(root, **{key: config[key] for key in self.options if key in config})
+            return self.read(root, **options)
         except OSError as error:
             raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable.") from error
 

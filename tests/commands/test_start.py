@@ -2,16 +2,18 @@
 
 import shutil
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
+from rgbir_jax import stages
 from rgbir_jax.commands import recipe
 from rgbir_jax.datasets import SYSU_MM01
 from rgbir_jax.errors import UserError
 from rgbir_jax.training import stage as stage_module
 from tests.conftest import write_image
 from tests.end_to_end.recipe import get_config
-from tests.training.test_transfer import drawn_weights
+from tests.training.test_transfer import drawn_weights, save_stage
 
 
 class Started(Exception):
@@ -151,6 +153,23 @@ def test_scoring_needs_nobody_to_train(refused, tree):
     for split in ("train", "val"):
         (tree / "exp" / f"{split}_id.txt").unlink()
     assert "has nobody to train, so it can only be scored; complete it" in refused(tree)
+
+
+def test_a_stage_of_another_run_that_does_not_fit_is_refused(refused, tree):
+    """It would be noticed after the stages before it are trained."""
+    config = get_config()
+    config.image.networks.G.mlp = 9
+    built = {name: stages.build(config, name, 6) for name in config.recipe}
+    states = {"teacher": built["teacher"].init(jax.random.key(0), {})}
+    save_stage(tree.parent / "other" / "image", built["image"].init(jax.random.key(0), states))
+    changes = {"recipe": ("teacher", "image"), "image": get_config().image.to_dict()}
+    changes["image"]["from_run"] = str(tree.parent / "other")
+    assert "is for another model: it has " in refused(tree, **changes)
+
+
+def test_weights_that_do_not_fit_are_refused(refused, tree):
+    (tree.parent / "weights.pth").write_bytes(b"<!DOCTYPE html>")
+    assert "holds no weights" in refused(tree, resnet50=str(tree.parent / "weights.pth"))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(refused, tree):
