@@ -14,7 +14,6 @@ from rgbir_jax.datasets.search import Search
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose, quoted
 
-
 KINDS = {int: "a whole number", float: "a number", str: "a text"}
 
 

@@ -61,6 +61,7 @@ RANGES = {
 # Lengths of tuples; 0: any.
 TUPLES = {"recipe": 0, "modalities": 0, "at": 0, "blocks": 0, "heads": 0, "networks": 0, "area": 2, "aspect": 2}
 TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
+SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify")
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
 
 
@@ -73,7 +74,9 @@ def check_recipe(config: ConfigDict) -> None:
             before it.
     """
     _check_sections(config, "config", VALUES, SECTIONS)
-    _check_values(ConfigDict({key: value for key, value in config.items() if key in VALUES}), "config")
+    values = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
+    # Here, unlike in the section of a stage, "teacher" is a stage itself.
+    _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
     choose(config.dtype, DTYPES, "config.dtype")
     choose(tuple(config.modalities), MODALITIES, "config.modalities")
     check_image_size(config.image_size)
@@ -114,6 +117,8 @@ def _check_values(section: ConfigDict, path: str) -> None:
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a tuple of {count}, written (1, 2).")
         if key in TEXTS and not (isinstance(value, str) and value):
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text.")
+        if key in SWITCHES and not isinstance(value, bool):
+            raise UserError(f"{path}.{key} is {quoted(value)}; it must be True or False.")
         if key in NAMES and value and not isinstance(value, str):
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text, or empty.")
         allowed = RANGES.get(key) or RANGES.get(path.rpartition(".")[2])
