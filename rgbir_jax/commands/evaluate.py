@@ -98,7 +98,7 @@ def _show(table: str, content: dict) -> None:
     if JSON.value is not None:
         with writing(JSON.value):
             text = json.dumps(content, indent=1, ensure_ascii=False)
-            Path(JSON.value).write_text(text + "\n", encoding="utf-8")
+            Path(JSON.value).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _given(name: str) -> bool:

@@ -98,9 +98,10 @@ def _compute(run: Run, changes: dict) -> Scored:
     config = run.config
     config.update(changes)
     expand_home(config)
-    source = open_source(config)
-    folder = folder_of(run, source.records)
-    benchmark = Benchmark.of(config, source.records)
+    records = find_dataset(config.dataset).read_with(Path(config.data_dir), config)
+    benchmark = Benchmark.of(config, records)  # what it refuses is refused before images are decoded
+    source = open_source(config, records)
+    folder = folder_of(run, records)
     _say_trained(run, benchmark)
     inputs: dict[str, Source] = {
         name: inputs_of(stage, run.stages, run.states, source, config, run.folder) for name, stage in run.stages.items()

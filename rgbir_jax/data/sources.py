@@ -44,7 +44,7 @@ def open_source(config: ConfigDict, records: Records | None = None) -> ImageSour
             or "tf_data" without TensorFlow.
     """
     dataset = find_dataset(config.dataset)
-    choose(config.source, SOURCES, "config.source")
+    choose(config.source, SOURCES, "config.source (eval.py: --source)")
     image_size = check_image_size(config.image_size)
     root = expanded(config.data_dir)
     records = dataset.read_with(root, config) if records is None else records
