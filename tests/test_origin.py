@@ -77,6 +77,11 @@ def _content(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def _decoded(tree: Path) -> list[Path]:
+    """Returns the files of decoded images of a tree."""
+    return list(tree.parent.glob(f"{tree.name}.prepared/*/*x*.npy"))
+
+
 # ---------------------------------------------------------------- the dataset
 
 
@@ -92,6 +97,7 @@ def test_a_copied_tree_with_more_to_test_resumes(run, copy, capsys):
     shutil.copy(copy / "cam1/0005/0001.jpg", copy / "cam1/0005/0003.jpg")
     recipe.train(_longer(copy), str(run))
     assert Checkpoints(run / "third" / "checkpoints").latest() == 3
+    assert _decoded(copy)
     assert f"{run} was started on other validation images" in capsys.readouterr().out
 
 
@@ -127,6 +133,7 @@ def test_a_run_is_not_resumed_on_other_training_images(run, copy, change, differ
     way_out = "set --config.data_dir back or choose another --workdir."
     assert str(error.value) == f"{run} was trained on {difference}; {way_out}"
     assert _content(run) == before
+    assert not _decoded(copy)
 
 
 def test_a_stage_of_a_run_on_other_data_is_not_taken(trained, copy, tmp_path):
@@ -137,6 +144,7 @@ def test_a_stage_of_a_run_on_other_data_is_not_taken(trained, copy, tmp_path):
     with pytest.raises(UserError, match=text):
         recipe.train(config, str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+    assert not _decoded(copy)
 
 
 # ---------------------------------------------------------------- earlier stages

@@ -68,21 +68,21 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     transfer.check_resnet50(config.resnet50, built)
     start.check_fits(config, folder, built)
     weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
-    # Whatever can be refused without images is refused before they are decoded, which takes minutes.
-    source, contents = processes.first_then_others(lambda: _open(config, records))
-    start.check_same_data(config, folder, contents, source.records)
-    start.check_taken(config, folder, contents)
+    source, contents = processes.first_then_others(lambda: _open(config, folder, records))
     with _only_training(folder):
         start.check_same_run(config, folder)  # another process may have begun it since
-        start.check_same_data(config, folder, contents, source.records)
-        facts = start.note_run(config, folder, contents, source.records)
+        start.check_same_data(config, folder, contents, records)
+        facts = start.note_run(config, folder, contents, records)
         _train_stages(config, folder, built, weights, source, sampler, validated, facts, debug_nans)
     processes.say(f"{folder} is trained; eval.py --workdir {folder} scores it.")
 
 
-def _open(config: ConfigDict, records: Records) -> tuple[ImageSource, Contents]:
-    source = open_source(config, records)
-    return source, contents_of(config, source.records)
+def _open(config: ConfigDict, folder: Path, records: Records) -> tuple[ImageSource, Contents]:
+    """Opens the images. Whatever can be refused is refused before they are decoded, which takes minutes."""
+    contents = contents_of(config, records)
+    start.check_same_data(config, folder, contents, records)
+    start.check_taken(config, folder, contents)
+    return open_source(config, records), contents
 
 
 def _train_stages(

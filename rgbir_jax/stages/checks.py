@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.data.sources import check_image_size
+from rgbir_jax.data.sources import SOURCES, check_image_size
 from rgbir_jax.errors import MissingKeyError, UserError
 from rgbir_jax.lookup import choose, quoted
 
@@ -69,15 +69,16 @@ def check_recipe(config: ConfigDict) -> None:
     """Checks everything outside the stages' own choices.
 
     Raises:
-        UserError: for a value that is missing, of another kind or out of its range, an unknown dtype or choice of
-            modalities, a stage without a section or twice in the recipe, or one that names a stage which does not come
-            before it.
+        UserError: for a value that is missing, of another kind or out of its range, an unknown dtype, source or choice
+            of modalities, a stage without a section or twice in the recipe, or one that names a stage which does not
+            come before it.
     """
     _check_sections(config, "config", VALUES, SECTIONS)
     values = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
     # Here, unlike in the section of a stage, "teacher" is a stage itself.
     _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
     choose(config.dtype, DTYPES, "config.dtype")
+    choose(config.source, SOURCES, "config.source")
     choose(tuple(config.modalities), MODALITIES, "config.modalities")
     check_image_size(config.image_size)
     if not all(config.recipe) or not 0 < len(config.recipe) == len(set(config.recipe)):

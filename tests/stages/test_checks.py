@@ -36,6 +36,7 @@ WRONG = [
     ("modalities", 0, r"config.modalities is 0; it must be a tuple of any number, written \(1, 2\)"),
     ("modalities", (0, 2), r"config.modalities \(0, 2\) is unknown; choose \(0, 1\)"),
     ("dtype", 32, "config.dtype is 32; it must be a text"),
+    ("source", "disk", 'config.source "disk" is unknown; choose "tf_data" or "memory"'),
     ("data_dir", "", 'config.data_dir is ""; it must be a text'),
     ("resnet50", 5, "config.resnet50 is 5; it must be a text, or empty"),
     ("recipe", "teacher", 'config.recipe is "teacher"; it must be a tuple'),
