@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -68,7 +69,9 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
 def _facts(scored: Scored) -> dict[str, str]:
     """Returns what was run, by name."""
     run, config = scored.run, scored.run.config
-    records = scored.source.records
+    records, dataset = scored.source.records, find_dataset(config.dataset)
+    unused = dataset.unused_options(Path(config.data_dir)) if dataset.unused_options else ()
+    options = {key: config[key] for key in dataset.options if key in config and key not in unused}
     of_split = {split: records.person_id[records.split == split] for split in dict.fromkeys(records.split.tolist())}
     splits = ", ".join(
         f"{split} {len(person_id):,} images of {len(np.unique(person_id)):,} people"
@@ -79,7 +82,7 @@ def _facts(scored: Scored) -> dict[str, str]:
         "scored": f"iteration {scored.scores['steps']:,} of {run.last}; {time.strftime('%Y-%m-%d %H:%M')}",
         "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {'×'.join(map(str, config.image_size))}",
         "splits": splits,
-        **{key: str(config[key]) for key in find_dataset(config.dataset).options if config.get(key, "") != ""},
+        **{key: str(value) for key, value in options.items() if value != ""},
         "trained on": f"{config.train_split}; scored on identities never seen in training",
         "seed": str(config.seed),
         "command": run.facts.command,

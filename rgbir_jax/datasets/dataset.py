@@ -43,6 +43,7 @@ class Dataset:
         options: config keys whose values `read` takes, such as "fold". If the images are the same whatever their
             values, they are decoded only once.
         folds: the values of the option "fold", if it is one.
+        unused_options: (folder) -> those of `options` that have no effect in its tree; None: all have one.
         title_from: (folder) -> the name of its tree in tables; None: `title`.
         person_numbers: (records) -> person_id by the person's name; None: persons have only numbers.
     """
@@ -63,6 +64,7 @@ class Dataset:
     gallery_files: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
+    unused_options: Callable[[Path], tuple[str, ...]] | None = None
     title_from: Callable[[Path], str] | None = None
     person_numbers: Callable[[Records], dict[str, int]] | None = None
 

@@ -44,6 +44,7 @@ from rgbir_jax.lookup import expanded
 TITLE = "own folders"
 PROTOCOLS = ("all_images",)
 SPLITS = ("train", "val", "test")
+OF_DRAWS = ("test_share", "val_share", "split_seed")  # options that have no effect if there are lists
 CAMERAS = "cameras.csv"
 BENCHMARKS = (SYSU_MM01, REGDB, LLCM, MARKET1501, MSMT17, DUKE)
 
@@ -191,10 +192,21 @@ def _numbered(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, start=1)}
 
 
+def unused_options(root: Path) -> tuple[str, ...]:
+    """Returns the options that have no effect in a tree, because its lists decide who trains and who is tested."""
+    return OF_DRAWS if _lists(root) else ()
+
+
+def _lists(root: Path) -> dict[str, Path]:
+    """Returns the lists of persons in a tree, by split."""
+    paths = {split: root / f"{split}.txt" for split in SPLITS}
+    return {split: path for split, path in paths.items() if path.is_file()}
+
+
 def _listed(root: Path, names: Iterable[str]) -> dict[str, str]:
     """Returns the split of each person by the lists in the tree; empty if there are none."""
     known = {normalize("NFC", name): name for name in names}
-    lists = {split: root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").is_file()}
+    lists = _lists(root)
     split_of: dict[str, str] = {}
     for split, path in lists.items():
         entries = read_words(path, ",;\t")
@@ -297,7 +309,8 @@ FOLDERS = Dataset(
         "To draw one: python -m rgbir_jax.synthetic --layout folders --out DIR"
     ),
     marks=MODALITIES,
-    options=("camera_pattern", "test_share", "val_share", "split_seed"),
+    options=("camera_pattern", *OF_DRAWS),
+    unused_options=unused_options,
     title_from=title_from,
     person_numbers=person_numbers,
 )
