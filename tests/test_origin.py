@@ -229,6 +229,24 @@ def test_the_copy_of_a_lost_file_serves(run, tree, capsys, name, damage):
     assert json.loads((run / name).read_text()) == json.loads(before)
 
 
+def test_the_config_of_a_run_that_stages_were_taken_from_does_not_serve(trained, tree, tmp_path, capsys):
+    config, run = get_config(str(tree)), tmp_path / "taken"
+    for name in config.recipe:
+        config[name].from_run = str(trained)
+    recipe.train(config, str(run))
+    (run / "config.json").unlink()
+    before = _content(run)
+    capsys.readouterr()
+    with pytest.raises(UserError) as error:
+        recipe.train(config, str(run))
+    assert str(error.value) == (
+        f"{run}/config.json is missing or damaged, and {run}/third/checkpoints has only the config of the run that "
+        f"third was taken from; copy config.json from a backup, or choose another --workdir."
+    )
+    assert capsys.readouterr().out == ""
+    assert _content(run) == before
+
+
 def test_a_checkpoint_of_an_older_version_opens_and_has_no_copy(run, tree, capsys):
     _of_an_older_version(run)
     assert load(run).people == ["1", "2", "3", "4"]

@@ -54,6 +54,7 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     folder = expanded(workdir)
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
+    start.check_own_config(config, folder)
     start.say_lost(folder)
     start.check_same_run(config, folder)
     start.check_files(config, folder)

@@ -23,6 +23,7 @@ from rgbir_jax.origin import (
     Facts,
     flat,
     flat_of_stage,
+    latest_copy,
     lost,
     origin_of,
     other_earlier,
@@ -163,6 +164,17 @@ def check_same_data(config: ConfigDict, folder: Path, now: Contents, records: Re
         processes.say(f"{folder} was started on other image files of the same identities; it resumes on these.")
     elif facts.checksums and facts.parts["val"] != now.parts["val"]:
         processes.say(f"{folder} was started on other validation images: scores on them do not compare with these.")
+
+
+def check_own_config(config: ConfigDict, folder: Path) -> None:
+    """Refuses to resume a run without config.json if the copy in its checkpoints is that of another run."""
+    if CONFIG in lost(folder) and (copy := latest_copy(folder)):
+        stage = copy[0].parent.name
+        if stage in config.recipe and config[stage].from_run:
+            raise UserError(
+                f"{folder / CONFIG} is missing or damaged, and {copy[0]} has only the config of the run that {stage} "
+                f"was taken from; copy {CONFIG} from a backup, or choose another --workdir."
+            )
 
 
 def check_same_run(config: ConfigDict, folder: Path) -> None:
