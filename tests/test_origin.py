@@ -339,15 +339,18 @@ def test_of_an_older_run_the_fingerprint_tells(run, tree, copy):
 def test_scores_of_other_data_do_not_replace_those_of_the_run(run, copy, capsys):
     (run / "scores.json").write_text("{}")
     (run / "cmc.png").touch()
-    (run / "second" / "embeddings.npz").unlink()  # are computed for any data, and replaced
     before = _content(run)
     (copy / "cam1/0009/0001.jpg").unlink()
     scored = scoring.score(load(run), {"data_dir": str(copy)})
     page = Path(report.write(scored))
+    written = (scored.folder / "second" / "embeddings.npz").stat().st_mtime_ns
     after = _content(run)
     assert {path: after[path] for path in before} == before
-    new = after.keys() - before.keys() - {run / "second" / "embeddings.npz"}
+    new = after.keys() - before.keys() - {scored.folder / "second" / "embeddings.npz"}
     assert {path.parent for path in new} == {scored.folder} == {page.parent}
+    assert run / "second" / "embeddings.npz" in before
+    scoring.score(load(run), {"data_dir": str(copy)})
+    assert (scored.folder / "second" / "embeddings.npz").stat().st_mtime_ns == written  # and is read the next time
     assert json.loads((scored.folder / "scores.json").read_text()) == json.loads(json.dumps(scored.scores))
     capsys.readouterr()
     (found,) = runs.read_runs(run.parent)

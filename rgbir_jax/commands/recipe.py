@@ -158,7 +158,10 @@ def inputs_of(
     config: ConfigDict,
     folder: Path,
 ) -> Source:
-    """Returns what a stage learns from and is scored on: the images, or the features of the stage that it reads."""
+    """Returns what a stage learns from and is scored on: the images, or the features of the stage that it reads.
+
+    These are kept in `folder`, in a folder with the name of that stage.
+    """
     if not stage.reads:
         return source
     path = folder / stage.reads / "embeddings.npz"

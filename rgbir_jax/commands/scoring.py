@@ -89,7 +89,7 @@ def way_out(run: Run) -> str:
 
 
 def compute(run: Run, changes: dict | None = None) -> Scored:
-    """Scores a run as `score` does, and writes nothing."""
+    """Scores a run as `score` does, and writes no scores."""
     with complete(run.folder, run.config, run.facts):
         return _compute(run, changes or {})
 
@@ -104,7 +104,7 @@ def _compute(run: Run, changes: dict) -> Scored:
     folder = folder_of(run, records)
     _say_trained(run, benchmark)
     inputs: dict[str, Source] = {
-        name: inputs_of(stage, run.stages, run.states, source, config, run.folder) for name, stage in run.stages.items()
+        name: inputs_of(stage, run.stages, run.states, source, config, folder) for name, stage in run.stages.items()
     }
 
     def extract(name: str, stage: Stage, state: State, progress: str = "") -> np.ndarray:
