@@ -28,6 +28,7 @@ from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.datasets import DATASETS, find_dataset
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
+from rgbir_jax.datasets.search import CANNOT_BE_FOUND
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.lookup import choose
@@ -94,7 +95,10 @@ def faults(
     ]
     trains = records.select(dataset.rows(records, "trainval"))
     if np.ptp(records.modality) and len(people := in_one_modality(trains)):
-        sentences.append(f"{len(people):,} training identities have images of one modality only: {_some(people)}.")
+        sentences.append(
+            f"{len(people):,} training identities have images of one modality only: {_some(people)}; a recipe of both "
+            f"modalities refuses them, so complete the copy or take them off the list of those who train."
+        )
     test = records.select(dataset.rows(records, "test"))
     for protocol in protocols:
         notes = io.StringIO()
@@ -177,6 +181,8 @@ def _print_contents(dataset: Dataset, records: Records, expected: dict[str, int]
         print(f"  {name:<20}{number:>9,}" + (f"   published {expected[name]:,}" if name in expected else ""))
     if np.ptp(records.modality) and len(people := in_one_modality(records)):
         print(f"  in one modality only: {len(people):,} persons: {_some(people)}")
+        if len(tested := in_one_modality(records.select(dataset.rows(records, "test")))):
+            print(f"  tested in one modality only: {len(tested):,} persons: {_some(tested)}. {CANNOT_BE_FOUND}")
     if dataset.person_numbers:
         numbers = dataset.person_numbers(records)
         print("  numbers of persons:", ", ".join(f"{number} {name}" for name, number in numbers.items()))

@@ -114,10 +114,22 @@ def say_left_out(root: Path, things: Sequence[str], what: str) -> None:
         things: names, or paths that begin with `root`.
         what: what they are, in the plural.
     """
+    say_some(root, things, f"{what}, left out")
+
+
+def say_some(root: Path, things: Sequence[str], what: str, meaning: str = "") -> None:
+    """Prints a line on stderr that counts things and names some; nothing if there is none.
+
+    Args:
+        root: the dataset's folder.
+        things: names, or paths that begin with `root`.
+        what: what they are, in the plural.
+        meaning: a sentence about what follows from it.
+    """
     if things:
         names = [thing.removeprefix(f"{root}/") for thing in sorted(things)]
         shown = ", ".join(names[:NAMED] + ["..."] * (len(names) > NAMED))
-        print(f"{root}: {what}, left out: {len(things):,} ({shown}).", file=sys.stderr)
+        print(f"{root}: {what}: {len(things):,} ({shown}). {meaning}".rstrip(), file=sys.stderr)
 
 
 def read_text(path: str | os.PathLike) -> str:

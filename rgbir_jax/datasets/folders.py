@@ -29,6 +29,7 @@ from rgbir_jax.datasets.files import (
     read_text,
     read_words,
     say_left_out,
+    say_some,
     shortened,
 )
 from rgbir_jax.datasets.llcm import LLCM
@@ -36,7 +37,7 @@ from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
 from rgbir_jax.datasets.records import IR, MODALITIES, RGB, Records, existing, refuse_nested, tabulate
 from rgbir_jax.datasets.regdb import REGDB
-from rgbir_jax.datasets.search import Labelled, Search, same_person_and_camera
+from rgbir_jax.datasets.search import CANNOT_BE_FOUND, Labelled, Search, same_person_and_camera
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import expanded
@@ -74,7 +75,7 @@ def read(
     is hidden in a search.
 
     Nobody trains without images of both modalities. Without lists, persons of one modality are tested, where they are
-    distractors. What is left out is counted on stderr.
+    distractors. They are counted on stderr, as is what is left out.
 
     Args:
         root: the dataset's folder.
@@ -96,8 +97,11 @@ def read(
     }
     split_of = _listed(root, number) or _drawn(number.keys(), both, test_share, val_share, split_seed)
     cameras = _cameras(root, photos, camera_pattern)
-    cannot_train = sorted(person for person in number.keys() - both if split_of.get(person) in ("train", "val"))
+    in_one = number.keys() - both
+    cannot_train = sorted(person for person in in_one if split_of.get(person) in ("train", "val"))
     say_left_out(root, cannot_train, "persons to train who have images of one modality only")
+    tested = sorted(person for person in in_one if split_of.get(person) == "test")
+    say_some(root, tested, "persons to test who have images of one modality only", CANNOT_BE_FOUND)
     unlisted = sorted(number.keys() - split_of.keys())
     say_left_out(root, unlisted, "persons whom neither train.txt nor test.txt lists")
     images = [

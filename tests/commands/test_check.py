@@ -214,7 +214,23 @@ def test_people_in_one_modality_are_named(make_sysu, checked):
     status, out, _ = checked(root, "--quick")
     assert status == 1
     assert "in one modality only: 2 persons: 2, 5\n" in out
-    assert "wrong: 1 training identities have images of one modality only: 2." in out
+    assert "tested in one modality only: 1 persons: 5. They cannot be found: as probes they are not counted, and" in out
+    assert "wrong: 1 training identities have images of one modality only: 2; a recipe of both modalities ref" in out
+
+
+def test_people_of_own_folders_in_one_modality_are_named(tmp_path, checked):
+    for kind, names in (("rgb", ("anna", "bert", "carla", "dora", "emil")), ("ir", ("anna", "bert", "carla"))):
+        for seed, name in enumerate(names):
+            write_image(tmp_path / kind / name / "1.png", seed)
+    (tmp_path / "train.txt").write_text("anna\nemil\n")
+    (tmp_path / "test.txt").write_text("bert\ncarla\ndora\n")
+    status, out, _ = checked(tmp_path)
+    assert status == 0
+    assert f"{tmp_path}: persons to train who have images of one modality only, left out: 1 (emil).\n" in out
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{tmp_path}: persons to test")]
+    assert line.startswith(
+        f"{tmp_path}: persons to test who have images of one modality only: 1 (dora). They cannot be"
+    )
 
 
 def test_names_have_numbers(tmp_path, checked):

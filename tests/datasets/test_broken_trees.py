@@ -169,6 +169,7 @@ FAULTS = [
     Fault(
         "folders", "somebody to train is in one modality", several(write("train.txt", "anna,bert"), remove("ir/bert"))
     ),
+    Fault("folders", "somebody to test is in one modality", several(write("test.txt", "anna,bert"), remove("ir/bert"))),
     Fault(
         "folders",
         "two persons with one number",
