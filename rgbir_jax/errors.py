@@ -1,5 +1,11 @@
 """The kinds of error that a user can do something about."""
 
+import errno
+
+# Reasons of the operating system, by which the machine is at fault and not this code.
+OF_SYSTEM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
+OF_SYSTEM |= {errno.EMFILE, errno.ENFILE, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR}
+
 
 class UserError(ValueError):
     """Bad input: its message is a sentence that names the thing and the way out. The programs print only that."""
@@ -17,5 +23,33 @@ class MissingKeyError(UserError):
         self.key = key
 
 
+class MissingFileError(UserError):
+    """A file that only a later step needs is not there."""
+
+
+class NoSearchError(UserError):
+    """Images that a protocol cannot be scored on."""
+
+
 class NotFiniteError(UserError, FloatingPointError):
     """A loss, a gradient, a parameter or a feature that is NaN or infinite."""
+
+
+def of_machine(error: BaseException) -> UserError | None:
+    """Says what to do about an error whose cause is the machine, such as full memory; None for any other error."""
+    reason = next(iter(str(error).splitlines()), "")[:200]
+    if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in reason:
+        return UserError(
+            f"the memory of the device is full ({reason}); close other programs that use it, or train with a larger "
+            f"--config.batch.parts, which takes the images of an iteration in parts, or a smaller image_size."
+        )
+    if isinstance(error, MemoryError):
+        return UserError(
+            f"the memory of this machine is full ({reason}); close other programs, or set a smaller image_size or "
+            f"batch in the config."
+        )
+    if isinstance(error, OSError) and error.errno in OF_SYSTEM and error.filename:
+        return UserError(
+            f"{error.filename} cannot be used ({error.strerror}); make it readable or writable, or name another place."
+        )
+    return None

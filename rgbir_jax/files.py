@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict:
         UserError: if it holds something else.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may have added a byte order mark
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
     if not isinstance(values, dict):

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ml_collections import ConfigDict
@@ -118,6 +119,11 @@ def make_importable(folder: str) -> None:
     """Lets modules in a folder be imported, after everything else that is installed."""
     if folder and folder not in sys.path:
         sys.path.append(folder)
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """Replaces a "~" at the beginning of a path by the user's home; without a home it stays."""
+    return Path(os.path.expanduser(path))
 
 
 def expand_home(config: ConfigDict) -> None:

@@ -148,7 +148,7 @@ def lost(folder: Path) -> dict[str, str]:
         try:
             read(folder)
         except UserError:
-            if copy := _latest_copy(folder):
+            if copy := latest_copy(folder):
                 sentences[name] = f"{folder / name} is missing or damaged; the copy in {copy[0]} is used."
     return sentences
 
@@ -157,12 +157,12 @@ def _file_or_copy(folder: Path, read: Callable[[Path], T], of_copy: Callable[[di
     try:
         return read(folder)
     except UserError:
-        if copy := _latest_copy(folder):
+        if copy := latest_copy(folder):
             return of_copy(copy[1])
         raise
 
 
-def _latest_copy(folder: Path) -> tuple[Path, dict] | None:
+def latest_copy(folder: Path) -> tuple[Path, dict] | None:
     """Returns the checkpoint of the run's last trained stage that keeps copies, and its `origin_of`."""
 
     def place(stage: Path) -> int:

@@ -19,7 +19,7 @@ from rgbir_jax.data.augment import denormalise, normalise
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor
-from rgbir_jax.lookup import use_config_folder
+from rgbir_jax.lookup import expanded, use_config_folder
 from rgbir_jax.origin import INCLUDED, Facts, included
 from rgbir_jax.training import compilation
 from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
@@ -154,7 +154,7 @@ def load(run: str | os.PathLike) -> Run:
         UserError: if the folder holds no finished run, or one that this version cannot open.
     """
     compilation.prepare()
-    folder = INCLUDED / run if str(run) in included() else Path(run).expanduser()
+    folder = INCLUDED / run if str(run) in included() else expanded(run)
     for sentence in origin.lost(folder).values():
         say(sentence)
     config, facts = origin.read_config(folder), Facts.read(folder)

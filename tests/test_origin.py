@@ -77,6 +77,11 @@ def _content(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def _decoded(tree: Path) -> list[Path]:
+    """Returns the files of decoded images of a tree."""
+    return list(tree.parent.glob(f"{tree.name}.prepared/*/*x*.npy"))
+
+
 # ---------------------------------------------------------------- the dataset
 
 
@@ -92,6 +97,7 @@ def test_a_copied_tree_with_more_to_test_resumes(run, copy, capsys):
     shutil.copy(copy / "cam1/0005/0001.jpg", copy / "cam1/0005/0003.jpg")
     recipe.train(_longer(copy), str(run))
     assert Checkpoints(run / "third" / "checkpoints").latest() == 3
+    assert _decoded(copy)
     assert f"{run} was started on other validation images" in capsys.readouterr().out
 
 
@@ -127,6 +133,7 @@ def test_a_run_is_not_resumed_on_other_training_images(run, copy, change, differ
     way_out = "set --config.data_dir back or choose another --workdir."
     assert str(error.value) == f"{run} was trained on {difference}; {way_out}"
     assert _content(run) == before
+    assert not _decoded(copy)
 
 
 def test_a_stage_of_a_run_on_other_data_is_not_taken(trained, copy, tmp_path):
@@ -137,6 +144,7 @@ def test_a_stage_of_a_run_on_other_data_is_not_taken(trained, copy, tmp_path):
     with pytest.raises(UserError, match=text):
         recipe.train(config, str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+    assert not _decoded(copy)
 
 
 # ---------------------------------------------------------------- earlier stages
@@ -219,6 +227,24 @@ def test_the_copy_of_a_lost_file_serves(run, tree, capsys, name, damage):
     recipe.train(get_config(str(tree)), str(run))
     assert capsys.readouterr().out.count(text) == 1
     assert json.loads((run / name).read_text()) == json.loads(before)
+
+
+def test_the_config_of_a_run_that_stages_were_taken_from_does_not_serve(trained, tree, tmp_path, capsys):
+    config, run = get_config(str(tree)), tmp_path / "taken"
+    for name in config.recipe:
+        config[name].from_run = str(trained)
+    recipe.train(config, str(run))
+    (run / "config.json").unlink()
+    before = _content(run)
+    capsys.readouterr()
+    with pytest.raises(UserError) as error:
+        recipe.train(config, str(run))
+    assert str(error.value) == (
+        f"{run}/config.json is missing or damaged, and {run}/third/checkpoints has only the config of the run that "
+        f"third was taken from; copy config.json from a backup, or choose another --workdir."
+    )
+    assert capsys.readouterr().out == ""
+    assert _content(run) == before
 
 
 def test_a_checkpoint_of_an_older_version_opens_and_has_no_copy(run, tree, capsys):
@@ -313,15 +339,18 @@ def test_of_an_older_run_the_fingerprint_tells(run, tree, copy):
 def test_scores_of_other_data_do_not_replace_those_of_the_run(run, copy, capsys):
     (run / "scores.json").write_text("{}")
     (run / "cmc.png").touch()
-    (run / "second" / "embeddings.npz").unlink()  # are computed for any data, and replaced
     before = _content(run)
     (copy / "cam1/0009/0001.jpg").unlink()
     scored = scoring.score(load(run), {"data_dir": str(copy)})
     page = Path(report.write(scored))
+    written = (scored.folder / "second" / "embeddings.npz").stat().st_mtime_ns
     after = _content(run)
     assert {path: after[path] for path in before} == before
-    new = after.keys() - before.keys() - {run / "second" / "embeddings.npz"}
+    new = after.keys() - before.keys() - {scored.folder / "second" / "embeddings.npz"}
     assert {path.parent for path in new} == {scored.folder} == {page.parent}
+    assert run / "second" / "embeddings.npz" in before
+    scoring.score(load(run), {"data_dir": str(copy)})
+    assert (scored.folder / "second" / "embeddings.npz").stat().st_mtime_ns == written  # and is read the next time
     assert json.loads((scored.folder / "scores.json").read_text()) == json.loads(json.dumps(scored.scores))
     capsys.readouterr()
     (found,) = runs.read_runs(run.parent)

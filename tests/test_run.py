@@ -59,13 +59,27 @@ def test_features_are_those_of_eval(trained):
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
 
 
-def test_the_file_of_features_has_the_scores_of_the_run(trained, drawn, tmp_path):
+def test_the_file_of_features_has_the_scores_of_the_run(trained, drawn):
     folder, _, _, file = trained
-    out = tmp_path / "out.json"
-    table = score_feature_file(str(file), str(drawn), None, None, str(out))
+    table, of_file = score_feature_file(str(file), str(drawn))
     assert table.startswith("SYSU-MM01 (drawn), features.npz; protocol official")
-    of_file, of_run = json.loads(out.read_text()), json.loads((folder / "scores.json").read_text())
+    of_run = json.loads((folder / "scores.json").read_text())
     assert {name: of_file[name] for name in of_run["settings"]} == of_run["trained"]
+
+
+def test_scoring_needs_nobody_to_train(trained, drawn, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    tests = shutil.copytree(drawn, tmp_path / "tests")
+    for split in ("train", "val"):
+        path = tests / "exp" / f"{split}_id.txt"
+        for person in path.read_text().strip().split(","):
+            for images in tests.glob(f"cam*/{int(person):04d}"):
+                shutil.rmtree(images)
+        path.unlink()
+    scored = scoring.score(rgbir_jax.load(folder), {"data_dir": str(tests)})
+    assert scored.folder == folder
+    before = json.loads((trained[0] / "scores.json").read_text())["trained"]
+    assert scored.scores["trained"]["all_single"]["cmc"] == pytest.approx(before["all_single"]["cmc"])
 
 
 def test_the_facts_of_a_run(trained):

@@ -3,7 +3,7 @@
     rgbir-check data/SYSU-MM01
 
 It recognises the dataset, counts people, cameras and images, decodes every image, and says what is wrong or missing,
-where the dataset comes from, which protocols can run and who is in one modality only.
+where the dataset comes from, which protocols can run, which folds can be used and who is in one modality only.
 
 Exit status: 0 if nothing is wrong; 1 if something is wrong or missing, also if the rest can be used; 2 if the folder is
 no dataset, or for wrong arguments; 130 after Ctrl-C.
@@ -28,6 +28,7 @@ from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.datasets import DATASETS, find_dataset
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
+from rgbir_jax.datasets.search import CANNOT_BE_FOUND
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.lookup import choose
@@ -94,7 +95,10 @@ def faults(
     ]
     trains = records.select(dataset.rows(records, "trainval"))
     if np.ptp(records.modality) and len(people := in_one_modality(trains)):
-        sentences.append(f"{len(people):,} training identities have images of one modality only: {_some(people)}.")
+        sentences.append(
+            f"{len(people):,} training identities have images of one modality only: {_some(people)}; a recipe of both "
+            f"modalities refuses them, so complete the copy or take them off the list of those who train."
+        )
     test = records.select(dataset.rows(records, "test"))
     for protocol in protocols:
         notes = io.StringIO()
@@ -107,16 +111,22 @@ def faults(
     return sentences
 
 
-def faults_of_folds(dataset: Dataset, root: Path, options: dict[str, Any]) -> list[str]:
-    """Says which folds cannot be read, in a sentence each; nothing if `options` choose one."""
-    sentences = []
+def read_folds(dataset: Dataset, root: Path, options: dict[str, Any]) -> dict[int, tuple[str, list[str]]]:
+    """Reads a tree in each of its folds; in none if it has none, or if `options` choose one.
+
+    Returns:
+        By the fold: the reason why it cannot be used, empty if it can, and the lines that the reader printed.
+    """
+    folds = {}
     for fold in () if "fold" in options else dataset.folds:
+        fault, notes = "", io.StringIO()
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stderr(notes):
                 dataset.read_with(root, ConfigDict(options | {"fold": fold}))
         except UserError as error:
-            sentences.append(f"fold {fold} cannot be used: {error}")
-    return sentences
+            fault = str(error)
+        folds[fold] = fault, notes.getvalue().splitlines()
+    return folds
 
 
 def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool, workers: int = 0) -> int:
@@ -132,26 +142,28 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool, 
     Returns:
         The exit status, 0 or 1.
     """
+    folds = read_folds(dataset, root, options)
+    usable = [fold for fold, (fault, _) in folds.items() if not fault]
     notes = io.StringIO()
     try:
         with contextlib.redirect_stderr(notes):
-            records = dataset.read_with(root, ConfigDict(options))
+            records = dataset.read_with(root, ConfigDict(options | ({"fold": usable[0]} if usable else {})))
         title, expected = dataset.title_of(root, records), published(dataset, root, records)
     except UserError as error:
         print(f"{root}: {dataset.title}", *notes.getvalue().splitlines(), f"wrong: {error}", sep="\n")
         print("It cannot be used." + _source(dataset))
         return 1
-    print(f"{root}: {title}", *notes.getvalue().splitlines(), sep="\n")
-    for name, number in counts(dataset, records).items():
-        print(f"  {name:<20}{number:>9,}" + (f"   published {expected[name]:,}" if name in expected else ""))
-    if np.ptp(records.modality) and len(people := in_one_modality(records)):
-        print(f"  in one modality only: {len(people):,} persons: {_some(people)}")
-    if dataset.person_numbers:
-        numbers = dataset.person_numbers(records)
-        print("  numbers of persons:", ", ".join(f"{number} {name}" for name, number in numbers.items()))
-    wrong = faults(dataset, root, records, dataset.protocols) + faults_of_folds(dataset, root, options)
+    lines = [line for line in notes.getvalue().splitlines() if all(line in folds[fold][1] for fold in usable)]
+    lines += [f"fold {fold}: {line}" for fold in usable for line in folds[fold][1] if line not in lines]
+    print(f"{root}: {title}", *lines, sep="\n")
+    _print_contents(dataset, records, expected)
+    wrong = faults(dataset, root, records, dataset.protocols)
+    wrong += [f"fold {fold} cannot be used: {fault}" for fold, (fault, _) in folds.items() if fault]
     can_run = [name for name in dataset.protocols if not any(f"protocol {name} cannot" in fault for fault in wrong)]
     print(f"  protocols that can run: {', '.join(can_run) or 'none'}")
+    if usable:
+        shown = ", ".join(map(str, usable))
+        print(f"  folds that can be used: {shown}; the numbers above are those of fold {usable[0]}")
     damaged = _damaged(root, records, workers) if decodes else []
     print(*[f"wrong: {fault}" for fault in (*wrong, *damaged)], sep="\n", end="\n" if wrong or damaged else "")
     if damaged:
@@ -161,6 +173,19 @@ def check(dataset: Dataset, root: Path, options: dict[str, Any], decodes: bool, 
     else:
         print("Nothing is wrong." + ("" if decodes else " No image was decoded."))
     return 1 if wrong or damaged else 0
+
+
+def _print_contents(dataset: Dataset, records: Records, expected: dict[str, int]) -> None:
+    """Prints what is counted, next to the published numbers, and who is in one modality only or has which number."""
+    for name, number in counts(dataset, records).items():
+        print(f"  {name:<20}{number:>9,}" + (f"   published {expected[name]:,}" if name in expected else ""))
+    if np.ptp(records.modality) and len(people := in_one_modality(records)):
+        print(f"  in one modality only: {len(people):,} persons: {_some(people)}")
+        if len(tested := in_one_modality(records.select(dataset.rows(records, "test")))):
+            print(f"  tested in one modality only: {len(tested):,} persons: {_some(tested)}. {CANNOT_BE_FOUND}")
+    if dataset.person_numbers:
+        numbers = dataset.person_numbers(records)
+        print("  numbers of persons:", ", ".join(f"{number} {name}" for name, number in numbers.items()))
 
 
 def _damaged(root: Path, records: Records, workers: int) -> list[str]:

@@ -62,16 +62,16 @@ def has_factors(run: Run) -> bool:
 
 
 def measure(scored: Scored, judge: Run | None) -> dict:
-    """Measures disentanglement and writes `disentanglement.json` beside the scores.
+    """Measures disentanglement.
 
     Args:
         scored: a scored run.
         judge: what `check` gives.
 
     Returns:
-        The content of the file. `steps` is the scored iteration, and `judge` names the recogniser. Of drawn people:
-        what `counterfactuals` gives by block, `probes` by code and factor, `dci`, and `table_1`. Of real images:
-        `recogniser` by block, and the `probes` of what is labelled.
+        The content of disentanglement.json. `steps` is the scored iteration, and `judge` names the recogniser. Of drawn
+        people: what `counterfactuals` gives by block, `probes` by code and factor, `dci`, and `table_1`. Of real
+        images: `recogniser` by block, and the `probes` of what is labelled.
     """
     run, source, rows = scored.run, scored.source, scored.benchmark.rows
     stage, state = run.stages[run.last], run.states[run.last]
@@ -95,8 +95,16 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         result["dci"] = dci({code: codes[code] for code in ("a", "s")}, independent(factors), records.person_id)
         result["table_1"] = table_1(result["probes"])
     result["steps"] = scored.scores["steps"]
-    write_json(scored.folder / FILE, result, way_out(run))
     return result
+
+
+def write(scored: Scored, measured: dict) -> None:
+    """Writes `disentanglement.json` beside the scores.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    write_json(scored.folder / FILE, measured, way_out(scored.run))
 
 
 def kept(scored: Scored) -> dict | None:

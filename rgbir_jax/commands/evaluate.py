@@ -14,6 +14,7 @@ within person and camera. These are images of SYSU-MM01 unless there are `datase
 """
 
 import itertools
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from absl import flags
 
 from rgbir_jax.commands.flags import run
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import writing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A run of train.py to score and to report on.")
 DATA_DIR = flags.DEFINE_string(
@@ -29,6 +31,7 @@ DATA_DIR = flags.DEFINE_string(
     "With --workdir: the dataset, if it is not where the run had it, or another one, whose scores go into other_data.",
 )
 PREPARED_DIR = flags.DEFINE_string("prepared_dir", None, "With --workdir: the folder for decoded images.")
+SOURCE = flags.DEFINE_string("source", None, "With --workdir: tf_data or memory, if not as the run; the same images.")
 FEATURES_OUT = flags.DEFINE_string("features_out", None, "With --workdir: an .npz file to write the features to.")
 DISENTANGLEMENT = flags.DEFINE_bool(
     "disentanglement", None, "With --workdir: also measure what generated images and codes hold, in a minute or two."
@@ -56,7 +59,16 @@ JSON = flags.DEFINE_string("json", None, "With --features or --table: file to wr
 
 # By the flag that says what to do: the flags that it is used with.
 MODES = {
-    "workdir": ("data_dir", "prepared_dir", "features_out", "rand_perm", "protocol", "disentanglement", "judge"),
+    "workdir": (
+        "data_dir",
+        "prepared_dir",
+        "source",
+        "features_out",
+        "rand_perm",
+        "protocol",
+        "disentanglement",
+        "judge",
+    ),
     "features": ("rand_perm", "test_ids", "protocol", "json"),
     "table": ("runs", "json"),
 }
@@ -71,13 +83,22 @@ def evaluate() -> None:
     if FEATURES.value is not None:
         from rgbir_jax.evaluation.feature_file import score_feature_file
 
-        print(score_feature_file(FEATURES.value, RAND_PERM.value, TEST_IDS.value, PROTOCOL.value, JSON.value))
+        _show(*score_feature_file(FEATURES.value, RAND_PERM.value, TEST_IDS.value, PROTOCOL.value))
     elif TABLE.value is not None:
         from rgbir_jax.evaluation import tables
 
-        print(tables.table_with_runs(TABLE.value, RUNS.value, JSON.value))
+        _show(*tables.table_with_runs(TABLE.value, RUNS.value))
     elif WORKDIR.value is not None:
         _score(WORKDIR.value)
+
+
+def _show(table: str, content: dict) -> None:
+    """Prints a table, also if --json cannot be written, and writes it."""
+    print(table, flush=True)
+    if JSON.value is not None:
+        with writing(JSON.value):
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            Path(JSON.value).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _given(name: str) -> bool:
@@ -116,19 +137,20 @@ def _score(workdir: str) -> None:
     from rgbir_jax.evaluation.scores import tables as score_tables
     from rgbir_jax.run import load
 
-    changes = {flag.name: flag.value for flag in (DATA_DIR, PREPARED_DIR, RAND_PERM, PROTOCOL) if flag.value}
+    changes = {flag.name: flag.value for flag in (DATA_DIR, PREPARED_DIR, SOURCE, RAND_PERM, PROTOCOL) if flag.value}
     run = load(workdir)
     run.config.update(changes)
     judge = disentanglement.check(run, JUDGE.value) if DISENTANGLEMENT.value else None
     scored = scoring.compute(run)
     print(score_tables(scored.scores), flush=True)  # also if the run is on a disk that cannot be written
+    scoring.write(scored)
     if FEATURES_OUT.value:
         scoring.write_features(scored, FEATURES_OUT.value)
-    scoring.write(scored)
     measured = disentanglement.kept(scored)
     if DISENTANGLEMENT.value:
         measured = disentanglement.measure(scored, judge)
-        print("", *tables(measured), sep="\n\n")
+        print("", *tables(measured), sep="\n\n", flush=True)
+        disentanglement.write(scored, measured)
     try:
         from rgbir_jax.commands import report
     except ModuleNotFoundError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference import weights
+from rgbir_jax.lookup import expanded
 from rgbir_jax.origin import flat
 from rgbir_jax.run import Run, chain, load
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         "rgbir-export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--out", required=True, type=lambda path: Path(path).expanduser(), help="the folder to make")
+    parser.add_argument("--out", required=True, type=expanded, help="the folder to make")
     options = parser.parse_args(argv)
     try:
         export(load(options.run), options.out)

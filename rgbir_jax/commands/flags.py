@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import inspect
+import io
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, of_machine
 from rgbir_jax.lookup import choose, make_importable, use_config_folder
 from rgbir_jax.training.interrupt import Interrupted
 
@@ -85,7 +86,16 @@ def _show_in_help(program: str) -> None:
 
 
 def _with_home(argument: str) -> str:
-    """Replaces the "~" of a value: a shell does so only if the value stands by itself."""
+    """Replaces the "~" of a value: a shell does so only if the value stands by itself.
+
+    Raises:
+        UserError: for a value that is not in UTF-8, which no file that is written could have.
+    """
+    try:
+        argument.encode()
+    except UnicodeEncodeError as error:
+        name = argument.encode(errors="backslashreplace").decode()
+        raise UserError(f"{name} is not in UTF-8; rename that file or folder.") from error
     name, equals, value = argument.partition("=")
     return name + equals + os.path.expanduser(value) if equals else os.path.expanduser(argument)
 
@@ -153,6 +163,8 @@ def _check_keys(config: ConfigDict, argv: list[str]) -> None:
 
 def _one_sentence(main: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has all letters
     if not _TRACEBACK.value:
         # Orbax reports every file, and the traceback of each that it cannot read or write; it also leaves tasks behind
         # that failed on the same file.
@@ -165,6 +177,10 @@ def _one_sentence(main: Callable[[], None]) -> None:
         if _TRACEBACK.value:
             raise
         sys.exit(f"{_program()}: {error}")
+    except Exception as error:
+        if _TRACEBACK.value or not (sentence := of_machine(error)):
+            raise
+        sys.exit(f"{_program()}: {sentence}")
     except KeyboardInterrupt:
         sys.exit(f"{_program()}: stopped; the same command resumes from the last checkpoint.")
 

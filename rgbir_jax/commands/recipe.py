@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from rgbir_jax import stages
@@ -22,13 +23,13 @@ from rgbir_jax.data.sources import ImageSource, fingerprint, open_source
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation.benchmark import validator
+from rgbir_jax.evaluation.benchmark import Benchmark, validation, validator
 from rgbir_jax.files import locked, writing
 from rgbir_jax.inference.embeddings import embed
-from rgbir_jax.lookup import expand_home
+from rgbir_jax.lookup import expand_home, expanded
 from rgbir_jax.origin import Facts, earlier_of
 from rgbir_jax.run import restore
-from rgbir_jax.training import compilation, processes, transfer
+from rgbir_jax.training import compilation, parallel, processes, transfer
 from rgbir_jax.training.checkpoints import has_checkpoint
 from rgbir_jax.training.loop import fit
 from rgbir_jax.training.stage import Stage
@@ -50,33 +51,39 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
     """
     compilation.prepare()
     expand_home(config)
-    folder = Path(workdir).expanduser()
+    folder = expanded(workdir)
     stages.check_recipe(config)
     find_dataset(config.dataset).check_protocol(config.protocol)
+    start.check_own_config(config, folder)
     start.say_lost(folder)
     start.check_same_run(config, folder)
     start.check_files(config, folder)
-    source, contents = processes.first_then_others(lambda: _open(config))
-    sampler = training_sampler(config, source.records)
-    start.say_faults(config, source.records)
-    start.check_same_data(config, folder, contents, source.records)
-    start.check_taken(config, folder, contents)
+    records = find_dataset(config.dataset).read_with(Path(config.data_dir), config)
+    sampler = training_sampler(config, records)
+    parallel.check_batch(config.batch.identities, config.batch.parts)
+    start.check_scored(config, records)
+    start.say_faults(config, records)
+    validated = validation(config, records)
     built = {name: stages.build(config, name, len(sampler.people)) for name in config.recipe}
     start.check_steps(config, folder, built)
     transfer.check_resnet50(config.resnet50, built)
-    # Read before anything is trained, so that what does not fit is refused at once.
+    start.check_fits(config, folder, built)
     weights = {name: transfer.starting_weights(config, name, stage, folder / name) for name, stage in built.items()}
+    source, contents = processes.first_then_others(lambda: _open(config, folder, records))
     with _only_training(folder):
         start.check_same_run(config, folder)  # another process may have begun it since
-        start.check_same_data(config, folder, contents, source.records)
-        facts = start.note_run(config, folder, contents, source.records)
-        _train_stages(config, folder, built, weights, source, sampler, facts, debug_nans)
+        start.check_same_data(config, folder, contents, records)
+        facts = start.note_run(config, folder, contents, records)
+        _train_stages(config, folder, built, weights, source, sampler, validated, facts, debug_nans)
     processes.say(f"{folder} is trained; eval.py --workdir {folder} scores it.")
 
 
-def _open(config: ConfigDict) -> tuple[ImageSource, Contents]:
-    source = open_source(config)
-    return source, contents_of(config, source.records)
+def _open(config: ConfigDict, folder: Path, records: Records) -> tuple[ImageSource, Contents]:
+    """Opens the images. Whatever can be refused is refused before they are decoded, which takes minutes."""
+    contents = contents_of(config, records)
+    start.check_same_data(config, folder, contents, records)
+    start.check_taken(config, folder, contents)
+    return open_source(config, records), contents
 
 
 def _train_stages(
@@ -86,11 +93,13 @@ def _train_stages(
     weights: dict[str, transfer.Variables],
     source: ImageSource,
     sampler: IdentitySampler,
+    validated: Benchmark | None,
     facts: Facts,
     debug_nans: bool,
 ) -> None:
     key = jax.random.key(config.seed)
     states: dict[str, State] = {}
+    sampled = sample_rows(config, source.records)
     for position, (name, stage) in enumerate(built.items()):
         # Drawing thousands of weights compiles twice as fast with this kind of key. The draws of a step keep the
         # default.
@@ -109,8 +118,8 @@ def _train_stages(
                 jax.random.fold_in(key, position),
                 config[name],
                 folder / name,
-                evaluate=validator(config, inputs, stage),
-                sample=augment.normalise(source.read(sample_rows(config, source.records))),
+                evaluate=validator(validated, inputs, stage),
+                sample=augment.normalise(source.read(sampled)) if len(sampled) else None,
                 patience=config.patience_nonfinite,
                 images=lambda step: source.records.path[sampler(step).ravel()].tolist(),
                 debug_nans=debug_nans,
@@ -149,7 +158,10 @@ def inputs_of(
     config: ConfigDict,
     folder: Path,
 ) -> Source:
-    """Returns what a stage learns from and is scored on: the images, or the features of the stage that it reads."""
+    """Returns what a stage learns from and is scored on: the images, or the features of the stage that it reads.
+
+    These are kept in `folder`, in a folder with the name of that stage.
+    """
     if not stage.reads:
         return source
     path = folder / stage.reads / "embeddings.npz"
@@ -171,18 +183,16 @@ def training_sampler(config: ConfigDict, records: Records) -> IdentitySampler:
     )
 
 
-def sample_rows(config: ConfigDict, records: Records, identities: int = 4) -> np.ndarray:
-    """Chooses the images that pictures are made of: the first of the first test identities, by modality."""
+def sample_rows(config: ConfigDict, records: Records, identities: int = 4) -> Int[np.ndarray, "n"]:
+    """Chooses the images that pictures are made of, by modality: the first of the first test identities.
+
+    Only identities with images of all `config.modalities` are chosen; without one there are no pictures.
+    """
     test = find_dataset(config.dataset).rows(records, "test")
     test = test[records.person_id[test] > 0]
-    people = np.unique(records.person_id[test])[:identities]
-    return np.array(
-        [
-            test[(records.person_id[test] == person) & (records.modality[test] == modality)][0]
-            for modality in config.modalities
-            for person in people
-        ]
-    )
+    by_modality = [test[records.modality[test] == modality] for modality in config.modalities]
+    people = functools.reduce(np.intersect1d, [records.person_id[rows] for rows in by_modality])[:identities]
+    return np.array([rows[records.person_id[rows] == person][0] for rows in by_modality for person in people], np.int64)
 
 
 def _take(source: Path, own: Path, like: State, earlier: dict[str, dict]) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -37,7 +38,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
     if not (without := tsne.cannot_plot(scored.features[shown])):
         figures.append(_tsne(scored, people, shown))
     figures += _pictures(scored)
-    if measured and "dci" in measured:
+    if measured and "dci" in measured and len(sample_rows(run.config, scored.source.records)):
         figures.append(_truth(scored))
     figures += [shown for name in run.stages if (shown := _training(scored, name))]
     notes = [sentence] if (sentence := comparison(scored.scores)) else []
@@ -68,7 +69,9 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
 def _facts(scored: Scored) -> dict[str, str]:
     """Returns what was run, by name."""
     run, config = scored.run, scored.run.config
-    records = scored.source.records
+    records, dataset = scored.source.records, find_dataset(config.dataset)
+    unused = dataset.unused_options(Path(config.data_dir)) if dataset.unused_options else ()
+    options = {key: config[key] for key in dataset.options if key in config and key not in unused}
     of_split = {split: records.person_id[records.split == split] for split in dict.fromkeys(records.split.tolist())}
     splits = ", ".join(
         f"{split} {len(person_id):,} images of {len(np.unique(person_id)):,} people"
@@ -79,7 +82,7 @@ def _facts(scored: Scored) -> dict[str, str]:
         "scored": f"iteration {scored.scores['steps']:,} of {run.last}; {time.strftime('%Y-%m-%d %H:%M')}",
         "dataset": f"{scored.scores['dataset']}, {config.data_dir}, images {'×'.join(map(str, config.image_size))}",
         "splits": splits,
-        **{key: str(config[key]) for key in find_dataset(config.dataset).options if config.get(key, "") != ""},
+        **{key: str(value) for key, value in options.items() if value != ""},
         "trained on": f"{config.train_split}; scored on identities never seen in training",
         "seed": str(config.seed),
         "command": run.facts.command,
@@ -166,7 +169,10 @@ def _tsne(scored: Scored, people: np.ndarray, shown: np.ndarray) -> report.Shown
 def _pictures(scored: Scored) -> list[report.Shown]:
     run = scored.run
     stage, state = run.stages[run.last], run.states[run.last]
-    sources = scored.source.read(sample_rows(run.config, scored.source.records))
+    rows = sample_rows(run.config, scored.source.records)
+    if not len(rows):
+        return []
+    sources = scored.source.read(rows)
     grids = {
         name: np.asarray(grid) for name, grid in jax.jit(stage.pictures)(state, augment.normalise(sources)).items()
     }
@@ -227,11 +233,9 @@ def progress(scored: Scored) -> str:
 
 
 def _training(scored: Scored, name: str) -> report.Shown | None:
-    log = curves.read_log(scored.run.folder / name / "metrics.jsonl")
-    if not log:
-        return None
+    figure = curves.training_curves(curves.read_log(scored.run.folder / name / "metrics.jsonl"))
     caption = "Losses by the paper's symbols."
-    return report.Shown(f"training_{name}", f"Training of stage {name}", caption, curves.training_curves(log))
+    return figure and report.Shown(f"training_{name}", f"Training of stage {name}", caption, figure)
 
 
 def _spread(probes: np.ndarray, person_id: np.ndarray) -> np.ndarray:

@@ -19,11 +19,11 @@ from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.evaluation import feature_file
 from rgbir_jax.evaluation.benchmark import Benchmark
-from rgbir_jax.evaluation.evaluate import chance
+from rgbir_jax.evaluation.evaluate import chance, say_collapsed
 from rgbir_jax.evaluation.reconstruction import reconstruction
 from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference.features import extractor, of_rows
-from rgbir_jax.lookup import expand_home
+from rgbir_jax.lookup import expand_home, expanded
 from rgbir_jax.origin import complete, read_config
 from rgbir_jax.run import Run
 from rgbir_jax.training.stage import Stage
@@ -89,7 +89,7 @@ def way_out(run: Run) -> str:
 
 
 def compute(run: Run, changes: dict | None = None) -> Scored:
-    """Scores a run as `score` does, and writes nothing."""
+    """Scores a run as `score` does, and writes no scores."""
     with complete(run.folder, run.config, run.facts):
         return _compute(run, changes or {})
 
@@ -98,12 +98,13 @@ def _compute(run: Run, changes: dict) -> Scored:
     config = run.config
     config.update(changes)
     expand_home(config)
-    source = open_source(config)
-    folder = folder_of(run, source.records)
-    benchmark = Benchmark.of(config, source.records)
+    records = find_dataset(config.dataset).read_with(Path(config.data_dir), config)
+    benchmark = Benchmark.of(config, records)  # what it refuses is refused before images are decoded
+    source = open_source(config, records)
+    folder = folder_of(run, records)
     _say_trained(run, benchmark)
     inputs: dict[str, Source] = {
-        name: inputs_of(stage, run.stages, run.states, source, config, run.folder) for name, stage in run.stages.items()
+        name: inputs_of(stage, run.stages, run.states, source, config, folder) for name, stage in run.stages.items()
     }
 
     def extract(name: str, stage: Stage, state: State, progress: str = "") -> np.ndarray:
@@ -115,6 +116,7 @@ def _compute(run: Run, changes: dict) -> Scored:
     for name, earlier in run.stages.items():
         shown = "trained" if name == run.last else name
         features[shown] = extract(name, earlier, run.states[name], name)
+        say_collapsed(features[shown], name)
     for control, other in stage.controls.items():
         features[control] = extract(run.last, other, state)
 
@@ -137,8 +139,8 @@ def folder_of(run: Run, records: Records) -> Path:
 
     Other test images in the run's own tree are its own too, if it still has the images that the run was trained on.
     """
-    now, place = contents_of(run.config, records), Path(run.config.data_dir).expanduser().resolve()
-    is_place = place == Path(read_config(run.folder).data_dir).expanduser().resolve()
+    now, place = contents_of(run.config, records), expanded(run.config.data_dir).resolve()
+    is_place = place == expanded(read_config(run.folder).data_dir).resolve()
     if run.facts.parts:
         same_tests, same_training = run.facts.parts["test"] == now.parts["test"], not run.facts.difference(now)
     else:  # an older version kept only the fingerprint

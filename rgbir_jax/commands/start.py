@@ -1,8 +1,12 @@
 """What must hold before a run is started or resumed, and what it notes of itself in its folder."""
 
+import contextlib
 import dataclasses
+import io
+from functools import partial
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from rgbir_jax.commands import check
@@ -10,7 +14,8 @@ from rgbir_jax.data.contents import Contents
 from rgbir_jax.data.sources import fingerprint
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingFileError, UserError
+from rgbir_jax.evaluation.benchmark import Benchmark
 from rgbir_jax.files import write_json
 from rgbir_jax.origin import (
     CONFIG,
@@ -18,6 +23,7 @@ from rgbir_jax.origin import (
     Facts,
     flat,
     flat_of_stage,
+    latest_copy,
     lost,
     origin_of,
     other_earlier,
@@ -58,6 +64,28 @@ def check_taken(config: ConfigDict, folder: Path, now: Contents) -> None:
             raise UserError(
                 f"{run} was trained on {difference}; config.{name}.from_run needs a run on the same training images."
             )
+
+
+def check_fits(config: ConfigDict, folder: Path, stages: dict[str, Stage]) -> None:
+    """Refuses a stage that is taken from a run and has other networks, before the stages before it are trained."""
+    taken, states = _to_take(config, folder), {}
+    for name, stage in stages.items() if taken else ():
+        states[name] = jax.eval_shape(stage.init, jax.random.key(0), dict(states))
+        if name in taken:
+            checkpoints = Checkpoints(Path(taken[name]) / name / "checkpoints")
+            checkpoints.first_intact(checkpoints.best_first(), partial(checkpoints.check_shapes, like=states[name]))
+
+
+def check_scored(config: ConfigDict, records: Records) -> None:
+    """Refuses images that the protocol cannot be scored on: scoring would say so after the last iteration.
+
+    A copy without anybody to test, or without a file that only scoring needs, can be trained on.
+    """
+    if not len(find_dataset(config.dataset).rows(records, "test")):
+        return
+    # What is left out is printed by `say_faults`.
+    with contextlib.suppress(MissingFileError), contextlib.redirect_stderr(io.StringIO()):
+        Benchmark.of(config, records)
 
 
 def say_faults(config: ConfigDict, records: Records) -> None:
@@ -136,6 +164,17 @@ def check_same_data(config: ConfigDict, folder: Path, now: Contents, records: Re
         processes.say(f"{folder} was started on other image files of the same identities; it resumes on these.")
     elif facts.checksums and facts.parts["val"] != now.parts["val"]:
         processes.say(f"{folder} was started on other validation images: scores on them do not compare with these.")
+
+
+def check_own_config(config: ConfigDict, folder: Path) -> None:
+    """Refuses to resume a run without config.json if the copy in its checkpoints is that of another run."""
+    if CONFIG in lost(folder) and (copy := latest_copy(folder)):
+        stage = copy[0].parent.name
+        if stage in config.recipe and config[stage].from_run:
+            raise UserError(
+                f"{folder / CONFIG} is missing or damaged, and {copy[0]} has only the config of the run that {stage} "
+                f"was taken from; copy {CONFIG} from a backup, or choose another --workdir."
+            )
 
 
 def check_same_run(config: ConfigDict, folder: Path) -> None:

@@ -18,6 +18,7 @@ from rgbir_jax.data.sources import prepared_folder
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import expanded
 
 FILE = "checksums.npy"  # of all images of a tree, in the folder of its decoded images
 
@@ -70,14 +71,14 @@ def contents_of(config: ConfigDict, records: Records) -> Contents:
     Raises:
         UserError: for an image that cannot be read.
     """
-    dataset, root = find_dataset(config.dataset), Path(config.data_dir).expanduser()
+    dataset, root = find_dataset(config.dataset), expanded(config.data_dir)
     of_image = _checksums(root, records, prepared_folder(config.prepared_dir, root, records))
 
     def digest(rows: Int[np.ndarray, "n"]) -> str:
         lines = (f"{records.path[row]} {of_image[row]:08x}\n" for row in rows)
         return sha256("".join(lines).encode()).hexdigest()[:12]
 
-    training = dataset.training_rows(records, config.train_split)
+    training = dataset.rows(records, config.train_split)  # may be empty: scoring needs nobody who trains
     people, label = np.unique(records.person_id[training], return_inverse=True)
     by_person = [training[label == place] for place in range(len(people))]
     numbers = dataset.person_numbers(records) if dataset.person_numbers else {}

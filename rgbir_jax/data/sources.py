@@ -13,7 +13,7 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import writing
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, expanded
 
 
 @runtime_checkable
@@ -30,23 +30,24 @@ class ImageSource(Source, Protocol):
         ...
 
 
-def open_source(config: ConfigDict) -> ImageSource:
+def open_source(config: ConfigDict, records: Records | None = None) -> ImageSource:
     """Opens the source that a config names. The first opening of a dataset prepares it, which can take minutes.
 
     Args:
         config: `dataset` (its name), `data_dir` (its tree), `prepared_dir` (where decoded images are kept; empty: next
             to `data_dir`), `image_size` (height, width), `source` ("tf_data" or "memory"), and the
             `options` of the dataset.
+        records: the tree's table, if it has been read before.
 
     Raises:
         UserError: for an unknown name, a broken tree, an image that cannot be decoded, a folder that cannot be written,
             or "tf_data" without TensorFlow.
     """
     dataset = find_dataset(config.dataset)
-    choose(config.source, SOURCES, "config.source")
+    choose(config.source, SOURCES, "config.source (eval.py: --source)")
     image_size = check_image_size(config.image_size)
-    root = Path(config.data_dir).expanduser()
-    records = dataset.read_with(root, config)
+    root = expanded(config.data_dir)
+    records = dataset.read_with(root, config) if records is None else records
     prepared = prepared_folder(config.prepared_dir, root, records)
     return SOURCES[config.source](dataset, root, records, image_size, prepared)
 
@@ -73,7 +74,7 @@ def fingerprint(root: str | os.PathLike, records: Records) -> str:
 
 def prepared_folder(prepared_dir: str, root: Path, records: Records) -> Path:
     """Makes the folder for the decoded images of this tree as it is now; trees do not share a folder."""
-    folder = Path(prepared_dir).expanduser() if prepared_dir else Path(f"{root.resolve()}.prepared")
+    folder = expanded(prepared_dir) if prepared_dir else Path(f"{root.resolve()}.prepared")
     prepared = folder / fingerprint(root, records)
     with writing(prepared, PREPARED_ELSEWHERE):
         prepared.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def _tf_data(dataset: Dataset, root: Path, records: Records, image_size: tuple[i
     except ImportError as error:
         raise UserError(
             f"config.source \"tf_data\" needs TensorFlow ({error}); pip install 'rgbir-jax[data]', "
-            f'or set config.source = "memory".'
+            f"or set --config.source=memory (eval.py: --source=memory)."
         ) from error
     return TfDataSource(dataset, root, records, image_size, prepared)
 

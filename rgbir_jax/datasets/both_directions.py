@@ -1,21 +1,21 @@
 """What RegDB and LLCM share: index files of each split and modality, and searches in both directions."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from rgbir_jax.datasets.index_files import badly_named, listed
-from rgbir_jax.datasets.records import IR, RGB, Records, tabulate
+from rgbir_jax.datasets.index_files import badly_named, listed, say_unlisted
+from rgbir_jax.datasets.records import IR, RGB, Records, has_only_tests, tabulate
 from rgbir_jax.datasets.search import Hidden, Search
 from rgbir_jax.errors import UserError
 
 
 def read_lists(
-    root: Path, title: str, lists: Iterable[tuple[str, str, int]], names: Mapping[int, re.Pattern], example: str
+    root: Path, title: str, lists: Sequence[tuple[str, str, int]], names: Mapping[int, re.Pattern], example: str
 ) -> Records:
     """Reads the images that index files list.
 
@@ -32,6 +32,10 @@ def read_lists(
     """
     split_of: dict[int, tuple[str, str]] = {}  # person -> (split, the first file that lists the person)
     images = []
+    tests = [entry for entry in lists if entry[1] == "test"]
+    trains = [file for file, split, _ in lists if split != "test"]
+    if has_only_tests(root, trains, [file for file, *_ in tests]):
+        lists = tests
     for file, split, modality in lists:
         for path in listed(root, file, title):
             match = names[modality].fullmatch(path)
@@ -45,6 +49,8 @@ def read_lists(
                 )
             camera = int(match.groupdict().get("camera", modality + 1))
             images.append((path, person_id, camera, modality, split))
+    paths = [path for path, *_ in images]
+    say_unlisted(root, {path.split("/")[0] for path in paths}, paths)
     return tabulate(images)
 
 

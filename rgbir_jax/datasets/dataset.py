@@ -1,5 +1,6 @@
 """What is known of a dataset, as one value."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ from ml_collections import ConfigDict
 from rgbir_jax.datasets.records import Records, is_drawn
 from rgbir_jax.datasets.search import Search
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose
+from rgbir_jax.lookup import choose, quoted
+
+KINDS = {int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,7 @@ class Dataset:
         options: config keys whose values `read` takes, such as "fold". If the images are the same whatever their
             values, they are decoded only once.
         folds: the values of the option "fold", if it is one.
+        unused_options: (folder) -> those of `options` that have no effect in its tree; None: all have one.
         title_from: (folder) -> the name of its tree in tables; None: `title`.
         person_numbers: (records) -> person_id by the person's name; None: persons have only numbers.
     """
@@ -60,6 +64,7 @@ class Dataset:
     gallery_files: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
+    unused_options: Callable[[Path], tuple[str, ...]] | None = None
     title_from: Callable[[Path], str] | None = None
     person_numbers: Callable[[Records], dict[str, int]] | None = None
 
@@ -69,8 +74,15 @@ class Dataset:
         Raises:
             UserError: for a value that the dataset does not know, or a broken tree.
         """
+        options = {key: config[key] for key in self.options if key in config}
+        for key, value in options.items():
+            default = inspect.signature(self.read).parameters[key].default
+            number = isinstance(default, float) and isinstance(value, int)
+            if type(value) is not type(default) and not number:
+                kind = KINDS.get(type(default), type(default).__name__)
+                raise UserError(f"config.{key} is {quoted(value)}; it must be {kind}, such as {quoted(default)}.")
         try:
-            return self.read(root, **{key: config[key] for key in self.options if key in config})
+            return self.read(root, **options)
         except OSError as error:
             raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable.") from error
 
@@ -99,6 +111,12 @@ class Dataset:
             train_split: `config.train_split`, "train" or "trainval".
 
         Raises:
-            UserError: for another value.
+            UserError: for another value, or if nobody trains.
         """
-        return self.rows(records, choose(train_split, ("trainval", "train"), "config.train_split"))
+        rows = self.rows(records, choose(train_split, ("trainval", "train"), "config.train_split"))
+        if not len(rows):
+            raise UserError(
+                f"this copy of {self.title} has nobody to train, so it can only be scored; complete it, or set "
+                f"--config.data_dir to another one."
+            )
+        return rows

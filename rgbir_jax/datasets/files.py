@@ -47,18 +47,38 @@ def images_in(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     Returns:
         The names of its images, sorted, and the paths of all other files, those in its subfolders included. The paths
         begin with the folder's.
+
+    Raises:
+        UserError: see `check_usable`.
     """
     images, others = [], []
-    for entry in os.scandir(folder):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            others += files_below(entry.path)
-        elif is_image(entry.name):
-            images.append(entry.name)
-        else:
-            others.append(entry.path)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                others += files_below(entry.path)
+            elif is_image(entry.name):
+                check_usable(entry.path, entry.is_symlink())
+                images.append(entry.name)
+            else:
+                others.append(entry.path)
     return sorted(images), others
+
+
+def check_usable(path: str, is_link: bool) -> None:
+    """Refuses an image file that nothing can be done with.
+
+    Raises:
+        UserError: for a name that is not in UTF-8, or a link to something that is not there.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        name = path.encode(errors="backslashreplace").decode()
+        raise UserError(f"{name} has a name that is not in UTF-8; rename it.") from error
+    if is_link and not os.path.exists(path):
+        raise UserError(f"{path} is a link to a file that is not there; put the file there, or remove the link.")
 
 
 def files_below(folder: str | os.PathLike) -> list[str]:
@@ -94,10 +114,22 @@ def say_left_out(root: Path, things: Sequence[str], what: str) -> None:
         things: names, or paths that begin with `root`.
         what: what they are, in the plural.
     """
+    say_some(root, things, f"{what}, left out")
+
+
+def say_some(root: Path, things: Sequence[str], what: str, meaning: str = "") -> None:
+    """Prints a line on stderr that counts things and names some; nothing if there is none.
+
+    Args:
+        root: the dataset's folder.
+        things: names, or paths that begin with `root`.
+        what: what they are, in the plural.
+        meaning: a sentence about what follows from it.
+    """
     if things:
         names = [thing.removeprefix(f"{root}/") for thing in sorted(things)]
         shown = ", ".join(names[:NAMED] + ["..."] * (len(names) > NAMED))
-        print(f"{root}: {what}, left out: {len(things):,} ({shown}).", file=sys.stderr)
+        print(f"{root}: {what}: {len(things):,} ({shown}). {meaning}".rstrip(), file=sys.stderr)
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,19 +21,31 @@ from jaxtyping import Bool
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.duke import DUKE
-from rgbir_jax.datasets.files import files_below, is_image, is_number, read_text, read_words, say_left_out, shortened
+from rgbir_jax.datasets.files import (
+    check_usable,
+    files_below,
+    is_image,
+    is_number,
+    read_text,
+    read_words,
+    say_left_out,
+    say_some,
+    shortened,
+)
 from rgbir_jax.datasets.llcm import LLCM
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.msmt17 import MSMT17
 from rgbir_jax.datasets.records import IR, MODALITIES, RGB, Records, existing, refuse_nested, tabulate
 from rgbir_jax.datasets.regdb import REGDB
-from rgbir_jax.datasets.search import Labelled, Search, same_person_and_camera
+from rgbir_jax.datasets.search import CANNOT_BE_FOUND, Labelled, Search, same_person_and_camera
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import expanded
 
 TITLE = "own folders"
 PROTOCOLS = ("all_images",)
 SPLITS = ("train", "val", "test")
+OF_DRAWS = ("test_share", "val_share", "split_seed")  # options that have no effect if there are lists
 CAMERAS = "cameras.csv"
 BENCHMARKS = (SYSU_MM01, REGDB, LLCM, MARKET1501, MSMT17, DUKE)
 
@@ -62,7 +75,7 @@ def read(
     is hidden in a search.
 
     Nobody trains without images of both modalities. Without lists, persons of one modality are tested, where they are
-    distractors. What is left out is counted on stderr.
+    distractors. They are counted on stderr, as is what is left out.
 
     Args:
         root: the dataset's folder.
@@ -84,8 +97,11 @@ def read(
     }
     split_of = _listed(root, number) or _drawn(number.keys(), both, test_share, val_share, split_seed)
     cameras = _cameras(root, photos, camera_pattern)
-    cannot_train = sorted(person for person in number.keys() - both if split_of.get(person) in ("train", "val"))
+    in_one = number.keys() - both
+    cannot_train = sorted(person for person in in_one if split_of.get(person) in ("train", "val"))
     say_left_out(root, cannot_train, "persons to train who have images of one modality only")
+    tested = sorted(person for person in in_one if split_of.get(person) == "test")
+    say_some(root, tested, "persons to test who have images of one modality only", CANNOT_BE_FOUND)
     unlisted = sorted(number.keys() - split_of.keys())
     say_left_out(root, unlisted, "persons whom neither train.txt nor test.txt lists")
     images = [
@@ -93,11 +109,11 @@ def read(
         for photo in photos
         if photo.person in split_of and photo.person not in cannot_train
     ]
-    for part in ("train", "test"):
-        if not any(split == part for *_, split in images):
-            raise UserError(
-                f"{root} leaves nobody to {part}; add persons with images in rgb and ir, or change the lists."
-            )
+    splits = {split for *_, split in images}
+    if "test" not in splits:
+        raise UserError(f"{root} leaves nobody to test; add persons with images in rgb and ir, or change the lists.")
+    if "train" not in splits:
+        print(f"{root} leaves nobody to train: it can only be scored.", file=sys.stderr)
     return tabulate(images)
 
 
@@ -133,7 +149,7 @@ def hidden(probe: Labelled, gallery: Labelled) -> Bool[np.ndarray, "p g"]:
 
 def title_from(root: Path) -> str:
     """Returns the folder's name; one that is also a benchmark's is marked, so that tables do not confuse them."""
-    name = root.expanduser().resolve().name
+    name = expanded(root).resolve().name
     known = {_letters(known) for dataset in BENCHMARKS for known in (dataset.name, dataset.title)}
     return f"{name} ({TITLE})" if _letters(name) in known or not name else name
 
@@ -153,6 +169,7 @@ def _photos(root: Path) -> list[Photo]:
             path = Path(file).relative_to(root).as_posix()
             person, _, rest = path.removeprefix(f"{name}/").partition("/")
             if rest and is_image(file):
+                check_usable(file, os.path.islink(file))
                 photos.append(Photo(path, person, modality))
             else:
                 left_out.append(file)
@@ -179,10 +196,21 @@ def _numbered(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, start=1)}
 
 
+def unused_options(root: Path) -> tuple[str, ...]:
+    """Returns the options that have no effect in a tree, because its lists decide who trains and who is tested."""
+    return OF_DRAWS if _lists(root) else ()
+
+
+def _lists(root: Path) -> dict[str, Path]:
+    """Returns the lists of persons in a tree, by split."""
+    paths = {split: root / f"{split}.txt" for split in SPLITS}
+    return {split: path for split, path in paths.items() if path.is_file()}
+
+
 def _listed(root: Path, names: Iterable[str]) -> dict[str, str]:
     """Returns the split of each person by the lists in the tree; empty if there are none."""
     known = {normalize("NFC", name): name for name in names}
-    lists = {split: root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").is_file()}
+    lists = _lists(root)
     split_of: dict[str, str] = {}
     for split, path in lists.items():
         entries = read_words(path, ",;\t")
@@ -285,7 +313,8 @@ FOLDERS = Dataset(
         "To draw one: python -m rgbir_jax.synthetic --layout folders --out DIR"
     ),
     marks=MODALITIES,
-    options=("camera_pattern", "test_share", "val_share", "split_seed"),
+    options=("camera_pattern", *OF_DRAWS),
+    unused_options=unused_options,
     title_from=title_from,
     person_numbers=person_numbers,
 )

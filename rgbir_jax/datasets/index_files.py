@@ -1,9 +1,10 @@
 """Index files: text files that come with a dataset and list the images of a split, one per line."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from rgbir_jax.datasets.files import read_text, shortened
+from rgbir_jax.datasets.files import files_below, is_image, read_text, say_left_out, shortened
 from rgbir_jax.errors import UserError
 
 
@@ -46,6 +47,19 @@ def listed(root: Path, name: str, title: str, folder: str = "") -> list[str]:
     if not paths:
         raise UserError(f"{root}/{name} lists no image; copy it from {title}.")
     return list(paths)
+
+
+def say_unlisted(root: Path, folders: Iterable[str], listed: Iterable[str]) -> None:
+    """Prints a line on stderr that counts the images which no index file lists, and names some.
+
+    Args:
+        root: the dataset's folder.
+        folders: the folders in it that have its images.
+        listed: the listed paths, relative to `root`.
+    """
+    paths = [path for folder in folders for path in files_below(root / folder) if is_image(path)]
+    known = {f"{root}/{path}" for path in listed}
+    say_left_out(root, [path for path in paths if path not in known], "images that no list names")
 
 
 def badly_named(root: Path, name: str, path: str, title: str, example: str) -> UserError:

@@ -4,14 +4,15 @@ import os
 import re
 
 from rgbir_jax.datasets.dataset import Dataset
-from rgbir_jax.datasets.index_files import badly_named, listed
-from rgbir_jax.datasets.records import RGB, Records, existing, refuse_nested, tabulate
+from rgbir_jax.datasets.index_files import badly_named, listed, say_unlisted
+from rgbir_jax.datasets.records import RGB, Records, existing, has_only_tests, refuse_nested, tabulate
 from rgbir_jax.datasets.single_query import PROTOCOLS, searches
 from rgbir_jax.errors import UserError
 
 TITLE = "MSMT17"
 FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))  # of the two releases
 LISTS = {"train": "list_train.txt", "val": "list_val.txt", "query": "list_query.txt", "gallery": "list_gallery.txt"}
+TRAINING_LISTS = (LISTS["train"], LISTS["val"])
 PATH = re.compile(r"[^/]+/(?P<person_id>\d+)/\d+_\d+_(?P<camera>\d+)_[^/]+")
 TEST_OFFSET = 10_000  # added to the numbers of those who test
 
@@ -28,7 +29,8 @@ def read(root: str | os.PathLike) -> Records:
         UserError: for a missing folder or list, a line of another form, or an image that is not there.
     """
     root = existing(root)
-    found = [folders for folders in FOLDERS if all((root / folder).is_dir() for folder in folders)]
+    only_tests = has_only_tests(root, TRAINING_LISTS, (LISTS["query"], LISTS["gallery"]))
+    found = [folders for folders in FOLDERS if all((root / folder).is_dir() for folder in folders[only_tests:])]
     if not found:
         for folders in FOLDERS:
             refuse_nested(root, folders)
@@ -37,13 +39,16 @@ def read(root: str | os.PathLike) -> Records:
     train, test = found[0]
     images = []
     for split, file in LISTS.items():
-        trains = split in ("train", "val")
+        trains = file in TRAINING_LISTS
+        if trains and only_tests:
+            continue
         for path in listed(root, file, TITLE, train if trains else test):
             match = PATH.fullmatch(path)
             if match is None:
                 raise badly_named(root, file, path, TITLE, "0000/0000_000_01_0303morning_0015_0.jpg")
             person_id = int(match["person_id"]) + 1 + (0 if trains else TEST_OFFSET)
             images.append((path, person_id, int(match["camera"]), RGB, split))
+    say_unlisted(root, {path.split("/")[0] for path, *_ in images}, [path for path, *_ in images])
     return tabulate(images)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Int, Int32, Shaped
 
 from rgbir_jax.datasets.files import nested
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import expanded
 
 RGB, IR = 0, 1
 MODALITIES = ("rgb", "ir")  # names by number
@@ -116,7 +118,7 @@ def existing(root: str | os.PathLike, layout: str = "") -> Path:
     Raises:
         UserError: if there is none.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         draw = f", or draw a dataset: rgbir-draw --layout {layout} --out {root}" if layout else ""
         raise UserError(
@@ -153,6 +155,20 @@ def refuse_nested(root: Path, names: Iterable[str]) -> None:
             f"{root} is not the tree itself, but the folder {folder.name} in it is; "
             f"set --config.data_dir (eval.py: --data_dir) to {folder}."
         )
+
+
+def has_only_tests(root: Path, trains: Iterable[str], tests: Iterable[str]) -> bool:
+    """Says whether a tree lacks everybody who trains, which scoring does not need; a line on stderr says so, too.
+
+    Args:
+        root: the dataset's folder.
+        trains: files or folders in it that have those who train.
+        tests: those that have the test images; without one of them the tree is incomplete.
+    """
+    only_tests = not any((root / name).exists() for name in trains) and all((root / name).exists() for name in tests)
+    if only_tests:
+        print(f"{root} has nobody to train: it can only be scored.", file=sys.stderr)
+    return only_tests
 
 
 def is_drawn(image: Path) -> bool:

@@ -35,6 +35,9 @@ Hidden = Callable[[Labelled, Labelled], Bool[np.ndarray, "p g"]]
 # under the precision-recall curve by trapezoids, as Market-1501's own program computes it.
 AP = Literal["hits", "trapezoid"]
 
+# What follows for tested persons who have images of one modality only, if every search is for the other one.
+CANNOT_BE_FOUND = "They cannot be found: as probes they are not counted, and in galleries they are only distractors."
+
 
 @dataclass(frozen=True, eq=False)
 class Search:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rgbir_jax.datasets.files import images_in, say_left_out
-from rgbir_jax.datasets.records import RGB, Records, existing, subfolder, tabulate
+from rgbir_jax.datasets.records import RGB, Records, existing, has_only_tests, subfolder, tabulate
 from rgbir_jax.datasets.search import AP, Search, same_person_and_camera
 from rgbir_jax.errors import UserError
 
@@ -43,7 +43,9 @@ def read_folders(root: str | os.PathLike, title: str, name: re.Pattern, example:
     """
     root = existing(root, layout)
     images, left_out = [], []
-    for folder_name, split in FOLDERS.items():
+    train, *tests = FOLDERS
+    for folder_name in tests if has_only_tests(root, (train,), tests) else FOLDERS:
+        split = FOLDERS[folder_name]
         names, others = images_in(subfolder(root, folder_name, title))
         left_out += others
         if not names:

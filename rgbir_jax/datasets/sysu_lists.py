@@ -8,13 +8,14 @@ from jaxtyping import Int
 
 from rgbir_jax.datasets.files import is_number, read_words
 from rgbir_jax.datasets.matlab import read_variable
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingFileError, UserError
 
 TRIALS = 10
 SEPARATORS = r"\s,;"  # of a list of identities
 PERMUTATIONS_FROM = (
     "it comes with the SYSU-MM01 release and its official evaluation code as exp/rand_perm_cam.mat "
-    "(--config.rand_perm names it; eval.py: --rand_perm)"
+    "(--config.rand_perm names it; eval.py: --rand_perm); the protocol agw (--config.protocol; eval.py: --protocol) "
+    "needs none"
 )
 
 # (camera, person_id) -> int [trials, images]: for each trial a permutation of the image numbers 1..images.
@@ -31,7 +32,7 @@ def read_permutations(path: str | Path) -> dict[tuple[int, int], np.ndarray]:
         UserError: if there is no such file, or if it holds something else.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path} is not there; {PERMUTATIONS_FROM}.")
+        raise MissingFileError(f"{path} is not there; {PERMUTATIONS_FROM}.")
     cameras = read_variable(path, "rand_perm_cam").ravel()
     try:
         entries = {

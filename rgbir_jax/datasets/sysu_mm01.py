@@ -27,7 +27,17 @@ from jaxtyping import Bool, Int
 
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.files import files_below, images_in, is_number, read_words, say_left_out, shortened
-from rgbir_jax.datasets.records import IR, RGB, Records, existing, rows_by_person_and_camera, subfolder, tabulate
+from rgbir_jax.datasets.records import (
+    IR,
+    MODALITIES,
+    RGB,
+    Records,
+    existing,
+    has_only_tests,
+    rows_by_person_and_camera,
+    subfolder,
+    tabulate,
+)
 from rgbir_jax.datasets.search import Labelled, Search
 from rgbir_jax.datasets.sysu_lists import PERMUTATIONS_FROM, SEPARATORS, TRIALS, Permutations, read_permutations
 from rgbir_jax.errors import UserError
@@ -183,11 +193,15 @@ def modality_of(camera: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
 
 
 def _splits(root: Path) -> dict[int, str]:
-    """Reads the split of each listed identity. A list that names nobody is named on stderr."""
+    """Reads the split of each listed identity. A list that names nobody is named on stderr, as are no lists at all of
+    those who train.
+    """
     subfolder(root, "exp", TITLE)
     split_of: dict[int, str] = {}
-    for split in SPLITS:
-        path = root / "exp" / f"{split}_id.txt"
+    names = {split: f"exp/{split}_id.txt" for split in SPLITS}
+    only_tests = has_only_tests(root, (names["train"], names["val"]), (names["test"],))
+    for split in ("test",) if only_tests else SPLITS:
+        path = root / names[split]
         if not path.is_file():
             raise UserError(f"{path} is missing; it lists SYSU-MM01's {split} identities, separated by commas.")
         entries = read_words(path, SEPARATORS)
@@ -227,6 +241,9 @@ def _rows(table: Table, cameras: Sequence[int]) -> Int[np.ndarray, "n"]:
 def _check_cameras(records: Records) -> None:
     for row in np.flatnonzero(~np.isin(records.camera, list(MODALITY))):
         raise UserError(f"{records.image(row)} cannot be scored: {TITLE} has the cameras 1 to {len(MODALITY)}.")
+    for row in np.flatnonzero(records.modality != modality_of(records.camera)):
+        kinds = [MODALITIES[number].upper() for number in (records.modality[row], MODALITY[int(records.camera[row])])]
+        raise UserError(f"{records.image(row)} cannot be scored: it is {kinds[0]}, and that camera is {kinds[1]}.")
 
 
 def _check_images(table: Table, index: np.ndarray, permutations: Permutations, people: np.ndarray) -> None:
@@ -300,7 +317,5 @@ SYSU_MM01 = Dataset(
     identities={"trainval": 395, "train": 296},
     published={"identities": 491, "cameras": 6, "training images": 34_167, "test identities": 96},
     marks=("exp", *(f"cam{camera}" for camera in MODALITY)),
-    gallery_files=dict.fromkeys(
-        ("official", "paper"), f"rand_perm_cam.mat: {PERMUTATIONS_FROM}; the protocol agw needs none"
-    ),
+    gallery_files=dict.fromkeys(("official", "paper"), f"rand_perm_cam.mat: {PERMUTATIONS_FROM}"),
 )

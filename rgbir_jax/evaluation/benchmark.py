@@ -12,9 +12,11 @@ from rgbir_jax.data.source import Source
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.datasets.search import Search
+from rgbir_jax.errors import NoSearchError
 from rgbir_jax.evaluation.evaluate import evaluate
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.inference.features import extractor, of_rows
+from rgbir_jax.training import processes
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -43,8 +45,8 @@ class Benchmark:
             part: "test", or "val" to choose between checkpoints.
 
         Raises:
-            UserError: for an unknown protocol, a file that the protocol needs and cannot use, or images that leave no
-                search to score.
+            UserError: for an unknown protocol, or a file that the protocol needs and cannot use.
+            NoSearchError: for images that leave no search to score.
         """
         dataset = find_dataset(config.dataset)
         rows = dataset.rows(records, part)
@@ -57,25 +59,43 @@ class Benchmark:
         return evaluate(features, self.records, self.searches)
 
 
-def validator(config: ConfigDict, source: Source, stage: Stage) -> Callable[[State], dict[str, float]] | None:
-    """Makes a function that scores a State on validation identities.
+def validation(config: ConfigDict, records: Records) -> Benchmark | None:
+    """Takes the validation identities. If no search can be scored on them, a line says so.
 
     Args:
         config: the recipe; `train_split` says who trains.
+        records: the dataset's table.
+
+    Returns:
+        Their benchmark; None if there is nobody to validate on.
+
+    Raises:
+        UserError: for an unknown protocol, or a file that the protocol needs and cannot use.
+    """
+    dataset = find_dataset(config.dataset)
+    rows = dataset.rows(records, "val")
+    if not len(rows) or len(np.intersect1d(rows, dataset.training_rows(records, config.train_split))):
+        return None
+    try:
+        return Benchmark.of(config, records, "val")
+    except NoSearchError as error:
+        processes.say(f"Nothing is validated, so the last checkpoint of each stage is scored: {error}")
+        return None
+
+
+def validator(benchmark: Benchmark | None, source: Source, stage: Stage) -> Callable[[State], dict[str, float]] | None:
+    """Makes a function that scores a State on validation identities.
+
+    Args:
+        benchmark: what `validation` gives.
         source: what the stage reads.
         stage: the stage to score.
 
     Returns:
         State -> `val/rank1` and `val/mAP` of the protocol's first search; None if nobody is left to validate on.
-
-    Raises:
-        UserError: see `Benchmark.of`.
     """
-    dataset = find_dataset(config.dataset)
-    rows = dataset.rows(source.records, "val")
-    if not len(rows) or len(np.intersect1d(rows, dataset.training_rows(source.records, config.train_split))):
+    if benchmark is None:
         return None
-    benchmark = Benchmark.of(config, source.records, "val")
     first = benchmark.searches[0]
     extract = extractor((stage,))
 

@@ -1,5 +1,6 @@
 """Scores of features under any dataset's searches."""
 
+import sys
 from collections.abc import Sequence
 
 import jax
@@ -57,6 +58,26 @@ def evaluate(features: Float[np.ndarray, "n d"], records: Records, searches: Seq
             }
             scores[search.name] = metrics.summarise(trials, search.ap) | counts | {"AP": search.ap}
     return {search.name: scores[search.name] for search in searches}
+
+
+def have_collapsed(features: Float[np.ndarray, "n d"]) -> bool:
+    """Says whether the features of all images are equal, up to a thousandth of their largest number."""
+    return len(features) > 1 and bool(np.ptp(features, axis=0).max() <= 1e-3 * np.abs(features).max())
+
+
+def say_collapsed(features: Float[np.ndarray, "n d"], name: str) -> None:
+    """Prints a line on stderr if features have collapsed: their scores would look like those of any others.
+
+    Args:
+        features: one per image.
+        name: what they were computed by, or are from.
+    """
+    if have_collapsed(features):
+        print(
+            f"{name}: the features of all {len(features):,} images are equal, they have collapsed: ranks follow the "
+            f"order of the images, and scores mean nothing.",
+            file=sys.stderr,
+        )
 
 
 def chance(records: Records, searches: Sequence[Search]) -> dict[str, dict]:

@@ -1,6 +1,6 @@
 """Files of features, .npz, and their scores. `eval.py --features_out` writes them, and any other system can."""
 
-import json
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import MODALITIES, Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import scores
-from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.evaluate import evaluate, say_collapsed
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.files import writing
 
@@ -80,13 +80,14 @@ def read_features(path: str | Path) -> FeatureFile:
     has_paths = {"dataset", "path"} <= present.keys()
     paths = _texts(present, "path", feature, path) if has_paths else np.arange(len(feature)).astype(str)
     records = Records(paths, person_id, camera, index, modality, split)
+    _say_unused(present, "dataset" in present, path)
     _check(records, dataset, path)
     return FeatureFile(feature, records, dataset, str(present.get("title", dataset.title)))
 
 
 def score_feature_file(
-    features_path: str, rand_perm: str | None, test_ids: str | None, protocol: str | None, json_out: str | None
-) -> str:
+    features_path: str, rand_perm: str | None = None, test_ids: str | None = None, protocol: str | None = None
+) -> tuple[str, dict]:
     """Scores an .npz file of features by the searches of its dataset: `eval.py --features`.
 
     Args:
@@ -94,10 +95,9 @@ def score_feature_file(
         rand_perm: the file that draws the galleries; None for a protocol that needs none.
         test_ids: .mat or text file with the identities of SYSU-MM01 to score; None: all in the file.
         protocol: one of the dataset's protocols; None: the first.
-        json_out: where to write the scores as JSON; None: nowhere.
 
     Returns:
-        The table to print.
+        The table to print, and the same as values for a JSON file.
 
     Raises:
         UserError: if a file cannot be read, or does not fit the others or the protocol.
@@ -112,12 +112,10 @@ def score_feature_file(
     if test_ids is not None:
         file = _select(file, test_ids, features_path)
     searches = searches_of(dataset, file.records, protocol, None if rand_perm is None else Path(rand_perm))
+    say_collapsed(file.feature, features_path)
     scored = evaluate(file.feature, file.records, searches)
-    if json_out is not None:
-        content = {"dataset": file.title, "protocol": protocol} | scored
-        with writing(json_out):
-            Path(json_out).write_text(json.dumps(content, indent=1) + "\n")
-    return scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
+    table = scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
+    return table, {"dataset": file.title, "protocol": protocol} | scored
 
 
 def _select(file: FeatureFile, test_ids: str, path: str) -> FeatureFile:
@@ -190,6 +188,15 @@ def _texts(present: Mapping[str, np.ndarray], name: str, feature: np.ndarray, pa
             f"{path}: {name} is {array.dtype} {list(array.shape)}; it must hold {len(feature)} texts, one per feature."
         )
     return array
+
+
+def _say_unused(present: Mapping[str, np.ndarray], names_dataset: bool, path: str | Path) -> None:
+    """Prints on stderr which arrays are not used: one may have been meant for something."""
+    used = {"feature", "index", *(spelling for spellings in SPELLINGS.values() for spelling in spellings)}
+    used |= {"dataset", "modality", "split", "path", "title"} if names_dataset else {"title"}
+    if unused := [name for name in present if name not in used]:
+        need = "" if names_dataset else "; without an array dataset, a file has test images of SYSU-MM01"
+        print(f"{path}: arrays that are not used: {', '.join(unused)}{need}.", file=sys.stderr)
 
 
 def _named(present: Mapping[str, np.ndarray], name: str, path: str | Path) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.datasets.search import Search
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import NoSearchError, UserError
 
 PROBES = 64  # compared with a gallery at a time; usually one of the first has a match
 
@@ -23,7 +23,8 @@ def searches_of(dataset: Dataset, records: Records, protocol: str, galleries: Pa
         galleries: the dataset's folder, or the file that draws the galleries; None: there is neither.
 
     Raises:
-        UserError: for an unknown protocol, a file that is missing or unsuitable, or if no search can be scored.
+        UserError: for an unknown protocol, or a file that is missing or unsuitable.
+        NoSearchError: if no search can be scored.
     """
     dataset.check_protocol(protocol)
     if galleries is None and protocol in dataset.gallery_files:
@@ -32,7 +33,7 @@ def searches_of(dataset: Dataset, records: Records, protocol: str, galleries: Pa
     faults = {search.name: fault for search in searches if (fault := _fault(records, search))}
     if len(faults) == len(searches):
         reasons = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-        raise UserError(f"these images of {dataset.title} allow no search of the protocol {protocol} ({reasons}).")
+        raise NoSearchError(f"these images of {dataset.title} allow no search of the protocol {protocol} ({reasons}).")
     for name, fault in faults.items():
         print(f"{name} is left out: {fault}.", file=sys.stderr)
     return [search for search in searches if search.name not in faults]

@@ -3,7 +3,6 @@
 Runs that were scored on other images than the paper's have blocks of their own, one per dataset.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 from rgbir_jax.evaluation.folds import over_folds
 from rgbir_jax.evaluation.published import LAYOUTS, Figure, Layout, Row
 from rgbir_jax.evaluation.runs import counted, read_runs, rows_of
-from rgbir_jax.files import writing
 
 # Come after the published rows of a table that has no row of theirs, then all others.
 _UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset", "released preset")
@@ -58,25 +56,21 @@ class Table:
     blocks: list[Block]
 
 
-def table_with_runs(name: str, runs: str | None, json_out: str | None) -> str:
+def table_with_runs(name: str, runs: str | None = None) -> tuple[str, dict]:
     """Prints a table with the runs: `eval.py --table`.
 
     Args:
         name: a key of `LAYOUTS`: "6", "7" or "8" for the paper's tables, or a dataset.
         runs: see `compare`.
-        json_out: where to write the same as JSON, figures in percent; None: nowhere.
 
     Returns:
-        Markdown to print.
+        Markdown to print, and the same as values for a JSON file, figures in percent.
 
     Raises:
         UserError: see `compare`.
     """
     table = compare(name, runs)
-    if json_out is not None:
-        with writing(json_out):
-            Path(json_out).write_text(json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return markdown(table)
+    return markdown(table), asdict(table)
 
 
 def compare(name: str, runs: str | None) -> Table:

@@ -50,6 +50,7 @@ def _keep(path: Path, vectors: Float32[np.ndarray, "images dim"], fingerprint: s
     """Writes the features for the next time. If they cannot be written, they are computed again then."""
     unfinished = path.with_suffix(f".{os.getpid()}.npz")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(unfinished, vectors=vectors, fingerprint=fingerprint)
         unfinished.replace(path)
     except OSError as error:

@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 from safetensors.numpy import load_file
 
 from rgbir_jax.errors import UserError
+from rgbir_jax.lookup import quoted
 from rgbir_jax.models.shapes import first_difference
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -23,8 +24,17 @@ _STORAGES = {
     "FloatStorage": "float32",
     "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16",
+    "DoubleStorage": "float64",
     "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
 }
+# Where training programs put the state dict in what they save; the first that is there counts.
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
+_OLD_FORMAT = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[:-1]  # the first bytes of what torch.save wrote before 1.6
 LARGEST_PICKLE = 1 << 22  # bytes; ResNet-50's has 50,000, because the numbers are in entries of their own
 # What a pickle may refer to twice: nothing that has many parts, see `_check_references`.
 _SIMPLE = {
@@ -42,6 +52,8 @@ _SIMPLE = {
 def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
     """Loads the variables of `models.resnet.ResNet50` from torchvision's state dict, without its classifier `fc`.
 
+    Names may have a prefix, such as "module." or "backbone."; what has another name is left out then.
+
     Args:
         path: path of a `.pth` or `.safetensors` file.
         like: the network's `params` and `batch_stats`, arrays or `jax.ShapeDtypeStruct`s.
@@ -56,7 +68,7 @@ def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
     """
     tensors = {
         name: tensor
-        for name, tensor in read_state_dict(path).items()
+        for name, tensor in _without_prefix(path, read_state_dict(path)).items()
         if not name.startswith("fc.") and not name.endswith(".num_batches_tracked")
     }
     leaves = cast(dict, flatten_dict(like))
@@ -89,6 +101,19 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _without_prefix(path: str | Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the tensors of the one ResNet in a file by torchvision's names."""
+    starts = [name.removesuffix("conv1.weight") for name in tensors if name.endswith("conv1.weight")]
+    prefixes = [start for start in starts if f"{start}layer1.0.conv1.weight" in tensors]
+    if len(prefixes) > 1:
+        raise UserError(
+            f"{path} has {len(prefixes)} ResNets, {' and '.join(map(quoted, prefixes))}; keep one with PyTorch: "
+            f"torch.save({{name: w for name, w in tensors.items() if name.startswith({prefixes[0]!r})}}, FILE)."
+        )
+    prefix = prefixes[0] if prefixes else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
@@ -98,23 +123,35 @@ def _read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
 
 def _read_pth(path: str | Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
-        raise UserError(
-            f"{path} is not the zip file that torch.save writes since PyTorch 1.6; convert it on a machine with "
-            f"PyTorch: import torch; torch.save(torch.load('{path}', weights_only=True), 'resnet50.pth')"
-        )
+        with Path(path).open("rb") as file:
+            begin = file.read(len(_OLD_FORMAT))
+        if begin == _OLD_FORMAT:
+            raise UserError(
+                f"{path} is not the zip file that torch.save writes since PyTorch 1.6; convert it on a machine with "
+                f"PyTorch: import torch; torch.save(torch.load({str(path)!r}, weights_only=True), 'resnet50.pth')"
+            )
+        raise UserError(f"{path} holds no weights (it begins with {begin!r}); download the file again.")
     try:
         with zipfile.ZipFile(path) as archive:
             (entry,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-            tensors = _TensorUnpickler(archive, entry).load()
+            tensors = _state_dict(_TensorUnpickler(archive, entry).load())
         for name, value in tensors.items():
             if not isinstance(value, np.ndarray):
                 raise pickle.UnpicklingError(f"{name} is not a tensor")
     except Exception as error:  # a broken pickle can raise anything
         raise UserError(
-            f"{path} is not a plain state dict: {str(error)[:200]}; write one with "
-            f"torch.save(model.state_dict(), FILE)."
+            f"{path} is not a plain state dict: {str(error)[:200]}; write one with torch.save(model.state_dict(), "
+            f"FILE), where model is the network that was trained."
         ) from error
     return tensors
+
+
+def _state_dict(content: Any) -> dict[str, Any]:
+    """Finds the state dict in what a training program saved, next to an optimiser and counters."""
+    for key in _NESTED:
+        if isinstance(content.get(key), dict):
+            return _state_dict(content[key])
+    return content
 
 
 def _check_values(path: str | Path, name: str, tensor: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.data.sources import check_image_size
+from rgbir_jax.data.sources import SOURCES, check_image_size
 from rgbir_jax.errors import MissingKeyError, UserError
 from rgbir_jax.lookup import choose, quoted
 
@@ -61,6 +61,7 @@ RANGES = {
 # Lengths of tuples; 0: any.
 TUPLES = {"recipe": 0, "modalities": 0, "at": 0, "blocks": 0, "heads": 0, "networks": 0, "area": 2, "aspect": 2}
 TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
+SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify")
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
 
 
@@ -68,13 +69,16 @@ def check_recipe(config: ConfigDict) -> None:
     """Checks everything outside the stages' own choices.
 
     Raises:
-        UserError: for a value that is missing, of another kind or out of its range, an unknown dtype or choice of
-            modalities, a stage without a section or twice in the recipe, or one that names a stage which does not come
-            before it.
+        UserError: for a value that is missing, of another kind or out of its range, an unknown dtype, source or choice
+            of modalities, a stage without a section or twice in the recipe, or one that names a stage which does not
+            come before it.
     """
     _check_sections(config, "config", VALUES, SECTIONS)
-    _check_values(ConfigDict({key: value for key, value in config.items() if key in VALUES}), "config")
+    values = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
+    # Here, unlike in the section of a stage, "teacher" is a stage itself.
+    _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
     choose(config.dtype, DTYPES, "config.dtype")
+    choose(config.source, SOURCES, "config.source")
     choose(tuple(config.modalities), MODALITIES, "config.modalities")
     check_image_size(config.image_size)
     if not all(config.recipe) or not 0 < len(config.recipe) == len(set(config.recipe)):
@@ -114,6 +118,8 @@ def _check_values(section: ConfigDict, path: str) -> None:
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a tuple of {count}, written (1, 2).")
         if key in TEXTS and not (isinstance(value, str) and value):
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text.")
+        if key in SWITCHES and not isinstance(value, bool):
+            raise UserError(f"{path}.{key} is {quoted(value)}; it must be True or False.")
         if key in NAMES and value and not isinstance(value, str):
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text, or empty.")
         allowed = RANGES.get(key) or RANGES.get(path.rpartition(".")[2])

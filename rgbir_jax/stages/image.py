@@ -39,6 +39,7 @@ from rgbir_jax.training.state import Network, State, call
 
 TEACHER_KL = ("p||q", "q||p")
 SAME_IDENTITY = {"L_simple", "L_cross", "L_id_orig", "L_fine_orig", "L_triplet"}  # terms without swapped images
+FINE = {"L_fine_orig", "L_fine_recon"}  # terms of the head "head_fine"
 Structure = Float[Array, "n h w code"]
 Appearance = Float[Array, "n slices channels"]
 
@@ -128,6 +129,11 @@ class ImageSystem(Stage):
         weights = weight_schedules(config.weights, config.ramp)
         if "L_dis" in weights and not config.teacher:
             raise UserError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
+        if (fine := FINE & weights.keys()) and "head_fine" not in config.networks.heads:
+            raise UserError(
+                f"{min(fine)} needs a second head: add head_fine to config.{name}.networks.heads, and a section "
+                f"config.{name}.networks.head_fine, or set the weight to 0."
+            )
         choose(config.teacher_kl, TEACHER_KL, f"config.{name}.teacher_kl")
         if choose(config.swaps, SWAPS, f"config.{name}.swaps") == "across":
             check_both_modalities(recipe, f'config.{name}.swaps = "across" needs')

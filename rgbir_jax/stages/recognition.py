@@ -90,6 +90,8 @@ class Recogniser:
             UserError: for an unknown backbone, slicing, pooling or code to recognise by, or a head without a section.
         """
         compute = {"dtype": jnp.dtype(dtype), "axis_name": parallel.AXIS}
+        if "head" not in config.heads:
+            raise UserError(f'{key}.heads is {tuple(config.heads)}, and the losses need a head "head"; add it.')
         if absent := [name for name in config.heads if name not in config]:
             raise UserError(f"{key}.heads names {absent[0]}, and there is no section {key}.{absent[0]}; add it.")
         fields = config.E_a.to_dict()

@@ -13,6 +13,7 @@ import os
 import sys
 
 from rgbir_jax.errors import UserError
+from rgbir_jax.files import writing
 from rgbir_jax.synthetic.plan import Plan, exact_plan, folders_plan, llcm_plan, market_plan, regdb_plan, sysu_plan
 from rgbir_jax.synthetic.writing import write
 
@@ -28,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         plan, arguments = _plan(options)
         size = tuple(options.size)
-        write(plan, options.out, seed=options.seed, size=size, arguments=arguments, workers=options.workers)
+        with writing(options.out):
+            write(plan, options.out, seed=options.seed, size=size, arguments=arguments, workers=options.workers)
     except UserError as error:
         sys.exit(f"rgbir-draw: {error}")
     except KeyboardInterrupt:

@@ -92,7 +92,10 @@ def _claim(root: Path, arguments: dict) -> None:
     """
     manifest = root / MANIFEST
     if manifest.is_file():
-        previous = json.loads(manifest.read_text())
+        try:
+            previous = json.loads(manifest.read_text())
+        except ValueError as error:
+            raise UserError(f"{manifest} is damaged ({error}); remove {root} and draw it again.") from error
         names = sorted(name for name in previous.keys() | arguments if previous.get(name) != arguments.get(name))
         if names:
             raise UserError(

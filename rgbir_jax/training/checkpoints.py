@@ -186,6 +186,15 @@ class Checkpoints:
                 return self._read_meta(step)[0].get("origin", {})
         return {}
 
+    def check_shapes(self, step: int, like: State) -> None:
+        """Refuses a checkpoint of another model; see `restore`."""
+        if different := first_difference(self.shapes(step), _shapes(like)):
+            saved, wanted = different
+            raise UserError(
+                f"the checkpoint {self.directory} is for another model: it has {saved}, this config makes {wanted}; "
+                f"use the config it was trained with, or another workdir."
+            )
+
     def restore(self, step: int, like: State) -> State:
         """Restores the state after `step` iterations.
 
@@ -198,12 +207,7 @@ class Checkpoints:
                 infinity. The message names the first such leaf.
             UserError: if names or shapes of its leaves differ from those of `like`.
         """
-        if different := first_difference(self.shapes(step), _shapes(like)):
-            saved, wanted = different
-            raise UserError(
-                f"the checkpoint {self.directory} is for another model: it has {saved}, this config makes {wanted}; "
-                f"use the config it was trained with, or another workdir."
-            )
+        self.check_shapes(step, like)
         local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local), like)
         return self._restore(step, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like))

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import jax
 
+from rgbir_jax.errors import UserError
+
 
 def prepare() -> None:
     """Turns YNNPACK off on CPUs and keeps compiled programs between runs. Call it before anything is computed.
 
     XLA reads the flag once, when JAX's backend starts; later calls do not change it. A value set by the user in
     XLA_FLAGS is kept. Programs are stored in the user's cache folder or in JAX_COMPILATION_CACHE_DIR.
+
+    Raises:
+        UserError: if the devices that JAX_PLATFORMS asks for are not there.
     """
     # JAX 0.10 uses YNNPACK by default. Its maximum drops NaN: the mean over a ReLU of NaN is 0, and a broken network
     # trains with finite losses. Some narrow convolutions also take thirty times as long as in XLA.
@@ -22,10 +27,23 @@ def prepare() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}=".strip()  # an empty list: nothing is fused for YNNPACK
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgbir_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    _check_cache(str(jax.config.values["jax_compilation_cache_dir"]))
+    cache = jax.config.values["jax_compilation_cache_dir"] or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "rgbir_jax", "compiled"
+    )
+    cache = os.path.expanduser(cache)
+    if cache.startswith("~"):
+        _say_not_kept("There is no home folder")
+        cache = None
+    else:
+        _check_cache(cache)
+    jax.config.update("jax_compilation_cache_dir", cache)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UserError(
+            f"JAX finds no device ({str(error).splitlines()[0]}); set JAX_PLATFORMS to what this machine has, such as "
+            f"cpu, or install JAX for it: pip install -U 'jax[cuda13]'."
+        ) from error
 
 
 @functools.cache
@@ -39,8 +57,13 @@ def _check_cache(folder: str) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1000))
     except OSError as error:
-        print(
-            f"{folder} cannot be written ({error.strerror}): compiled programs are not kept, so every start takes "
-            f"longer; let JAX_COMPILATION_CACHE_DIR name another folder.",
-            file=sys.stderr,
-        )
+        _say_not_kept(f"{folder} cannot be written ({error.strerror})")
+
+
+@functools.cache
+def _say_not_kept(reason: str) -> None:
+    print(
+        f"{reason}: compiled programs are not kept, so every start takes longer; let JAX_COMPILATION_CACHE_DIR name "
+        f"another folder.",
+        file=sys.stderr,
+    )

@@ -68,6 +68,25 @@ def shard(batch: PyTree) -> PyTree:
     return jax.device_put(jax.tree.map(split, batch), NamedSharding(local_mesh(), PartitionSpec(AXIS)))
 
 
+def check_batch(identities: int, parts: int) -> None:
+    """Refuses a global batch that cannot be divided among all devices of all processes, and there into parts.
+
+    Args:
+        identities: `config.batch.identities`.
+        parts: `config.batch.parts`.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    devices = jax.device_count()
+    if identities % (devices * parts):
+        among = f"{devices} devices" if devices > 1 else "one device"
+        raise UserError(
+            f"a batch of {identities} identities cannot be divided among {among} in {parts} parts each; set "
+            f"config.batch.identities to a multiple of {devices * parts}, or config.batch.parts to a smaller number."
+        )
+
+
 def round_up(n: int) -> int:
     """Rounds n up to a multiple of the number of local devices."""
     devices = jax.local_device_count()

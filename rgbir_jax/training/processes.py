@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import Shaped
 
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, of_machine
 from rgbir_jax.training.interrupt import Interrupted
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ def joined(coordinator: str | None = None, count: int | None = None, index: int 
     Raises:
         UserError: if an argument is neither given nor detected, or if the other processes cannot be reached.
     """
+    _check_place(coordinator, count, index)
     try:
         jax.distributed.initialize(coordinator, count, index)
     except (ValueError, RuntimeError) as error:
@@ -51,6 +52,7 @@ def joined(coordinator: str | None = None, count: int | None = None, index: int 
     except (Interrupted, FloatingPointError):
         raise  # raised in all processes at the same iteration
     except Exception as error:
+        error = of_machine(error) or error
         # The others wait for steps that this process will not take, so it must not wait for them at exit.
         if isinstance(error, ValueError | OSError | ImportError):
             print(f"process {jax.process_index()}: {error}", file=sys.stderr)
@@ -61,6 +63,18 @@ def joined(coordinator: str | None = None, count: int | None = None, index: int 
             # It hosts the coordinator. If that disappears, JAX ends the others before they print their own errors.
             time.sleep(FAREWELL_S)
         os._exit(1)
+
+
+def _check_place(coordinator: str | None, count: int | None, index: int | None) -> None:
+    """Refuses arguments of `joined` that JAX would end the process for, or wait minutes with."""
+    _, _, port = (coordinator or ":1").rpartition(":")
+    if not (port.isdecimal() and 0 < int(port) < 2**16) or (coordinator or "").startswith(":"):
+        raise UserError(f"--coordinator {coordinator} is not HOST:PORT of the first process; 10.0.0.1:1234 is one.")
+    if count is not None and count < 1:
+        raise UserError(f"--process_count is {count}; it must be at least 1.")
+    if index is not None and not 0 <= index < (count or index + 1):
+        among = "" if count is None else f" and below --process_count {count}"
+        raise UserError(f"--process_index is {index}; it must be at least 0{among}.")
 
 
 def is_first() -> bool:

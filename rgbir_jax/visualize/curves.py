@@ -23,7 +23,7 @@ def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure
     drawing, (axes,) = style.figure(5.2, 3.6)
     for i, (name, shares) in enumerate(curves.items()):
         shown = np.asarray(shares[:ranks]) * 100
-        axes.plot(np.arange(1, len(shown) + 1), shown, _LINES[i % 4], color=style.COLOURS[i], label=name)
+        axes.plot(np.arange(1, len(shown) + 1), shown, _LINES[i % 4], color=style.COLOURS[i % 10], label=name)
     axes.set_xticks([1, *range(5, ranks + 1, 5)])
     axes.set(xlabel="rank k", ylabel="probes matched within k (%)", ylim=(0, 100), xlim=(1, ranks))
     axes.legend(frameon=False)
@@ -57,11 +57,14 @@ def read_log(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def training_curves(log: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def training_curves(log: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure | None:
     """Draws losses, validation scores, and the schedules of weights and learning rates, one panel per kind.
 
     Args:
         log: what `read_log` gives.
+
+    Returns:
+        The figure; None for a log without any of these.
     """
     panels = {
         "loss": {name: log[name] for name in log if name.startswith("L_")},
@@ -72,13 +75,15 @@ def training_curves(log: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         },
     }
     panels = {title: lines for title, lines in panels.items() if lines}
+    if not panels:
+        return None
     drawing, axes = style.figure(9.6, 3.0 * -(-len(panels) // 2), -(-len(panels) // 2), min(2, len(panels)))
     for cell, (title, lines) in zip(axes, panels.items(), strict=False):
         for i, (name, (steps, values)) in enumerate(lines.items()):
             (line,) = cell.plot(steps, values, _LINES[i // 10 % 4], color=style.COLOURS[i % 10], label=name)
             line.set(linewidth=1.1, marker="o" if len(steps) == 1 else "", markersize=4)  # one point makes no line
         cell.set(title=title, xlabel="iteration")
-        if title in ("loss", "learning rate"):
+        if title in ("loss", "learning rate") and any(np.any(values > 0) for _, values in lines.values()):
             cell.set_yscale("log")
         cell.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
     for cell in axes[len(panels) :]:

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from rgbir_jax.evaluation.evaluate import have_collapsed
 from rgbir_jax.visualize import style
 
 MARKERS = {0: ("s", "RGB"), 1: ("o", "IR")}
@@ -16,7 +17,7 @@ def cannot_plot(features: Float[np.ndarray, "n d"]) -> str:
         return f"There are features of {len(features)} images, and t-SNE needs 4: its figure is left out."
     if features.shape[1] < 2:
         return "The features have one dimension: the figure of t-SNE is left out."
-    if np.ptp(features, axis=0).max() < 1e-4:
+    if have_collapsed(features):
         return (
             f"The features of all {len(features)} images are equal: they have collapsed, and the figure of t-SNE is "
             f"left out. Use an earlier checkpoint, or train with a lower learning rate."

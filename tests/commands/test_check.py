@@ -8,7 +8,7 @@ import pytest
 
 from rgbir_jax import synthetic
 from rgbir_jax.commands import check
-from rgbir_jax.datasets import DATASETS
+from rgbir_jax.datasets import DATASETS, REGDB
 from tests.conftest import write_image
 from tests.other_trees import write_duke, write_msmt17
 
@@ -101,8 +101,41 @@ def test_every_fold_is_read(regdb, checked):
     status, out, _ = checked(regdb)
     assert status == 1
     assert f"wrong: fold 7 cannot be used: {regdb} has no idx/test_thermal_7.txt, which lists images of RegDB" in out
-    assert checked(regdb, "--option=fold=2")[0] == 0
+    assert "folds that can be used: 1, 2, 3, 4, 5, 6, 8, 9, 10; the numbers above are those of fold 1\n" in out
+    status, out, _ = checked(regdb, "--option=fold=2")
+    assert status == 0
+    assert "folds that" not in out
     assert checked(regdb, "--option=fold=7")[0] == 1
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-3])])
+def test_a_broken_first_fold_leaves_the_others(regdb, checked, damage):
+    damage(regdb / "idx/test_thermal_1.txt")
+    status, out, _ = checked(regdb)
+    assert status == 1
+    assert f"wrong: fold 1 cannot be used: {regdb}" in out
+    assert "folds that can be used: 2, 3, 4, 5, 6, 7, 8, 9, 10; the numbers above are those of fold 2\n" in out
+    assert "test identities" in out
+    assert "protocols that can run: all_images" in out
+    assert "The rest can be used." in out
+    assert checked(regdb, "--option=fold=1")[1].endswith(f"It cannot be used. RegDB comes from {REGDB.homepage}\n")
+
+
+@pytest.mark.parametrize("fold", [1, 3])
+def test_what_only_one_fold_lacks_is_named(regdb, checked, fold):
+    for modality in ("visible", "thermal"):
+        (regdb / f"idx/train_{modality}_{fold}.txt").unlink()
+    (line,) = [line for line in checked(regdb)[1].splitlines() if "nobody to train" in line]
+    assert line == f"fold {fold}: {regdb} has nobody to train: it can only be scored."
+
+
+def test_without_any_whole_fold_nothing_can_be_used(regdb, checked):
+    for path in regdb.glob("idx/test_thermal_*.txt"):
+        path.unlink()
+    status, out, _ = checked(regdb)
+    assert status == 1
+    assert f"wrong: {regdb} has no idx/test_thermal_1.txt" in out
+    assert "It cannot be used." in out
 
 
 def test_a_cut_permutation_file_is_named(drawn, checked, tmp_path):
@@ -122,7 +155,7 @@ def test_images_that_are_not_there_are_named(make_sysu, checked):
         (root / path).symlink_to(root / "nowhere.jpg")
         status, out, _ = checked(root)
         assert status == 1
-        assert f"wrong: {root}/{path} cannot be" in out
+        assert f"wrong: {root}/{path} is a link to a file that is not there; put the file there" in out
         (root / path).unlink()
         shutil.copy(root / "cam1/0001/0002.jpg", root / path)
 
@@ -181,7 +214,23 @@ def test_people_in_one_modality_are_named(make_sysu, checked):
     status, out, _ = checked(root, "--quick")
     assert status == 1
     assert "in one modality only: 2 persons: 2, 5\n" in out
-    assert "wrong: 1 training identities have images of one modality only: 2." in out
+    assert "tested in one modality only: 1 persons: 5. They cannot be found: as probes they are not counted, and" in out
+    assert "wrong: 1 training identities have images of one modality only: 2; a recipe of both modalities ref" in out
+
+
+def test_people_of_own_folders_in_one_modality_are_named(tmp_path, checked):
+    for kind, names in (("rgb", ("anna", "bert", "carla", "dora", "emil")), ("ir", ("anna", "bert", "carla"))):
+        for seed, name in enumerate(names):
+            write_image(tmp_path / kind / name / "1.png", seed)
+    (tmp_path / "train.txt").write_text("anna\nemil\n")
+    (tmp_path / "test.txt").write_text("bert\ncarla\ndora\n")
+    status, out, _ = checked(tmp_path)
+    assert status == 0
+    assert f"{tmp_path}: persons to train who have images of one modality only, left out: 1 (emil).\n" in out
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{tmp_path}: persons to test")]
+    assert line.startswith(
+        f"{tmp_path}: persons to test who have images of one modality only: 1 (dora). They cannot be"
+    )
 
 
 def test_names_have_numbers(tmp_path, checked):

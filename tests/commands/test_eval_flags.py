@@ -66,3 +66,24 @@ def test_missing_data_and_files_are_named_with_the_flags_of_eval(tmp_path):
     person_id, camera = np.stack(np.meshgrid([1, 2], np.arange(1, 7))).reshape(2, -1)
     np.savez(tmp_path / "f.npz", feature=np.ones((12, 2)), pid=person_id, cam=camera, index=np.ones(12, int))
     assert "(--config.rand_perm names it; eval.py: --rand_perm)" in refusal(f"--features={tmp_path / 'f.npz'}")
+
+
+@pytest.mark.parametrize("mode", ["--table=6", "--features=FILE"])
+def test_what_was_computed_is_printed_before_it_is_written(tmp_path, mode):
+    """A file that turns out to be full takes nothing but itself."""
+    person_id, camera = np.stack(np.meshgrid([1, 2], np.arange(1, 7))).reshape(2, -1)
+    np.savez(tmp_path / "f.npz", feature=np.eye(12), pid=person_id, cam=camera, index=np.ones(12, int))
+    flags = [mode.replace("FILE", str(tmp_path / "f.npz")), "--json=/dev/full", *["--protocol=agw"] * ("FILE" in mode)]
+    process = subprocess.run([sys.executable, "eval.py", *flags], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode != 0
+    assert "mAP" in process.stdout
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("eval.py: /dev/full cannot be written (No space left on device); ")
+
+
+def test_a_terminal_without_all_letters_gets_the_table(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "eval.py", "--table=6"]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "| the paper" in process.stdout

@@ -130,3 +130,12 @@ def test_checksums_are_kept_and_replaced_if_they_are_damaged(tree, monkeypatch):
     kept.unlink()
     with read_only(kept.parent):
         assert described(tree) == before
+
+
+def test_a_tree_without_those_who_train_has_the_same_tests(tree, copy, capsys):
+    for split in ("train", "val"):
+        (copy / "exp" / f"{split}_id.txt").unlink()
+    now = described(copy)
+    assert "has nobody to train: it can only be scored." in capsys.readouterr().err
+    assert now.people == []
+    assert now.parts["test"] == described(tree).parts["test"]

@@ -211,7 +211,7 @@ def test_a_full_disk_is_named_and_nothing_is_kept(name, make_sysu, tmp_path):
 def test_wrong_values_are_named(sysu_root, tmp_path):
     for changes, message in (
         ({"dataset": "cifar10"}, r'config.dataset "cifar10" is unknown; choose "sysu_mm01", .* or "duke"'),
-        ({"source": "disk"}, r'config.source "disk" is unknown; choose "tf_data" or "memory"'),
+        ({"source": "disk"}, r'config.source \(eval.py: --source\) "disk" is unknown; choose "tf_data" or "memory"'),
         ({"image_size": (256,)}, r"config.image_size \(256,\) is not \(height, width\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -226,7 +226,7 @@ def test_wrong_values_are_named(sysu_root, tmp_path):
 def test_without_tensorflow_the_alternatives_are_named(sysu_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.delitem(sys.modules, "rgbir_jax.data.tf_data", raising=False)
-    with pytest.raises(UserError, match=r"pip install 'rgbir-jax\[data\]'.*config.source = \"memory\""):
+    with pytest.raises(UserError, match=r"pip install 'rgbir-jax\[data\]'.*=memory \(eval.py: --source=memory\)"):
         open_source(make_config(sysu_root, tmp_path, source="tf_data"))
 
 

@@ -5,6 +5,7 @@ python -m tests.datasets.test_broken_trees    # writes the table again
 
 import contextlib
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,7 +53,25 @@ REGDB |= {
 }
 FOLDERS = {f"{kind}/{person}/cam1_1.png": "" for kind in ("rgb", "ir") for person in ("anna", "bert", "carla", "dora")}
 RENAMED = {"anna": "1", "bert": "01", "carla": "3", "dora": "4"}
-TREES = {"sysu_mm01": SYSU, "market1501": MARKET, "regdb": REGDB, "folders": FOLDERS}
+LLCM = {
+    f"{word}/{person:04d}/{person:04d}_c0{camera}_s1_f1_{word}.jpg": ""
+    for word in ("vis", "nir")
+    for person in (1, 2)
+    for camera in (1, 2)
+}
+LLCM |= {
+    f"idx/{split}_{word}.txt": "".join(f"{path} 0\n" for path in LLCM if path.startswith(f"{word}/000{person}"))
+    for word in ("vis", "nir")
+    for split, person in (("train", 1), ("test", 2))
+}
+MSMT_PATHS = {
+    f"{folder}/0000/0000_00{number}_0{camera}_0303morning_0015_0.jpg": f"list_{split}.txt"
+    for folder, split, number, camera in (
+        ("train", "train", 0, 1), ("train", "val", 1, 2), ("test", "query", 0, 1), ("test", "gallery", 1, 2)
+    )
+}  # fmt: skip
+MSMT = dict.fromkeys(MSMT_PATHS, "") | {file: f"{path.partition('/')[2]} 0" for path, file in MSMT_PATHS.items()}
+TREES = {"sysu_mm01": SYSU, "market1501": MARKET, "regdb": REGDB, "llcm": LLCM, "msmt17": MSMT, "folders": FOLDERS}
 
 
 class Fault(NamedTuple):
@@ -86,6 +105,10 @@ def remove(path: str) -> Callable[[Path], object]:
     return lambda root: shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
 
 
+def link(path: str) -> Callable[[Path], object]:
+    return lambda root: (root / path).symlink_to("absent.jpg")
+
+
 def several(*damages: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda root: [damage(root) for damage in damages]
 
@@ -116,24 +139,37 @@ FAULTS = [
     Fault("sysu_mm01", "two images have one number", write("cam1/0001/1.png", "")),
     Fault("sysu_mm01", "files that are no images", write("cam1/0001/Thumbs.db", "")),
     Fault("sysu_mm01", "images in a subfolder", write("cam1/0001/more/0003.jpg", "")),
+    Fault("sysu_mm01", "a link leads nowhere", several(remove("cam1/0001/0002.jpg"), link("cam1/0001/0002.jpg"))),
+    Fault("sysu_mm01", "nobody trains", several(remove("exp/train_id.txt"), remove("exp/val_id.txt"))),
     Fault("market1501", "the tree is one folder deeper", deeper),
     Fault("market1501", "an image with another name", write("query/holiday.jpg", "")),
     Fault("market1501", "a folder without images", remove("query/0001_c1s1_001051_00.jpg")),
     Fault("market1501", "images in a subfolder", write("query/more/0001_c3s1_001051_00.jpg", "")),
     Fault("market1501", "somebody trains and is tested", write("query/0002_c3s1_001051_00.jpg", "")),
+    Fault("market1501", "nobody trains", remove("bounding_box_train")),
+    Fault("regdb", "the tree is one folder deeper", deeper),
     Fault("regdb", "a list is missing", remove("idx/test_thermal_1.txt")),
     Fault("regdb", "a fold that does not exist", whole, {"fold": 11}),
+    Fault("regdb", "a fold of another kind", whole, {"fold": 1.0}),
     Fault("regdb", "a list names no image", write("idx/test_thermal_1.txt", "\n")),
     Fault("regdb", "a listed image is missing", remove("Thermal/2/t_1_2.bmp")),
     Fault("regdb", "somebody is in two lists", write("idx/test_thermal_1.txt", "Thermal/1/t_1_1.bmp 0")),
+    Fault("regdb", "an image is in no list", write("Visible/2/v_9_2.bmp", "")),
+    Fault("llcm", "the tree is one folder deeper", deeper),
+    Fault("llcm", "nobody trains", several(remove("idx/train_vis.txt"), remove("idx/train_nir.txt"))),
+    Fault("msmt17", "the tree is one folder deeper", deeper),
+    Fault("msmt17", "nobody trains", several(*map(remove, ("train", "list_train.txt", "list_val.txt")))),
     Fault("folders", "the tree is one folder deeper", deeper),
     Fault("folders", "a modality is missing", remove("ir")),
     Fault("folders", "no images", several(*map(remove, FOLDERS))),
     Fault("folders", "files that are no images", write("rgb/anna/notes.txt", "")),
+    Fault("folders", "a name is not in UTF-8", write(os.fsdecode(b"rgb/anna/jos\xe9.png"), "")),
+    Fault("folders", "a link leads nowhere", link("rgb/anna/2.png")),
     Fault("folders", "images in no person's folder", write("rgb/1.png", "")),
     Fault(
         "folders", "somebody to train is in one modality", several(write("train.txt", "anna,bert"), remove("ir/bert"))
     ),
+    Fault("folders", "somebody to test is in one modality", several(write("test.txt", "anna,bert"), remove("ir/bert"))),
     Fault(
         "folders",
         "two persons with one number",
@@ -145,6 +181,7 @@ FAULTS = [
     Fault("folders", "somebody is in no list", several(write("train.txt", "anna"), write("test.txt", "bert,carla"))),
     Fault("folders", "nobody is left to train", write("test.txt", "anna\nbert\ncarla\ndora")),
     Fault("folders", "shares that leave nobody to train", whole, {"test_share": 0.5, "val_share": 0.5}),
+    Fault("folders", "a share that is no number", whole, {"test_share": "a quarter"}),
     Fault("folders", "a pattern that is none", whole, {"camera_pattern": "cam(?P<camera>"}),
     Fault("folders", "a pattern without the group", whole, {"camera_pattern": "cam([0-9])"}),
     Fault("folders", "a pattern that does not fit", whole, {"camera_pattern": "c(?P<camera>[0-9])"}),

@@ -91,10 +91,24 @@ def test_a_person_in_one_modality_is_a_distractor_and_does_not_train(tree, capsy
         records = FOLDERS.read(tree, split_seed=seed)
         assert split_of(records)["fay"] == "test"
         assert len(members(records, "train")) == 5
-    assert capsys.readouterr().err == ""
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "persons to test who have images of one modality only: 1 (fay). They cannot be found: as probes" in line
     (tree / "test.txt").write_text("gus")
     assert "fay" not in split_of(FOLDERS.read(tree))
     assert "persons to train who have images of one modality only, left out: 1 (fay)" in capsys.readouterr().err
+
+
+def test_a_listed_person_in_one_modality_is_not_counted_and_distracts(tree):
+    """What the reader says of such a person is so."""
+    for name in ("fay", "gus"):
+        shutil.rmtree(tree / {"fay": "ir", "gus": "rgb"}[name] / name)
+    (tree / "test.txt").write_text("fay\ngus\nhal\nida\n")
+    records = FOLDERS.read(tree)
+    test = records.select(FOLDERS.rows(records, "test"))
+    scores = evaluate(np.eye(len(test)), test, FOLDERS.searches(test, "all_images", Path()))
+    assert scores["ir_to_rgb"]["counted_probes"] == 4  # two images each of hal and ida
+    assert scores["ir_to_rgb"]["probe_images"] == 6
+    assert scores["ir_to_rgb"]["gallery_images"] == 6
 
 
 def test_cameras_come_from_names_a_table_or_nowhere(tmp_path):
@@ -164,10 +178,12 @@ def test_the_title_of_a_real_tree(tmp_path):
     assert FOLDERS.title_of(tmp_path / "Photos", FOLDERS.read(tmp_path / "Photos")) == "Photos"
 
 
-def test_people_of_one_kind_only_are_refused(tmp_path):
+def test_people_of_one_kind_only_cannot_train(tmp_path, capsys):
     plant(tmp_path, "rgb/a/1.png", "ir/b/1.png")
-    with pytest.raises(UserError, match="leaves nobody to train"):
-        FOLDERS.read(tmp_path)
+    records = FOLDERS.read(tmp_path)
+    assert "leaves nobody to train: it can only be scored." in capsys.readouterr().err
+    with pytest.raises(UserError, match="has nobody to train, so it can only be scored; complete it"):
+        FOLDERS.training_rows(records, "trainval")
 
 
 def test_a_link_to_the_folder_that_it_lies_in_is_not_followed(tree):

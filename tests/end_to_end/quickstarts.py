@@ -68,7 +68,7 @@ def _run(words: list[str]) -> str:
     elif "workdir" in given:
         report.write(scoring.score(load(given["workdir"])))
     else:
-        return table_with_runs(given.pop("table"), **given, json_out=None)
+        return table_with_runs(given.pop("table"), **given)[0]
     return ""
 
 

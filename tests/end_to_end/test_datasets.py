@@ -140,13 +140,18 @@ def test_own_folders(tmp_path, monkeypatch, capsys):
     assert {name: score["probe_images"] for name, score in scored.scores["trained"].items()} == {
         "ir_to_rgb": 4, "rgb_to_ir": 4, "both": 8
     }  # fmt: skip
-    assert "<h2>Ranked lists</h2>" in Path(report.write(scored)).read_text()
+    page = Path(report.write(scored)).read_text()
+    assert "<h2>Ranked lists</h2>" in page
+    assert "<dt>test_share</dt><dd>0.34</dd>" in page
     scoring.write_features(scored, str(tmp_path / "features.npz"))
-    assert "Photos, features.npz" in score_feature_file(str(tmp_path / "features.npz"), None, None, None, None)
+    assert "Photos, features.npz" in score_feature_file(str(tmp_path / "features.npz"))[0]
     assert "tested identities" not in capsys.readouterr().err
     people = [path.parent.name for path in (tmp_path / "Photos/rgb").glob("*/c1.JPEG")]
     (tmp_path / "Photos/test.txt").write_text("\n".join(people[:5]))  # most of them have trained
-    scoring.score(run)
+    page = Path(report.write(scoring.score(run))).read_text()
+    for name in ("test_share", "val_share", "split_seed"):
+        assert f"<dt>{name}</dt>" not in page  # the list decides
+    assert "<dt>camera_pattern</dt>" in page
     assert "if they are the same persons, the scores are too good" in capsys.readouterr().err
     (tmp_path / "Photos/test.txt").unlink()
     config.split_seed = 1

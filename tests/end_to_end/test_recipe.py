@@ -91,7 +91,9 @@ def measured(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disentanglement, "NEW_PEOPLE", 10)
         patch.setattr(disentanglement, "CHOSEN", 3)
-        return scored, disentanglement.measure(scored, disentanglement.check(scored.run, None))
+        content = disentanglement.measure(scored, disentanglement.check(scored.run, None))
+        disentanglement.write(scored, content)
+        return scored, content
 
 
 def test_disentanglement_of_drawn_people(run, measured):

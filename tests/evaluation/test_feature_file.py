@@ -89,12 +89,11 @@ def test_other_files_are_refused(tmp_path):
         feature_file.read_features(tmp_path / "absent.npz")
 
 
-def test_scores_are_printed_and_written(tmp_path):
+def test_scores_are_a_table_and_values(tmp_path):
     np.savez(tmp_path / "f.npz", **arrays())
     (tmp_path / "ids.txt").write_text("1,2,4")
-    out = tmp_path / "out.json"
-    table = feature_file.score_feature_file(str(tmp_path / "f.npz"), None, str(tmp_path / "ids.txt"), "agw", str(out))
-    content = json.loads(out.read_text())
+    table, content = feature_file.score_feature_file(str(tmp_path / "f.npz"), None, str(tmp_path / "ids.txt"), "agw")
+    content = json.loads(json.dumps(content))
     assert (content.pop("dataset"), content.pop("protocol")) == ("SYSU-MM01", "agw")
     file = feature_file.read_features(tmp_path / "f.npz")
     asked = file.records.person_id != 3
@@ -113,8 +112,8 @@ def test_scores_are_printed_and_written(tmp_path):
     assert rows[0].split()[-2:] == ["12", "12"]
 
 
-def score(path, *, rand_perm=None, test_ids=None, protocol=None, json_out=None) -> str:
-    texts = [None if value is None else str(value) for value in (rand_perm, test_ids, protocol, json_out)]
+def score(path, *, rand_perm=None, test_ids=None, protocol=None) -> tuple[str, dict]:
+    texts = [None if value is None else str(value) for value in (rand_perm, test_ids, protocol)]
     return feature_file.score_feature_file(str(path), *texts)
 
 
@@ -140,9 +139,8 @@ def test_drawn_people_are_scored_as_drawn_without_lists_of_identities(drawn, tmp
     records = sysu_mm01.read(drawn)
     records = records.select(SYSU_MM01.rows(records, "test"))
     path, feature = written(tmp_path / "f.npz", records, "sysu_mm01", "SYSU-MM01 (drawn)")
-    out = tmp_path / "out.json"
-    assert score(path, rand_perm=drawn, json_out=out).startswith("SYSU-MM01 (drawn), f.npz; protocol official; ")
-    content = json.loads(out.read_text())
+    table, content = score(path, rand_perm=drawn)
+    assert table.startswith("SYSU-MM01 (drawn), f.npz; protocol official; ")
     assert (content.pop("dataset"), content.pop("protocol")) == ("SYSU-MM01 (drawn)", "official")
     assert content == evaluate(feature, records, sysu_mm01.searches(records, "official", drawn))
     with pytest.raises(UserError, match=r"official needs rand_perm_cam\.mat: .*--rand_perm"):
@@ -157,11 +155,11 @@ def test_market_is_scored_by_its_own_searches(market_root, tmp_path):
     images += [(f"bounding_box_test/{i}.jpg", i % 3, 1 + i % 2, 0, "gallery") for i in range(9)]
     records = tabulate(images)
     path, feature = written(tmp_path / "f.npz", records, "market1501", "Market-1501")
-    out = tmp_path / "out.json"
-    headline, _, *rows = score(path, json_out=out).splitlines()
+    table, content = score(path)
+    headline, _, *rows = table.splitlines()
     assert headline.startswith("Market-1501, f.npz; protocol single_query; ")
     assert [row.split()[0] for row in rows] == ["single_query_trapezoid", "single_query_hits"]
-    scores = json.loads(out.read_text())["single_query_hits"]
+    scores = content["single_query_hits"]
     # Images 1, 4 and 7 show the query's person; number 4 is in camera 1, the query's own.
     distance = np.linalg.norm(feature - feature[records.path.tolist().index("query/a.jpg")], axis=1)
     gallery = [i for i in np.argsort(distance) if records.path[i] not in ("query/a.jpg", "bounding_box_test/4.jpg")]
@@ -200,7 +198,7 @@ MINE = Dataset(
 def test_a_user_s_own_dataset_is_scored_by_its_own_searches(tmp_path):
     records = tabulate((f"{split}/{i}.jpg", i, 9, 1, split) for split in "ab" for i in range(8))
     path, _ = written(tmp_path / "f.npz", records, f"{__name__}:MINE", "Mine")
-    headline, _, row = score(path).splitlines()
+    headline, _, row = score(path)[0].splitlines()
     assert headline == "Mine, f.npz; protocol all; in %, one trial"
     assert (row.split()[0], row.split()[-2:]) == ("a_to_b", ["8", "8"])
     with pytest.raises(UserError, match=r'--protocol.* "agw" is unknown; choose "all"'):
@@ -235,6 +233,34 @@ def test_a_setting_without_a_gallery_is_left_out(tmp_path, capsys):
     content = arrays()
     kept = content["camera"] > 2
     np.savez(tmp_path / "f.npz", **{name: array[kept] for name, array in content.items()})
-    rows = score(tmp_path / "f.npz", protocol="agw").splitlines()[2:]
+    rows = score(tmp_path / "f.npz", protocol="agw")[0].splitlines()[2:]
     assert [row.split()[0] for row in rows] == ["all_single", "all_multi"]
     assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["indoor_single", "indoor_multi"]
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path, capsys):
+    content = arrays()
+    np.savez(tmp_path / "f.npz", **content, modality=np.zeros(len(content["camera"]), int), note=np.zeros(1))
+    feature_file.read_features(tmp_path / "f.npz")
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'f.npz'}: arrays that are not used: modality, note; without an array dataset, a file has test "
+        "images of SYSU-MM01.\n"
+    )
+
+
+def test_a_modality_that_is_not_the_camera_s_is_refused(drawn, tmp_path):
+    records = sysu_mm01.read(drawn)
+    records = records.select(SYSU_MM01.rows(records, "test"))
+    records.modality[records.camera == 3] = 0
+    path, _ = written(tmp_path / "f.npz", records, "sysu_mm01", "SYSU-MM01")
+    with pytest.raises(UserError, match=r"in camera 3 cannot be scored: it is RGB, and that camera is IR"):
+        score(path, protocol="agw")
+
+
+@pytest.mark.parametrize(("scale", "collapsed"), [(0.0, True), (1e-9, True), (1.0, False)])
+def test_features_that_have_collapsed_are_mentioned(tmp_path, capsys, scale, collapsed):
+    content = arrays()
+    content["feature"] = (1 + scale * content["feature"]).astype(np.float32) * 1e-6  # of any magnitude
+    np.savez(tmp_path / "f.npz", **content)
+    score(tmp_path / "f.npz", protocol="agw")
+    assert ("they have collapsed: ranks follow the order" in capsys.readouterr().err) == collapsed

@@ -97,7 +97,9 @@ def test_an_unknown_protocol_is_refused_before_the_dataset_is_asked(dataset):
 
 def test_a_file_that_the_protocol_needs_is_named_with_its_origin():
     for protocol in ("official", "paper"):
-        message = rf"{protocol} needs rand_perm_cam\.mat: it comes with the SYSU-MM01 release.* --rand_perm.*agw needs"
+        message = (
+            rf"{protocol} needs rand_perm_cam\.mat: it comes with the SYSU-MM01 release.* --rand_perm.*agw .*needs none"
+        )
         with pytest.raises(UserError, match=message):
             searches_of(SYSU_MM01, sysu(1, 3), protocol, None)
 

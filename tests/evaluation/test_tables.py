@@ -247,7 +247,7 @@ def test_drawn_people_are_never_among_the_paper_s_rows(tmp_path):
     assert not any("No run" in note for note in real.notes)
     assert [row.run for row in drawn.rows] == ["two", "drawn", "A"]
 
-    text = tables.table_with_runs("7", str(tmp_path), None)
+    text = tables.table_with_runs("7", str(tmp_path))[0]
     above, below = text.split("## SYSU-MM01 (drawn)")
     assert "(drawn)" not in above
     assert below.strip().startswith("The people in this block are drawn by a program: its rows cannot be compared with")
@@ -348,7 +348,7 @@ def test_published_rows_of_regdb():
     }
     assert figures["CAJ"]["mINP"].mean == 65.33
     assert {row.source for row in block.rows} == {"published elsewhere"}
-    assert "| published elsewhere | AGW " in tables.table_with_runs("regdb", None, None)
+    assert "| published elsewhere | AGW " in tables.table_with_runs("regdb")[0]
 
 
 def test_published_rows_of_llcm():
@@ -361,13 +361,13 @@ def test_published_rows_of_llcm():
     for row in figures.values():
         assert row["V→I"]["r1"].mean > row["I→V"]["r1"].mean
         assert row["V→I"]["mAP"].mean < row["I→V"]["mAP"].mean
-    assert tables.table_with_runs("llcm", None, None).startswith("# LLCM (in %)")
+    assert tables.table_with_runs("llcm")[0].startswith("# LLCM (in %)")
 
 
 def test_markdown_is_a_table(tmp_path):
     write_run(tmp_path / "run|1", image_config(), scores(0.4112))
     write_run(tmp_path / "single", image_config(), scores(0.05, trials=1))
-    text = tables.table_with_runs("7", str(tmp_path), None).splitlines()
+    text = tables.table_with_runs("7", str(tmp_path))[0].splitlines()
     assert text[0] == "# Table 7: SYSU-MM01, all search (in %)"
     grid = [line for line in text if line.startswith("|")]
     assert len({len(line) for line in grid}) == 1
@@ -399,9 +399,8 @@ def test_trials_that_cannot_differ_have_no_deviation(tmp_path):
 def test_json_has_the_same_content(tmp_path, number):
     write_run(tmp_path / "runs" / "real", sysu_two_stream.get_config())
     write_run(tmp_path / "runs" / "drawn", sysu_two_stream.get_config(), scores(0.9, "SYSU-MM01 (drawn)"))
-    out = tmp_path / "table.json"
-    text = tables.table_with_runs(number, str(tmp_path / "runs"), str(out))
-    content = json.loads(out.read_text(encoding="utf-8"))
+    text, content = tables.table_with_runs(number, str(tmp_path / "runs"))
+    content = json.loads(json.dumps(content))
     assert content["name"] == number
     assert [block["comparable"] for block in content["blocks"]] == [True, False]
     grids = [line for line in text.splitlines() if line.startswith("|")]

@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from rgbir_jax.models.pretrained import load_resnet50, read_state_dict
 from rgbir_jax.models.resnet import ResNet50
 from tests.models.drawn import drawn, drawn_like
 
-STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "int64": "LongStorage"}
+STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
+STORAGES |= {"float64": "DoubleStorage", "int64": "LongStorage", "int32": "IntStorage"}
 
 
 def opcodes(value) -> bytes:
@@ -165,6 +167,53 @@ def test_the_error_for_the_old_format_says_how_to_convert(tmp_path):
     path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
     with pytest.raises(ValueError, match=r"old.pth is not the zip file .* torch.save\(torch.load\("):
         read_state_dict(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_file_of_something_else_is_to_be_downloaded_again(tmp_path, content):
+    path = tmp_path / "page.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"page.pth holds no weights \(it begins with b'.*'\); download the file again"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.encoder."])
+@pytest.mark.parametrize("file", ["resnet.pth", "resnet.safetensors"])
+def test_names_may_have_a_prefix(tmp_path, variables, state_dict, file, prefix):
+    other = {"head.weight": np.ones((3, 4), np.float32), "neck.conv1.weight": np.ones((2, 2), np.float32)}
+    path = save(tmp_path / file, {prefix + name: tensor for name, tensor in state_dict.items()} | other)
+    loaded, plain = load_resnet50(path, variables), load_resnet50(save(tmp_path / f"p_{file}", state_dict), variables)
+    jax.tree.map(np.testing.assert_array_equal, loaded, plain)
+
+
+def test_two_networks_in_one_file_are_named(tmp_path, variables, state_dict):
+    both = {f"{prefix}{name}": tensor for prefix in ("encoder_q.", "encoder_k.") for name, tensor in state_dict.items()}
+    with pytest.raises(UserError, match=r'has 2 ResNets, "encoder_q." and "encoder_k."; keep one with PyTorch'):
+        load_resnet50(save(tmp_path / "moco.pth", both), variables)
+
+
+def test_64_bits_are_read(tmp_path, variables, state_dict):
+    wide = {name: tensor.astype(np.float64) for name, tensor in state_dict.items()}
+    loaded = load_resnet50(save(tmp_path / "wide.pth", wide), variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
+    jax.tree.map(np.testing.assert_array_equal, loaded, load_resnet50(save(tmp_path / "w.pth", state_dict), variables))
+
+
+@pytest.mark.parametrize("keys", [("state_dict",), ("model",), ("model", "state_dict")])
+def test_a_state_dict_within_a_checkpoint_is_found(tmp_path, keys):
+    """As torch.save({"epoch": 3, "state_dict": model.state_dict(), "optimizer": ...}) writes it."""
+    storage = np.arange(4, dtype=np.float32)
+    content = b"\x80\x02}" + opcodes("w") + tensor_opcodes(0, storage, 0, (4,), (1,)) + b"s."
+    for key in reversed(keys):
+        inner = content[2:-1]
+        others = opcodes("epoch") + opcodes(3) + opcodes("optimizer") + opcodes({"lr": 0.1})
+        content = b"\x80\x02}(" + others + opcodes(key) + inner + b"u."
+    path = write_pickle(tmp_path / "checkpoint.pth", content)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data/0", storage.tobytes())
+    (name, tensor), *others = read_state_dict(path).items()
+    assert (name, others) == ("w", [])
+    np.testing.assert_array_equal(tensor, storage)
 
 
 def test_a_missing_file(tmp_path):

@@ -165,6 +165,18 @@ def test_another_datasets_folder_is_refused(sysu, tmp_path):
         draw_tree(tmp_path)
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"rgbir-draw: .*file cannot be written \(Not a directory\); make room"):
+        main(["--out", str(tmp_path / "file"), *SMALL, "--workers", "1"])
+
+
+def test_damaged_notes_of_a_dataset_are_named(sysu, tmp_path):
+    (tmp_path / "drawn.json").write_text('{"layout": "sy')
+    with pytest.raises(SystemExit, match=r"drawn.json is damaged .*; remove .* and draw it again"):
+        main(["--out", str(tmp_path), *SMALL, "--workers", "1"])
+
+
 def test_a_dataset_of_an_older_version_is_refused(sysu, tmp_path):
     root = tmp_path / "older"
     shutil.copytree(sysu, root)

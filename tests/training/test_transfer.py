@@ -12,6 +12,7 @@ from configs import sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.commands import recipe, start
 from rgbir_jax.data.contents import Contents
+from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.models import pretrained
@@ -296,7 +297,8 @@ def initial_states(monkeypatch):
         note_config(config, folder)
         return Facts.now(contents, config, "", "")
 
-    monkeypatch.setattr(recipe, "_open", lambda config: (Drawn(), Contents(people=[1, 2, 3, 4])))
+    monkeypatch.setattr(Dataset, "read_with", lambda dataset, root, config: Drawn.records)
+    monkeypatch.setattr(recipe, "_open", lambda config, records: (Drawn(), Contents(people=[1, 2, 3, 4])))
     monkeypatch.setattr(start, "note_run", note_run)
     monkeypatch.setattr(start, "say_faults", lambda config, records: None)  # the images have no files
     monkeypatch.setattr(recipe, "fit", fit)

@@ -109,6 +109,17 @@ def test_lines_that_were_cut_are_skipped_and_mentioned_once(tmp_path, capsys):
     assert capsys.readouterr().err == f"{path}: lines 2, 3, 4 cannot be read and are skipped.\n"
 
 
+def test_a_log_without_curves_has_no_figure():
+    assert curves.training_curves({}) is None
+    assert curves.training_curves({"images_per_second": (np.array([1]), np.array([2.0]))}) is None
+    curves.training_curves({"L_id": (np.array([1]), np.array([0.0]))})  # nothing that a logarithm could show
+
+
+def test_more_systems_than_colours_are_drawn():
+    (axes,) = curves.cmc_curves({str(i): [0.5] * 50 for i in range(12)}).axes
+    assert len(axes.lines) == 12
+
+
 def test_cmc_curves_are_in_percent(tmp_path):
     figure = curves.cmc_curves({"chance": [0.1, 0.2, 0.3], "trained": [0.5, 0.75, 1.0]}, ranks=3)
     (axes,) = figure.axes
