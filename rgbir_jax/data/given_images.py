@@ -56,7 +56,7 @@ def is_one(given: Given) -> bool:
     return isinstance(given, Image.Image) or (isinstance(given, np.ndarray) and given.ndim < 4)
 
 
-def _contents(given: Given) -> Iterator[tuple[str, str | Image.Image]]:
+def _contents(given: Any) -> Iterator[tuple[str, str | Image.Image]]:
     """Lists (path, content) of each image; the path is empty if it has none."""
     if isinstance(given, str | os.PathLike):
         yield from ((path, path) for path in image_paths(given))

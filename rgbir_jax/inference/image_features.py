@@ -93,8 +93,8 @@ def feature_blocks(
     Yields:
         Features of up to `IN_MEMORY` images, in order.
     """
-    pixels, is_ir = decoded(images, image_size), 0
-    with tqdm(total=len(images), desc="features", unit="image", delay=2, disable=not processes.is_first()) as bar:
+    pixels, is_ir, quiet = decoded(images, image_size), 0, not processes.is_first()
+    with tqdm(total=len(images), desc="features", unit="image", delay=2, leave=False, disable=quiet) as bar:
         for start in range(0, len(images), IN_MEMORY):
             results = list(enumerate(islice(pixels, IN_MEMORY), start))
             skipped += [str(result) for _, result in results if isinstance(result, UserError)]
@@ -118,8 +118,12 @@ def feature_blocks(
 def _of_any_number(
     extract: Extract, images: UInt8[np.ndarray, "n height width 3"], modality: Int32[np.ndarray, "n"], total: int
 ) -> Float32[np.ndarray, "n dim"]:
-    """Computes features of one block of `total` images. Few of many are repeated: another number is compiled again."""
-    places = np.resize(np.arange(len(images)), max(len(images), min(total, BATCH)))
+    """Computes features of one block of `total` images.
+
+    Few are repeated to a power of two, and the last few of many to a batch: every other number is compiled once more.
+    """
+    least = min(BATCH, 1 << (total - 1).bit_length())
+    places = np.resize(np.arange(len(images)), max(len(images), least))
     return extract(images[places], modality[places])[: len(images)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64, Shaped
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.nearest import nearest
@@ -49,13 +49,13 @@ class Index:
         """The images in the order of the gallery."""
         return Images(self.table.paths, self.table.modality)
 
-    def search(self, query: Float32[np.ndarray, "q dim"], top: int = 10) -> Ranking:
+    def search(self, query: Shaped[np.ndarray, "..."], top: int = 10) -> Ranking:
         """Ranks the gallery as `rgbir_jax.rank` ranks the features of its folder.
 
         An index of kind "exact" gives the same lists. With FAISS, some images of a list may be missing.
 
         Args:
-            query: features of the run that made the index.
+            query: features of the run that made the index, float [queries, dim].
             top: the number of images in each list.
 
         Raises:
@@ -79,16 +79,27 @@ class Index:
         _ = self.faiss, self._compared
         return self
 
-    def _check(self, query: Float[np.ndarray, "q d"], top: int) -> None:
-        if isinstance(query, Features) and query.run and query.run != self.info.run:
+    def check_run(self, fingerprint: str) -> None:
+        """Refuses features of another run than those of the index.
+
+        Raises:
+            UserError: naming both runs.
+        """
+        if fingerprint != self.info.run:
             raise UserError(
-                f"{self.folder} has features of the run {self.info.run_name} ({self.info.run}), and the query's are of "
-                f"another ({query.run}); compute them with the run of the index."
+                f"{self.folder} has features of the run {self.info.run_name} ({self.info.run}), which cannot be "
+                f"compared with those of another ({fingerprint}); use that run, or make another index."
             )
+
+    def _check(self, query: Shaped[np.ndarray, "..."], top: int) -> None:
+        if isinstance(query, Features) and query.run:
+            self.check_run(query.run)
         if not len(self.table):
             raise UserError(f"{self.folder} has no images any more; add some with rgbir-index.")
-        if query.shape[1] != self.vectors.dim:
-            raise UserError(f"the query has {query.shape[1]} numbers, and {self.folder} {self.vectors.dim} per image.")
+        if query.ndim != 2 or query.shape[1] != (dim := self.vectors.dim) or not np.isfinite(query).all():
+            raise UserError(
+                f"the query is {list(query.shape)}; it must be finite [queries, {dim}], as in {self.folder}."
+            )
         if top < 1:
             raise UserError(f"top is {top}; it must be at least 1.")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
@@ -82,14 +82,14 @@ class Ranking(NamedTuple):
         return "\n".join(lines)
 
 
-def rank(query: Float[np.ndarray, "q d"], gallery: Float[np.ndarray, "g d"], top: int | None = None) -> Ranking:
+def rank(query: Shaped[np.ndarray, "..."], gallery: Shaped[np.ndarray, "..."], top: int | None = None) -> Ranking:
     """Ranks a gallery by Euclidean distance to each query, as the evaluation does: equal distances keep its order.
 
         print(rgbir_jax.rank(model.features("query.png"), model.features("people"), top=10))
 
     Args:
-        query: features of the images that are looked for.
-        gallery: features of the images among them which they are looked for.
+        query: features of the images that are looked for, float [queries, size].
+        gallery: features of the images among which they are looked for, float [images, size].
         top: the number of gallery images in each list; None: all.
 
     Raises:

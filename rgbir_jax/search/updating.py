@@ -20,9 +20,10 @@ from rgbir_jax.search.store import Info, Vectors
 from rgbir_jax.search.table import Changes, Files, Table, changes
 
 KINDS = ("auto", "exact", *approximate.KINDS)
+ENDING = ".index"  # of the folder's name: it is next to the gallery if no other is named
 SAVED_EVERY = 300.0  # seconds of work that are lost at most if it is stopped
 WASTE = 2  # an index is written without the vectors of images that are gone if it has this many times as many vectors
-COMPARED = 10_000  # vectors that FAISS need not have: they are compared one by one
+COMPARED = 10_000  # vectors that FAISS need not have: as many are compared one by one
 OUTGROWN = 4  # FAISS's lists are trained once more if there are this many times as many vectors
 
 
@@ -70,7 +71,7 @@ def update(folder: Path, gallery: str, model: Run, modality: GivenModality = Non
         files = Files.of(gallery, paths)
         difference = changes(before.table, files)
         skipped: list[str] = []
-        index = _with_faiss(_compacted(_appended(before, paths, files, difference, model, modality, skipped)))
+        index = with_faiss(_compacted(_appended(before, paths, files, difference, model, modality, skipped)))
     present = set(index.table.paths)
     return Updated(
         index,
@@ -93,11 +94,7 @@ def _before(folder: Path, gallery: Path, model: Run, kind: str | None) -> Index:
         name = model.name if model.folder.parent == INCLUDED else str(model.folder.resolve())
         return Index(folder, Info.new(model.fingerprint, name, size, place, kind or "auto"), Table.empty(), Vectors([]))
     index = open_index(folder)
-    if index.info.run != model.fingerprint:
-        raise UserError(
-            f"{folder} has features of the run {index.info.run_name} ({index.info.run}), and {model.name} "
-            f"({model.fingerprint}) computes others; name a new folder for the index, or that run."
-        )
+    index.check_run(model.fingerprint)
     if index.gallery.is_dir() and not index.gallery.samefile(gallery):
         raise UserError(f"{folder} is the index of {index.gallery.resolve()}; name a new folder for that of {gallery}.")
     return replace(index, info=replace(index.info, gallery=place, kind=kind or index.info.kind))
@@ -159,7 +156,7 @@ def _compacted(index: Index) -> Index:
     return open_index(index.folder)
 
 
-def _with_faiss(index: Index) -> Index:
+def with_faiss(index: Index) -> Index:
     """Writes what FAISS needs, if the index is large; without it, all images are compared one by one."""
     info, kind, count = index.info, _kind(index, len(index.table)), len(index.vectors)
     if kind == info.searched == "exact":
@@ -180,6 +177,6 @@ def _with_faiss(index: Index) -> Index:
 
 def _kind(index: Index, count: int) -> str:
     """Returns how an index of some number of images is searched."""
-    if index.info.kind != "auto":
-        return index.info.kind
-    return "exact" if count <= EXACT_UP_TO else "ivfpq"
+    if count <= (EXACT_UP_TO if index.info.kind == "auto" else COMPARED):
+        return "exact"
+    return "ivfpq" if index.info.kind == "auto" else index.info.kind
