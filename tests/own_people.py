@@ -1,5 +1,6 @@
 """Folders of drawn people, as a user has folders of photographs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,3 +25,10 @@ def write_people(folder: Path, numbers, camera=DAY, size: tuple[int, int] = (64,
     for number, path in zip(numbers, paths, strict=True):
         Image.fromarray(person(number, camera, size)).save(path)
     return paths
+
+
+def readme_program() -> str:
+    """Returns the program of the README for a folder `people` and an image `query.png`."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (program,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "rgbir_jax.rank" in code)
+    return program

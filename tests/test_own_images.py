@@ -12,7 +12,7 @@ import rgbir_jax
 from rgbir_jax.data.augment import normalise
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.errors import UserError
-from tests.own_people import NIGHT, OTHER_DAY, person, write_people
+from tests.own_people import NIGHT, OTHER_DAY, person, readme_program, write_people
 
 PEOPLE = range(6)
 
@@ -227,6 +227,19 @@ def test_an_image_that_cannot_be_read_is_not_swapped(model, people, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"a.png cannot be decoded"):
         model.swap(structure=tmp_path / "a.png", appearance=people / "00.png")
+
+
+def test_the_program_of_the_readme_finds_the_person(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "people", range(8))
+    write_people(tmp_path, [3], OTHER_DAY)[0].rename(tmp_path / "query.png")
+    program = readme_program()
+    assert sum(bool(line) for line in program.splitlines()) == 5
+    exec(program, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "query.png (IR)"
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
+    assert lines[1].endswith("people/03.png")
 
 
 def test_structures_are_the_codes_of_the_stage(model, people, arrays):

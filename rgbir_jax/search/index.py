@@ -96,10 +96,9 @@ class Index:
             self.check_run(query.run)
         if not len(self.table):
             raise UserError(f"{self.folder} has no images any more; add some with rgbir-index.")
-        if query.ndim != 2 or query.shape[1] != (dim := self.vectors.dim) or not np.isfinite(query).all():
-            raise UserError(
-                f"the query is {list(query.shape)}; it must be finite [queries, {dim}], as in {self.folder}."
-            )
+        dim = self.vectors.dim
+        if query.ndim != 2 or query.shape[1] != dim or not np.isfinite(query).all():
+            raise UserError(f"the query is {list(query.shape)}; it must be finite, [queries, {dim}] for {self.folder}.")
         if top < 1:
             raise UserError(f"top is {top}; it must be at least 1.")
 

@@ -210,12 +210,8 @@ def test_two_programs_do_not_update_at_once(model, gallery, tmp_path):
         update(tmp_path / "index", str(gallery), model)
 
 
-@pytest.mark.parametrize(
-    ("file", "damage"),
-    [(file, damage) for file in ("vectors-1.npy", "table-1.npz", "index.json") for damage in ("cut", "noise", "gone")][
-        :-1
-    ],
-)
+@pytest.mark.parametrize("damage", ["cut", "noise", "gone"])
+@pytest.mark.parametrize("file", ["vectors-1.npy", "table-1.npz", "index.json"])
 def test_a_damaged_index_is_named(tmp_path, file, damage):
     folder = tmp_path / "index"
     random_index(folder, 10)
@@ -223,6 +219,8 @@ def test_a_damaged_index_is_named(tmp_path, file, damage):
     content = path.read_bytes()
     if damage == "gone":
         path.unlink()
+        if file == "index.json":
+            assert not store.is_index(folder)
     else:
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"noise" * 100)
     with pytest.raises(UserError, match=r"index is no whole index \(.*\); delete it and make it once more"):
