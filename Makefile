@@ -34,11 +34,11 @@ $(VENV)/run.stamp: pyproject.toml
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test]'
 	touch $@
 
 $(VENV)/parity.stamp: $(VENV)/test.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,test,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test,parity]'
 	touch $@
 
 drawn: $(VENV)/run.stamp

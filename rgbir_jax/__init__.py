@@ -1,15 +1,17 @@
 """RGB-infrared person re-identification by disentanglement, in JAX and Flax.
 
-`load` opens a trained run; it is imported when it is first used, so that `import rgbir_jax` takes no time.
+`load` opens a trained run, and `rank` compares features of images. Both are imported when they are first used, so that
+`import rgbir_jax` takes no time.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rgbir_jax.run import load as load
+    from rgbir_jax.search.ranking import rank as rank
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["load", "rank"]
 
 
 def __getattr__(name: str):
@@ -17,4 +19,8 @@ def __getattr__(name: str):
         from rgbir_jax.run import load
 
         return load
+    if name == "rank":
+        from rgbir_jax.search.ranking import rank
+
+        return rank
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -73,6 +73,42 @@ def write_json(path: Path, values: dict, way_out: str = MAKE_ROOM) -> None:
                 unfinished.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_file(path: Path, way_out: str = MAKE_ROOM) -> Iterator[BinaryIO]:
+    """Opens a file that gets its name when the block ends: until then, and after an error, the former one stays.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    with writing(path, way_out):
+        try:
+            with unfinished.open("wb") as file:
+                yield file
+            rename_whole(unfinished, path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, flag: str) -> None:
+    """Refuses a file that cannot be written, before minutes of work are lost.
+
+    Args:
+        path: the file.
+        flag: the flag that names it, for the message, such as "--json".
+
+    Raises:
+        UserError: if it is a folder, or in none, or if writing is not allowed.
+    """
+    if path.is_dir():
+        raise UserError(f"{flag} {path} is a folder; name a file in it.")
+    if not path.parent.is_dir():
+        raise UserError(f"{flag} {path} cannot be written: there is no folder {path.parent}; make it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{flag} {path} cannot be written: permission denied; name a file that you may write.")
+
+
 def rename_whole(unfinished: Path, path: Path) -> None:
     """Gives a file its name, after its content has reached the disk: what has the name is whole after a power cut too.
 

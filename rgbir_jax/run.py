@@ -5,24 +5,37 @@ Some models of drawn people come with the package and are opened by their name.
 
 import functools
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from ml_collections import ConfigDict
+from PIL import Image
 
 from rgbir_jax import origin
 from rgbir_jax import stages as known_stages
 from rgbir_jax.data.augment import denormalise, normalise
+from rgbir_jax.data.given_images import (
+    Given,
+    GivenImage,
+    GivenModality,
+    decoded,
+    given_images,
+    is_one,
+    modality_numbers,
+)
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference import weights
-from rgbir_jax.inference.features import extractor
+from rgbir_jax.inference.features import BATCH, extractor
+from rgbir_jax.inference.image_features import Features, feature_blocks
 from rgbir_jax.lookup import expanded, use_config_folder
 from rgbir_jax.origin import INCLUDED, Facts, included
 from rgbir_jax.training import compilation
-from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
+from rgbir_jax.training.checkpoints import Checkpoints, fingerprint, has_checkpoint
 from rgbir_jax.training.processes import say
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
@@ -65,70 +78,135 @@ class Run:
         """The name of the last stage, whose features the run gives."""
         return self.config.recipe[-1]
 
-    def features(
-        self, images: Shaped[np.ndarray, "..."], modality: Shaped[np.ndarray, "..."]
-    ) -> Float32[np.ndarray, "n dim"]:
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that differ for runs with other features: those of two runs cannot be compared."""
+        weights_used = {name: (self.states[name].params, self.states[name].batch_stats) for name in chain(self.config)}
+        return fingerprint({"image_size": np.array(self.facts.image_size), "weights": weights_used})
+
+    def features(self, images: Given, modality: GivenModality = None) -> Features:
         """Computes the features by which images are compared.
 
+        Images of any size are resized. Those that cannot be read are left out, named and counted on stderr.
+
         Args:
-            images: uint8 [n, height, width, 3], RGB, of the size `facts.image_size`; IR has three equal channels.
-            modality: int [n], 0 RGB, 1 IR.
+            images: a file, a folder, a pattern such as "people/*.png", a Pillow image, an array uint8
+                [n, height, width, 3] or [height, width, 3] in RGB, or several of these.
+            modality: "rgb" or 0, "ir" or 1; one for all images or one per image. If it is not given, images with
+                three equal channels are taken as IR and all others as RGB, which is printed on stderr.
 
         Returns:
-            Unit vectors. The smaller their Euclidean distance, the more likely two images show the same person.
+            Unit vectors, float32 [n, dim], with the `paths` of their images. The smaller their Euclidean distance, the
+            more likely two images show the same person.
 
         Raises:
-            UserError: for images of another size or type, or modalities that are not 0 or 1, one per image.
+            UserError: for a path that is not there, images of another type of number, none that can be read, or
+                modalities that are not those above.
             NotFiniteError: if a feature is not finite.
         """
-        images, modality = np.asarray(images), np.asarray(modality)
-        self._check(images, modality)
-        if not len(images):
-            return self.features(np.zeros((1, *self.facts.image_size, 3), np.uint8), np.zeros(1, np.int32))[:0]
-        states = tuple(self.states[name] for name in chain(self.config))
-        return self._extract(states, images.__getitem__, modality.astype(np.int32))
+        skipped: list[str] = []
+        blocks = list(self.feature_blocks(given_images(images), modality, skipped))
+        if skipped and not blocks:
+            raise UserError(f"none of the {len(skipped):,} images can be read; the first: {skipped[0]}")
+        if not blocks:
+            black = np.zeros((1, *self._size, 3), np.uint8), np.zeros(1, np.int32)
+            blocks = [Features.of(self._vectors(*black)[:0], (), black[1][:0], self.fingerprint)]
+        features = Features.joined(blocks)
+        features.skipped = tuple(skipped)
+        return features
 
-    def swap(
-        self, structure: Shaped[np.ndarray, "..."], appearance: Shaped[np.ndarray, "..."]
-    ) -> UInt8[np.ndarray, "n height width 3"]:
+    def feature_blocks(
+        self, images: Sequence[GivenImage], modality: GivenModality, skipped: list[str]
+    ) -> Iterator[Features]:
+        """Computes the features of any number of images, some hundred at a time; see `features`.
+
+        Args:
+            images: what `given_images` gives.
+            modality: see `features`.
+            skipped: a list to which a sentence about each image that cannot be read is added.
+        """
+        known = modality_numbers(modality, len(images))
+        return feature_blocks(self._vectors, images, self._size, known, self.fingerprint, skipped)
+
+    def structure(self, images: Given) -> Float32[np.ndarray, "n height width code"]:
+        """Computes the structure codes s of images: their pose and place, without colours.
+
+        Args:
+            images: see `features`.
+
+        Returns:
+            One code per image; its height and width are a quarter of the image's.
+
+        Raises:
+            UserError: for a run without structure codes, or for an image that cannot be read.
+        """
+        self._check_generates()
+        return self._in_batches(self._encode, self._read(images))
+
+    @overload
+    def swap(self, structure: str | os.PathLike | Image.Image, appearance: Given) -> Image.Image: ...
+    @overload
+    def swap(self, structure: np.ndarray, appearance: Given) -> Any: ...
+    @overload
+    def swap(self, structure: Iterable, appearance: Given) -> UInt8[np.ndarray, "n height width 3"]: ...
+    def swap(self, structure: Given, appearance: Given):
         """Generates images G(a, s): the persons of some images in the poses and places of others (Figure 3).
 
         Args:
-            structure: uint8 [n, height, width, 3], as in `features`: the images that give s.
-            appearance: the same, those that give a.
+            structure: the images that give s, as in `features`.
+            appearance: those that give a, as many.
+
+        Returns:
+            Of one image each (a path, a Pillow image or an array [height, width, 3]) a Pillow image; of several
+            uint8 [n, height, width, 3].
 
         Raises:
-            UserError: for a run that generates no images, or for images of another size, type or number.
+            UserError: for a run that generates no images, images that cannot be read or of another type, or another
+                number of them.
         """
-        if not self.stages[self.last].renders:
-            raise UserError(f"{self.name} generates no images: its last stage is {self.last}; use an image stage.")
-        structure, appearance = np.asarray(structure), np.asarray(appearance)
-        self._check_images(structure)
-        self._check_images(appearance)
-        if len(structure) != len(appearance):
+        self._check_generates()
+        structures, appearances = self._read(structure), self._read(appearance)
+        if len(structures) != len(appearances):
             raise UserError(
-                f"there are {len(structure)} images for the structure and {len(appearance)} for the appearance; "
+                f"there are {len(structures)} images for the structure and {len(appearances)} for the appearance; "
                 f"give one of each for every image to generate."
             )
-        return np.asarray(self._render(self.states[self.last], structure, appearance))
+        generated = self._in_batches(self._render, structures, appearances)
+        return Image.fromarray(generated[0]) if is_one(structure) and is_one(appearance) else generated
 
-    def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
-        self._check_images(images)
-        if modality.shape != (len(images),):
-            shape = "x".join(map(str, modality.shape)) or "one number"
-            raise UserError(f"there are {len(images)} images and the modalities are {shape}; give [n], one per image.")
-        if (wrong := ~np.isin(modality, (0, 1))).any():
-            raise UserError(f"a modality is {modality[wrong][0]}; it must be 0 (RGB) or 1 (IR).")
+    def _check_generates(self) -> None:
+        if not self.stages[self.last].renders:
+            raise UserError(f"{self.name} generates no images: its last stage is {self.last}; use an image stage.")
 
-    def _check_images(self, images: np.ndarray) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            shape = "x".join(map(str, images.shape))
-            raise UserError(f"the images are {images.dtype} {shape}; give uint8 [n, height, width, 3], RGB in 0..255.")
-        if list(images.shape[1:3]) != self.facts.image_size:
-            raise UserError(
-                f"the images are {'x'.join(map(str, images.shape[1:3]))}, and {self.name} was trained on "
-                f"{'x'.join(map(str, self.facts.image_size))} (height x width); resize them."
-            )
+    @property
+    def _size(self) -> tuple[int, int]:
+        height, width = self.facts.image_size
+        return height, width
+
+    def _read(self, images: Given) -> UInt8[np.ndarray, "n height width 3"]:
+        """Reads images at the run's size; raises a UserError for one that cannot be read."""
+        pixels = np.zeros((len(listed := given_images(images)), *self._size, 3), np.uint8)
+        for place, result in enumerate(decoded(listed, self._size)):
+            if isinstance(result, UserError):
+                raise result
+            pixels[place] = result
+        return pixels
+
+    def _vectors(
+        self, images: UInt8[np.ndarray, "n height width 3"], modality: Int32[np.ndarray, "n"]
+    ) -> Float32[np.ndarray, "n dim"]:
+        states = tuple(self.states[name] for name in chain(self.config))
+        return self._extract(states, images.__getitem__, modality)
+
+    def _in_batches(self, compiled: Callable, *images: UInt8[np.ndarray, "n height width 3"]) -> np.ndarray:
+        """Computes something of corresponding images, `BATCH` at a time; the last ones are repeated to as many."""
+        if not (count := len(images[0])):
+            return self._in_batches(compiled, *(np.zeros((1, *some.shape[1:]), np.uint8) for some in images))[:0]
+        parts = []
+        for start in range(0, count, BATCH):
+            places = np.resize(np.arange(start, min(start + BATCH, count)), min(BATCH, count))
+            parts.append(np.asarray(compiled(self.states[self.last], *(some[places] for some in images))))
+        return np.concatenate(parts)[:count]
 
     @functools.cached_property
     def _extract(self):
@@ -139,12 +217,17 @@ class Run:
         render = self.stages[self.last].render
         return jax.jit(lambda state, s, a: denormalise(render(state, normalise(s), normalise(a))))
 
+    @functools.cached_property
+    def _encode(self):
+        codes = self.stages[self.last].codes
+        return jax.jit(lambda state, images: codes(state, normalise(images))[1])
+
 
 def load(run: str | os.PathLike) -> Run:
     """Opens a trained run; nothing but its folder is needed.
 
         run = rgbir_jax.load("runs/quickstart")
-        features = run.features(images, modality)  # uint8 [n, 64, 32, 3], int [n] -> unit vectors [n, 128]
+        features = run.features("people")  # a folder of images -> unit vectors [n, 128]
 
     Args:
         run: the run's folder: the --workdir of its training, or what rgbir-export made of it. "drawn" is a model of

@@ -21,6 +21,7 @@ LAYERS = (  # from the lowest up; parts in one layer do not import each other
     ("visualize",),
     ("origin",),
     ("run",),
+    ("search",),
     ("commands",),
 )
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}

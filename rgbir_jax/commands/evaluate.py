@@ -15,14 +15,13 @@ within person and camera. These are images of SYSU-MM01 unless there are `datase
 
 import itertools
 import json
-import os
 from pathlib import Path
 
 from absl import flags
 
 from rgbir_jax.commands.flags import run
 from rgbir_jax.errors import UserError
-from rgbir_jax.files import writing
+from rgbir_jax.files import check_writable, writing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A run of train.py to score and to report on.")
 DATA_DIR = flags.DEFINE_string(
@@ -79,7 +78,7 @@ def evaluate() -> None:
     _check_flags()
     for flag in (FEATURES_OUT, JSON):
         if flag.value is not None:
-            _check_writable(flag.name, Path(flag.value))
+            check_writable(Path(flag.value), f"--{flag.name}")
     if FEATURES.value is not None:
         from rgbir_jax.evaluation.feature_file import score_feature_file
 
@@ -119,16 +118,6 @@ def _check_flags() -> None:
             raise UserError(f"--{name} belongs to {others} and is not used with --{modes[0]}; leave it out.")
     if _given("judge") and not DISENTANGLEMENT.value:
         raise UserError("--judge belongs to --disentanglement; add it, or leave --judge out.")
-
-
-def _check_writable(name: str, path: Path) -> None:
-    """Refuses a file that cannot be written, before minutes of work are lost."""
-    if path.is_dir():
-        raise UserError(f"--{name} {path} is a folder; name a file in it.")
-    if not path.parent.is_dir():
-        raise UserError(f"--{name} {path} cannot be written: there is no folder {path.parent}; make it first.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UserError(f"--{name} {path} cannot be written: permission denied; name a file that you may write.")
 
 
 def _score(workdir: str) -> None:

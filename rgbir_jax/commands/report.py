@@ -13,6 +13,7 @@ from rgbir_jax.data import augment
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.evaluation import disentanglement
 from rgbir_jax.evaluation.counterfactuals import swapper, true_drawing
+from rgbir_jax.evaluation.nearest import nearest
 from rgbir_jax.evaluation.scores import comparison, systems
 from rgbir_jax.synthetic import open_drawn
 from rgbir_jax.visualize import curves, rankings, report, swaps, tsne
@@ -121,7 +122,7 @@ def _rankings(scored: Scored) -> report.Shown:
     gallery = search.galleries[0]
     probes = _spread(search.probes, table.person_id)
     hidden = search.hidden(table.select(probes), table.select(gallery))
-    order, distance = rankings.nearest(features[probes], features[gallery], hidden)
+    order, distance = nearest(features[probes], features[gallery], hidden=hidden)
     right = (table.person_id[gallery[order]] == table.person_id[probes][:, None]) & np.isfinite(distance)
     found = right.any(axis=1)
     first = np.where(found, right.argmax(axis=1), len(gallery))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from io import BytesIO
 from itertools import islice
 from os import PathLike, cpu_count
@@ -17,35 +18,47 @@ from rgbir_jax.errors import UserError
 LARGEST = 50_000_000  # pixels; a file of some kilobytes can have any number of them
 
 
-def decode(path: str | PathLike | BytesIO, image_size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """Reads an image file, or an open one, as RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
+def decode(
+    image: str | PathLike | BytesIO | Image.Image, image_size: tuple[int, int], name: str = ""
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Converts an image to RGB and resizes it (bicubic) to `image_size`, (height, width) in pixels.
 
     An image that the camera marked as turned (EXIF) is turned back. White is 255, also in an image of 16 bits.
 
+    Args:
+        image: a file's path, an open file, or a Pillow image.
+        image_size: the height and width.
+        name: the image's name in messages; a file's is its path.
+
     Raises:
-        UserError: if the file is truncated, not an image or too large, or does not say which of its numbers is white.
+        UserError: if it is truncated, not an image or too large, or does not say which of its numbers is white.
     """
     height, width = image_size
+    name = name or f"{image}"
     try:
-        with Image.open(path, formats=image_formats()) as image:
-            if image.width * image.height > LARGEST:
+        with nullcontext(image) if isinstance(image, Image.Image) else _open(image) as opened:
+            if opened.width * opened.height > LARGEST:
                 raise UserError(
-                    f"{path} has {image.width} x {image.height} pixels, which take gigabytes of memory to read; crop "
+                    f"{name} has {opened.width} x {opened.height} pixels, which take gigabytes of memory to read; crop "
                     f"it to the person, or save it smaller."
                 )
-            if image.mode in ("I", "F"):
+            if opened.mode in ("I", "F"):
                 raise UserError(
-                    f"{path} has numbers of 32 bits, and nothing says which of them is white; "
+                    f"{name} has numbers of 32 bits, and nothing says which of them is white; "
                     f"save it with 8 or 16 bits per channel, from black to white."
                 )
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(opened)
             if upright.mode.startswith("I;16"):
                 upright = Image.fromarray(np.round(np.asarray(upright) / 257).astype(np.uint8))
             return np.asarray(upright.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
     except UserError:
         raise
     except Exception as error:  # a damaged file can raise anything
-        raise UserError(f"{path} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
+        raise UserError(f"{name} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
+
+
+def _open(file: str | PathLike | BytesIO) -> Image.Image:
+    return Image.open(file, formats=image_formats())
 
 
 def in_threads(function: Callable, items: Iterable, workers: int = 0) -> Iterator:

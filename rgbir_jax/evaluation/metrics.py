@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 
 from rgbir_jax.datasets.search import AP, Hidden
 from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.nearest import DISTANCES, packed, squared_distances, unpacked
 
-DISTANCES = 2**25  # number of distances in memory: 256 MiB, and about three times that at the peak
 MAX_ROWS = 64  # probes that a thread ranks at a time: more are not faster; this few fit in the cache
 CMC_LENGTH = 50
 
@@ -163,18 +163,11 @@ def _keys(
 
     The keys overwrite `products`, which holds -2 p·g.
     """
-    feature = np.asarray(probe.feature, np.float64)
-    distance = products
-    distance += squares
-    distance += np.einsum("pd,pd->p", feature, feature)[:, None]
-    np.maximum(distance, 0, out=distance)
+    distance = squared_distances(products, np.asarray(probe.feature, np.float64), squares)
     removed = hidden(probe, gallery)
     np.copyto(distance, np.inf, where=removed)
     match = (probe.person_id[:, None] == gallery.person_id) & ~removed
-
-    keys = distance.view(np.int64)  # non-negative floats are ordered as their bits
-    keys &= -(2 << len(gallery).bit_length())
-    keys |= 2 * np.arange(len(gallery))
+    keys = packed(distance, np.arange(len(gallery)), len(gallery))
     keys |= match
     return keys
 
@@ -188,7 +181,7 @@ def _read(keys: np.ndarray, lists: Sequence[_List], unit: str, trapezoid: bool) 
     ranked = np.sort(keys, axis=1)
     hit = np.flatnonzero((ranked & 1).astype(bool))
     probe = hit // keys.shape[1]
-    image = (ranked & ((2 << keys.shape[1].bit_length()) - 1)) >> 1
+    image = unpacked(ranked, keys.shape[1])
     image_hit, key_hit = image.ravel()[hit], ranked.ravel()[hit]
 
     bits = max(len(gallery.rows) for gallery in lists).bit_length()

@@ -14,6 +14,7 @@ from rgbir_jax.training import parallel, processes
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
+BATCH = 128  # inputs at a time over all devices of a process
 Chain = tuple[Stage, ...]  # each stage but the first reads the features of the one before
 States = tuple[State, ...]  # one per stage
 
@@ -45,7 +46,7 @@ def features(
     return inputs
 
 
-def extractor(chain: Chain, batch_size: int = 128) -> Callable:
+def extractor(chain: Chain, batch_size: int = BATCH) -> Callable:
     """Compiles `features` once, for any number of inputs.
 
     Args:

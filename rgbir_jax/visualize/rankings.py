@@ -3,29 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, UInt8
 from matplotlib.figure import Figure
 
 from rgbir_jax.visualize import style
-
-
-def nearest(
-    probe: Float[np.ndarray, "p d"], gallery: Float[np.ndarray, "g d"], hidden: Bool[np.ndarray, "p g"]
-) -> tuple[Int[np.ndarray, "p g"], Float[np.ndarray, "p g"]]:
-    """Ranks the gallery by Euclidean distance.
-
-    Args:
-        probe: features.
-        gallery: features.
-        hidden: gallery images that a probe does not see; they come last.
-
-    Returns:
-        Columns of the gallery, nearest first, and their distances, infinite for hidden images.
-    """
-    squared = np.sum(probe**2, axis=1)[:, None] - 2 * probe @ gallery.T + np.sum(gallery**2, axis=1)
-    distance = np.where(hidden, np.inf, np.sqrt(np.maximum(squared, 0)))
-    order = np.argsort(distance, axis=1, kind="stable")
-    return order, np.take_along_axis(distance, order, axis=1)
 
 
 def ranked_lists(

@@ -35,7 +35,7 @@ def photos(drawn, tmp_path_factory) -> Path:
 
 
 def test_every_example_is_short_and_tested():
-    assert {file.stem for file in FILES} == {*SHORT, "swap"}
+    assert {file.stem for file in FILES} == {*SHORT, "swap", "own_images"}
     for file in FILES:
         assert len(file.read_text().splitlines()) <= 60
 
@@ -52,6 +52,18 @@ def test_people_are_swapped(tmp_path):
         original, rebuilt, other = cells[0, i], cells[i, i], cells[i, i % 4 + 1]
         assert np.abs(rebuilt - original).mean() < 20  # of 255
         assert np.abs(rebuilt - original).mean() < np.abs(other - original).mean()
+
+
+def test_a_person_is_found_in_own_images(tmp_path):
+    program = [sys.executable, str(ROOT / "examples" / "own_images.py")]
+    process = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert lines[0] == "query.png (RGB)"
+    assert len(lines) == 6
+    assert lines[1].split()[0] == "1"
+    assert lines[1].endswith("people/02.png")
+    assert np.asarray(Image.open(tmp_path / "swapped.png")).shape == (64, 32, 3)
 
 
 @pytest.mark.parametrize("name", SHORT)

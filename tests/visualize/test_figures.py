@@ -17,19 +17,6 @@ def pictures_of(figure) -> list[np.ndarray]:
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
 
 
-def test_nearest_agrees_with_a_loop_and_leaves_hidden_images_out():
-    probe, gallery = RNG.normal(size=(5, 3)), RNG.normal(size=(20, 3))
-    hidden = RNG.random((5, 20)) < 0.3
-    order, distance = rankings.nearest(probe, gallery, hidden)
-    for i, row in enumerate(order):
-        visible = [j for j in range(20) if not hidden[i, j]]
-        nearest = sorted(visible, key=lambda j: np.linalg.norm(probe[i] - gallery[j]))
-        assert row[: len(visible)].tolist() == nearest
-        expected = [np.linalg.norm(probe[i] - gallery[j]) for j in nearest]
-        np.testing.assert_allclose(distance[i, : len(visible)], expected)
-        assert np.isinf(distance[i, len(visible) :]).all()
-
-
 def test_ranked_lists_frame_right_and_wrong_differently():
     probes, ranked = images(2), images(2, 3)
     right = np.array([[True, False, False], [False, True, True]])

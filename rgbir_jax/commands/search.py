@@ -1,0 +1,97 @@
+"""Searches for people in a gallery: prints the gallery images that are nearest to each query.
+
+    rgbir-search query.png --gallery people --run runs/own
+    rgbir-search "queries/*.png" --gallery people.index --out found.html --out found.json
+
+A QUERY is a file, a folder or a pattern. The gallery is an index of rgbir-index, or a folder: if that has an index next
+to it, FOLDER.index, this is used; otherwise its images are read for this search only. An index is searched with the run
+that made it. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json).
+
+Exit status: 0 if all images were read; 1 if some could not be read and were left out; 2 if nothing was found; 130 after
+Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from rgbir_jax.commands import own_images
+from rgbir_jax.commands.index import index_of
+from rgbir_jax.errors import UserError
+from rgbir_jax.files import check_writable, whole_file
+from rgbir_jax.run import Run
+from rgbir_jax.search.index import Index, open_index
+from rgbir_jax.search.pictures import write_page, write_sheet
+from rgbir_jax.search.ranking import Ranking, rank
+from rgbir_jax.search.store import is_index
+
+ENDINGS = (".html", ".png", ".json")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line."""
+    flags = own_images.parser("rgbir-search", __doc__)
+    flags.add_argument("queries", nargs="+", metavar="QUERY", help="whom to look for: a file, a folder or a pattern")
+    flags.add_argument("--gallery", required=True, metavar="FOLDER|INDEX", help="the images to look among")
+    flags.add_argument("--top", type=int, default=10, help="number of images in each list")
+    flags.add_argument("--out", action="append", default=[], metavar="FILE", help=" or ".join(ENDINGS))
+    options = flags.parse_args(argv)
+    if options.top < 1:
+        flags.error("--top must be at least 1.")
+
+    own_images.ends("rgbir-search", lambda: _search(options))
+
+
+def _search(options: argparse.Namespace) -> bool:
+    """Prints and writes the ranked lists; says whether every image could be read."""
+    outs = [Path(out).expanduser() for out in options.out]
+    for out in outs:
+        if out.suffix.lower() not in ENDINGS:
+            raise UserError(f"--out {out} has none of the endings {', '.join(ENDINGS)}; choose one of them.")
+        check_writable(out, "--out")
+    gallery = os.path.expanduser(options.gallery)
+    indexes = [open_index(folder) for folder in (Path(gallery), index_of(gallery)) if is_index(folder)]
+    if indexes:
+        index = indexes[0].load()
+        model = _run_of(index, options.run)
+        queries = model.features(options.queries, options.modality)
+        ranking, folder, skipped = index.search(queries, options.top), index.gallery, queries.skipped
+        print(f"{index.folder}: {len(index.table):,} images.", file=sys.stderr)
+    else:
+        model = own_images.opened(options.run)
+        queries, images = model.features(options.queries, options.modality), model.features(gallery)
+        ranking, folder, skipped = rank(queries, images, options.top), Path(), queries.skipped + images.skipped
+    print(ranking)
+    height, width = model.facts.image_size
+    for out in outs:
+        _write(out, ranking, (Path(), folder), (height, width), f"{gallery}, searched with {model.name}")
+    return not skipped
+
+
+def _run_of(index: Index, run: str | None) -> Run:
+    """Opens the run that made an index, or another place of it."""
+    try:
+        model = own_images.opened(run or index.info.run_name)
+    except UserError as error:
+        if run:
+            raise
+        raise UserError(f"{error} It made {index.folder}; if it was moved, --run names its new place.") from error
+    index.check_run(model.fingerprint)
+    return model
+
+
+def _write(out: Path, ranking: Ranking, places: tuple[Path, Path], image_size: tuple[int, int], title: str) -> None:
+    ending = out.suffix.lower()
+    if ending == ".html":
+        write_page(out, ranking, places, image_size, title)
+    elif ending == ".png":
+        write_sheet(out, ranking, places, image_size)
+    else:
+        with whole_file(out) as file:
+            file.write(json.dumps({"title": title, "queries": ranking.as_json()}, indent=1).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Ranked lists as pictures: one HTML page that needs no other file, or one PNG."""
+
+import base64
+import io
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rgbir_jax.data.decoding import decode
+from rgbir_jax.errors import UserError
+from rgbir_jax.files import whole_file
+from rgbir_jax.search.ranking import Ranking
+
+HEIGHT = 128  # of a thumbnail in pixels
+GAP, LINE = 8, 14  # pixels between thumbnails, and of a line of text
+GREY = (200, 200, 200)  # in place of a file that cannot be read any more
+
+_STYLE = """
+body { margin: 0 auto; max-width: 80rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #1f2328; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .3rem; overflow-wrap: anywhere; }
+ol { display: flex; flex-wrap: wrap; gap: .6rem; margin: 0; padding: 0; list-style: none; }
+li { width: 6.5rem; font-size: .8rem; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+li.query { border-right: 3px solid #59636e; padding-right: .6rem; }
+img { display: block; } small { color: #59636e; }
+"""
+
+Places = tuple[Path, Path]  # the folders that the paths of the queries and of the gallery are relative to
+
+
+def write_page(path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int], title: str) -> None:
+    """Writes ranked lists as an HTML page with thumbnails inside.
+
+    Args:
+        path: the file.
+        ranking: the lists.
+        places: the folders of the queries and of the gallery.
+        image_size: (height, width) of images, for the shape of thumbnails.
+        title: the headline.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    thumbnail = _thumbnails(image_size)
+
+    def picture(image: Path) -> str:
+        content = io.BytesIO()
+        thumbnail(image).save(content, "JPEG", quality=85)
+        source = base64.b64encode(content.getvalue()).decode()
+        return f'<img alt="" width="{thumbnail(image).width}" height="{HEIGHT}" src="data:image/jpeg;base64,{source}">'
+
+    parts = [f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>']
+    parts += [f"<style>{_STYLE}</style>", f"<h1>{escape(title)}</h1>"]
+    for query in ranking.as_json():
+        parts += [f"<h2>{escape(query['path'])}</h2>", "<ol>"]
+        parts.append(f'<li class="query">{picture(places[0] / query["path"])}query<br>{query["modality"]}</li>')
+        parts += [
+            f"<li>{picture(places[1] / match['path'])}{match['rank']}. {match['distance']:.3f} {match['modality']}"
+            f"<br><small>{escape(match['path'])}</small></li>"
+            for match in query["matches"]
+        ]
+        parts.append("</ol>")
+    with whole_file(path) as file:
+        file.write("\n".join([*parts, "</html>\n"]).encode(errors="backslashreplace"))
+
+
+def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int]) -> None:
+    """Writes ranked lists as a PNG: a row per query, with the query first.
+
+    Args:
+        path: the file.
+        ranking: the lists.
+        places: the folders of the queries and of the gallery.
+        image_size: (height, width) of images, for the shape of thumbnails.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    thumbnail, font = _thumbnails(image_size), ImageFont.load_default(11)
+    width = max(_shape(image_size)[1], 64) + GAP
+    height = HEIGHT + 2 * LINE + GAP
+    rows, columns = len(ranking.order), ranking.order.shape[1] + 1
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, query in enumerate(ranking.as_json()):
+        cells = [(places[0] / query["path"], "query", query["modality"])]
+        cells += [
+            (places[1] / match["path"], f"{match['rank']}. {match['distance']:.3f}", match["modality"])
+            for match in query["matches"]
+        ]
+        for column, (image, *lines) in enumerate(cells):
+            x, y = GAP + column * width, GAP + row * height
+            sheet.paste(thumbnail(image), (x, y))
+            for number, line in enumerate(lines):
+                pen.text((x, y + HEIGHT + number * LINE), line, "black", font)
+    with whole_file(path) as file:
+        sheet.save(file, "PNG")
+
+
+def _shape(image_size: tuple[int, int]) -> tuple[int, int]:
+    return HEIGHT, round(HEIGHT * image_size[1] / image_size[0])
+
+
+def _thumbnails(image_size: tuple[int, int]) -> Callable[[Path], Image.Image]:
+    def thumbnail(path: Path) -> Image.Image:
+        try:
+            return Image.fromarray(np.array(decode(path, _shape(image_size))))
+        except UserError:
+            return Image.new("RGB", _shape(image_size)[::-1], GREY)
+
+    return thumbnail

@@ -1,0 +1,111 @@
+"""Ranked lists of gallery images, in the order of the evaluation."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from rgbir_jax.datasets.records import MODALITIES
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation.nearest import nearest
+from rgbir_jax.inference.image_features import Features
+
+
+class Images(NamedTuple):
+    """What is known of some images.
+
+    Attributes:
+        paths: their paths.
+        modality: 0 RGB, 1 IR; None if it is not known.
+    """
+
+    paths: Sequence[str]
+    modality: Int[np.ndarray, "n"] | None
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Images":
+        """Returns the images of features; numbered ones, from 1, of an array that does not know them."""
+        if isinstance(features, Features) and len(features.paths) == len(features):
+            return cls(features.paths, features.modality)
+        return cls([f"image {number}" for number in range(1, len(features) + 1)], None)
+
+    def kind(self, row: int | np.integer) -> str:
+        """Returns "RGB" or "IR"; empty if it is not known."""
+        return "" if self.modality is None else MODALITIES[self.modality[row]].upper()
+
+
+class Ranking(NamedTuple):
+    """A ranked list of gallery images per query, nearest first. `print` shows it.
+
+    Attributes:
+        order: rows of the gallery.
+        distance: their Euclidean distances, 0..2 between unit vectors.
+        query: the queries.
+        gallery: the gallery.
+    """
+
+    order: Int[np.ndarray, "q k"]
+    distance: Float[np.ndarray, "q k"]
+    query: Images
+    gallery: Images
+
+    @property
+    def paths(self) -> list[list[str]]:
+        """The paths of each list."""
+        return [[self.gallery.paths[row] for row in rows] for rows in self.order.tolist()]
+
+    def matches(self, number: int) -> list[dict]:
+        """Returns the list of a query: `rank` from 1, `distance`, `modality` and `path` of each gallery image."""
+        listed = zip(self.order[number].tolist(), self.distance[number].tolist(), strict=True)
+        return [
+            {"rank": rank, "distance": distance, "modality": self.gallery.kind(row), "path": self.gallery.paths[row]}
+            for rank, (row, distance) in enumerate(listed, 1)
+        ]
+
+    def as_json(self) -> list[dict]:
+        """Returns, per query, `path`, `modality` and its `matches`."""
+        return [
+            {"path": path, "modality": self.query.kind(number), "matches": self.matches(number)}
+            for number, path in enumerate(self.query.paths)
+        ]
+
+    def __str__(self) -> str:
+        """Lists each query and, below it, its matches."""
+        lines = []
+        for number, path in enumerate(self.query.paths):
+            kind = self.query.kind(number)
+            lines.append(f"{path} ({kind})" if kind else path)
+            lines += [
+                "{rank:5}  {distance:.3f}  {modality:3}  {path}".format(**match) for match in self.matches(number)
+            ]
+        return "\n".join(lines)
+
+
+def rank(query: Shaped[np.ndarray, "..."], gallery: Shaped[np.ndarray, "..."], top: int | None = None) -> Ranking:
+    """Ranks a gallery by Euclidean distance to each query, as the evaluation does: equal distances keep its order.
+
+        print(rgbir_jax.rank(model.features("query.png"), model.features("people"), top=10))
+
+    Args:
+        query: features of the images that are looked for, float [queries, size].
+        gallery: features of the images among which they are looked for, float [images, size].
+        top: the number of gallery images in each list; None: all.
+
+    Raises:
+        UserError: for features of two runs, of two lengths or that are not finite, or a `top` below 1.
+    """
+    runs = {features.run for features in (query, gallery) if isinstance(features, Features)} - {""}
+    if len(runs) > 1:
+        raise UserError("the query and the gallery have features of two runs; compute both with the same.")
+    if top is not None and top < 1:
+        raise UserError(f"top is {top}; it must be at least 1.")
+    query_vectors, gallery_vectors = np.asarray(query), np.asarray(gallery)
+    for vectors in (query_vectors, gallery_vectors):
+        if vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[-1] or not np.isfinite(vectors).all():
+            raise UserError(
+                f"the features are {list(query_vectors.shape)} and {list(gallery_vectors.shape)}; both must be finite "
+                f"[images, size], of the same size."
+            )
+    order, distance = nearest(query_vectors, gallery_vectors, top=top)
+    return Ranking(order, distance, Images.of(query), Images.of(gallery))

@@ -1,0 +1,196 @@
+"""rgbir-features, rgbir-index and rgbir-search: what they print and write, and their exit status."""
+
+import functools
+import html
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rgbir_jax
+from rgbir_jax.commands import features, index, own_images, search
+from rgbir_jax.search import updating
+from tests.own_people import NIGHT, OTHER_DAY, write_people
+
+
+@pytest.fixture(scope="module")
+def opened():
+    """Opens each run once only."""
+    return functools.cache(rgbir_jax.load)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Makes a folder with six people by day and queries of three; it is the current one."""
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "people", range(6))
+    write_people(tmp_path / "queries", range(2), OTHER_DAY)
+    write_people(tmp_path / "queries", [4], NIGHT)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, opened):
+    """Returns a function that runs a program: (status, standard output, standard error)."""
+    monkeypatch.setattr(own_images, "load", opened)
+
+    def run(program, *arguments):
+        with pytest.raises(SystemExit) as end:
+            program.main([str(argument) for argument in arguments])
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_features_are_written(folder, call, opened):
+    status, out, err = call(features, "people", "queries/*.png", "-o", "f.npz")
+    assert status == 0
+    model = opened("drawn")
+    assert out == f"f.npz: 9 features of 128 numbers, of the run {model.fingerprint}.\n"
+    assert "Without --run, drawn computes the features; it knows drawn people only." in err
+    with np.load("f.npz") as kept:
+        assert kept["path"][[0, 8]].tolist() == ["people/00.png", "queries/04.png"]
+        assert kept["modality"].tolist() == [0] * 8 + [1]
+        np.testing.assert_allclose(kept["feature"], model.features(["people", "queries"]), atol=1e-5)
+    status, _, err = call(features, "people", "-o", "f.npz", "--run", "drawn", "--modality", "ir")
+    assert (status, "Without --run" in err) == (0, False)
+    with np.load("f.npz") as kept:
+        assert kept["modality"].tolist() == [1] * 6
+
+
+def test_a_search_in_a_folder_and_in_its_index_gives_the_same_lists(folder, call, opened):
+    model = opened("drawn")
+    expected = rgbir_jax.rank(model.features("queries"), model.features("people"), 4)
+    status, out, err = call(search, "queries", "--gallery", "people", "--top", 4)
+    assert status == 0
+    assert out == f"{expected}\n"
+    assert "Without --run" in err
+    assert call(index, "people")[0] == 0
+    for gallery in ("people", "people.index"):
+        status, out, err = call(
+            search, "queries/00.png", "queries/*1.png", "queries/04.png", "--gallery", gallery, "--top=4"
+        )
+        assert status == 0
+        assert out == f"{expected}\n".replace("people/", "")
+        assert "people.index: 6 images." in err
+
+
+def test_an_index_is_appended_to(folder, call):
+    _, out, _ = call(index, "people", "-o", "here")
+    assert out == "here: 6 images, 6 of them new and 0 changed; searched by exact.\n"
+    write_people(folder / "people", [7])
+    for number in range(4):
+        (folder / f"people/0{number}.png").unlink()
+    status, out, _ = call(index, "people/", "-o", "here")
+    assert status == 0
+    assert out.splitlines() == [
+        "Taken out, because their files are gone: 4 images (00.png, 01.png, 02.png, ...).",
+        "here: 3 images, 1 of them new and 0 changed; searched by exact.",
+    ]
+
+
+def test_the_lists_are_written_as_a_page_a_picture_and_values(folder, call):
+    Image.open("people/00.png").save("people/<b>&.png")
+    call(index, "people")
+    call(search, "queries", "--gallery=people", "--top=3", "--out=f.html", "--out=f.PNG", "--out=f.json")
+    content = json.loads((folder / "f.json").read_text())
+    assert [query["path"] for query in content["queries"]] == [f"queries/0{number}.png" for number in (0, 1, 4)]
+    assert [query["modality"] for query in content["queries"]] == ["RGB", "RGB", "IR"]
+    for query in content["queries"]:
+        assert [match["rank"] for match in query["matches"]] == [1, 2, 3]
+        assert sorted(match["distance"] for match in query["matches"]) == [
+            match["distance"] for match in query["matches"]
+        ]
+    page = (folder / "f.html").read_text()
+    for query in content["queries"]:
+        for match in query["matches"]:
+            assert html.escape(match["path"]) in page
+    assert "<b>" not in page
+    sources = re.findall(r'(?:src|href)="([^"]{20})', page)
+    assert len(sources) == 3 * 4
+    assert all(source.startswith("data:image/jpeg;") for source in sources)
+    picture = np.asarray(Image.open("f.PNG"))
+    assert picture.shape[0] > 3 * 128
+    query = np.asarray(Image.open("queries/00.png").resize((64, 128), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(picture[8:136, 8:72], query)
+
+
+def test_a_vanished_image_is_grey_in_a_page(folder, call):
+    call(index, "people")
+    (folder / "people/00.png").unlink()
+    assert call(search, "queries/00.png", "--gallery=people", "--out=f.html", "--out=f.png")[0] == 0
+
+
+def test_broken_images_are_named_and_the_status_says_so(folder, call):
+    (folder / "people/broken.png").write_bytes(b"no image")
+    for program, arguments in (
+        (features, ("people", "-o", "f.npz")),
+        (search, ("queries", "--gallery=people")),
+        (index, ("people",)),
+    ):
+        status, out, err = call(program, *arguments)
+        assert status == 1
+        assert out
+        assert "people/broken.png cannot be decoded" in err
+        assert "1 of 7 images cannot be read and were left out." in err
+    (folder / "queries/broken.png").write_bytes(b"no image")
+    assert call(search, "queries", "--gallery=people")[0] == 1
+    assert call(search, "queries/00.png", "--gallery=people")[0] == 0
+
+
+def test_what_is_wrong_is_one_sentence_and_status_2(folder, call, monkeypatch):
+    call(index, "people")
+    (folder / "empty").mkdir()
+    for program, arguments, message in (
+        (features, ("absent", "-o", "f.npz"), "rgbir-features: there is no file or folder absent; correct the path."),
+        (
+            features,
+            ("people", "-o", "no/f.npz"),
+            "--out no/f.npz cannot be written: there is no folder no",
+        ),
+        (features, ("people", "-o", "f.npz", "--run=empty"), "rgbir-features: empty/config.json is missing"),
+        (index, ("empty",), "rgbir-index: empty has no images"),
+        (index, ("queries", "-o", "people.index"), "is the index of"),
+        (index, ("queries", "-o", "people"), "rgbir-index: people is no index, and"),
+        (search, ("absent.png", "--gallery=people"), "rgbir-search: there is no file or folder absent.png"),
+        (search, ("queries", "--gallery=people", "--out=f.gif"), "f.gif has none of the endings .html, .png, .json"),
+        (search, ("queries", "--gallery=people", "--out=no/f.png"), "there is no folder no; make it first"),
+        (search, ("queries", "--gallery=people", "--top=0"), "--top must be at least 1."),
+    ):
+        status, out, err = call(program, *arguments)
+        assert (status, out) == (2, "")
+        assert message in err
+        assert "Traceback" not in err
+    assert not (folder / "f.npz").exists()
+    monkeypatch.setattr(updating, "COMPARED", 3)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    status, _, err = call(index, "people", "--kind=hnsw")
+    assert status == 2
+    assert "pip install 'rgbir-jax[search]'" in err
+
+
+def test_the_run_of_an_index_is_opened_by_its_name(folder, call):
+    call(index, "people")
+    path = folder / "people.index/index.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps(info | {"run": "12345678"}))
+    status, _, err = call(search, "queries", "--gallery=people")
+    assert status == 2
+    assert "people.index has features of the run drawn (12345678), which cannot be compared with" in err
+    path.write_text(json.dumps(info | {"run_name": str(folder / "moved")}))
+    status, _, err = call(search, "queries", "--gallery=people")
+    assert status == 2
+    assert "if it was moved, --run names its new place." in err
+    assert call(search, "queries", "--gallery=people", "--run=drawn")[0] == 0
+
+
+def test_ctrl_c_ends_it(folder, call, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(index, "update", stop)
+    status, _, err = call(index, "people")
+    assert (status, err.splitlines()[-1]) == (130, "rgbir-index: stopped.")
