@@ -19,6 +19,7 @@ from rgbir_jax.data.augment import denormalise, normalise
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor
+from rgbir_jax.inference.gradcam import PairMaps, explainer
 from rgbir_jax.lookup import use_config_folder
 from rgbir_jax.origin import INCLUDED, Facts, included
 from rgbir_jax.training import compilation
@@ -112,6 +113,49 @@ class Run:
             )
         return np.asarray(self._render(self.states[self.last], structure, appearance))
 
+    def explain(
+        self,
+        query: Shaped[np.ndarray, "..."],
+        gallery: Shaped[np.ndarray, "..."],
+        query_modality: Shaped[np.ndarray, "..."],
+        gallery_modality: Shaped[np.ndarray, "..."],
+    ) -> PairMaps:
+        """Computes where in two images the evidence lies that they show the same person (Grad-CAM).
+
+        Args:
+            query: uint8 [n, height, width, 3], as in `features`: the first image of each pair.
+            gallery: the same, the second.
+            query_modality: int [n], 0 RGB, 1 IR.
+            gallery_modality: the same.
+
+        Returns:
+            Two maps of each pair, `query` and `gallery`, each float32 [n, height, width] in 0..1.
+
+        Raises:
+            UserError: for a run whose features come from no feature map, for images as in `features`, or if the
+                numbers of images differ.
+            NotFiniteError: if a map is not finite.
+        """
+        first, *_ = names = chain(self.config)
+        if not self.stages[first].has_feature_map:
+            raise UserError(
+                f"{self.name} has no activation maps: the features of its stage {first} are not pooled from a feature "
+                f"map; use a classifier, image or two-stream stage, or override feature_map in your own."
+            )
+        images = np.asarray(query), np.asarray(gallery)
+        modality = np.asarray(query_modality), np.asarray(gallery_modality)
+        for side in zip(images, modality, strict=True):
+            self._check(*side)
+        if len(images[0]) != len(images[1]):
+            raise UserError(
+                f"there are {len(images[0])} query images and {len(images[1])} gallery images; give one of each for "
+                f"every pair."
+            )
+        if not len(images[0]):
+            return PairMaps(*(np.zeros(side.shape[:3], np.float32) for side in images))
+        states = tuple(self.states[name] for name in names)
+        return self._explain(states, images, tuple(side.astype(np.int32) for side in modality))
+
     def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
         self._check_images(images)
         if modality.shape != (len(images),):
@@ -133,6 +177,10 @@ class Run:
     @functools.cached_property
     def _extract(self):
         return extractor(tuple(self.stages[name] for name in chain(self.config)))
+
+    @functools.cached_property
+    def _explain(self):
+        return explainer(tuple(self.stages[name] for name in chain(self.config)))
 
     @functools.cached_property
     def _render(self):
