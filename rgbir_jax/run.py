@@ -25,15 +25,18 @@ from rgbir_jax.data.given_images import (
     GivenModality,
     decoded,
     given_images,
+    has_equal_channels,
     is_one,
     modality_numbers,
 )
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import BATCH, extractor
+from rgbir_jax.inference.gradcam import PairMaps, explainer
 from rgbir_jax.inference.image_features import Features, feature_blocks
 from rgbir_jax.lookup import expanded, use_config_folder
 from rgbir_jax.origin import INCLUDED, Facts, included
+from rgbir_jax.stages.figures import STEPS
 from rgbir_jax.training import compilation
 from rgbir_jax.training.checkpoints import Checkpoints, fingerprint, has_checkpoint
 from rgbir_jax.training.processes import say
@@ -140,7 +143,7 @@ class Run:
         Raises:
             UserError: for a run without structure codes, or for an image that cannot be read.
         """
-        self._check_generates()
+        self.check_generates()
         return self._in_batches(self._encode, self._read(images))
 
     @overload
@@ -164,7 +167,7 @@ class Run:
             UserError: for a run that generates no images, images that cannot be read or of another type, or another
                 number of them.
         """
-        self._check_generates()
+        self.check_generates()
         structures, appearances = self._read(structure), self._read(appearance)
         if len(structures) != len(appearances):
             raise UserError(
@@ -174,9 +177,75 @@ class Run:
         generated = self._in_batches(self._render, structures, appearances)
         return Image.fromarray(generated[0]) if is_one(structure) and is_one(appearance) else generated
 
-    def _check_generates(self) -> None:
+    def explain(
+        self,
+        query: Given,
+        gallery: Given,
+        query_modality: GivenModality = None,
+        gallery_modality: GivenModality = None,
+    ) -> PairMaps:
+        """Computes where in two images the evidence lies that they show the same person (Grad-CAM).
+
+        Args:
+            query: the first image of each pair, as in `features`.
+            gallery: the second, as many.
+            query_modality: see `features`; if it is not given, images with three equal channels are taken as IR.
+            gallery_modality: the same.
+
+        Returns:
+            Two maps of each pair, `query` and `gallery`, each float32 [n, height, width] in 0..1.
+
+        Raises:
+            UserError: for a run whose features come from no feature map, for images or modalities as in `features`, or
+                if the numbers of images differ.
+            NotFiniteError: if a map is not finite.
+        """
+        self.check_explains()
+        images = self._read(query), self._read(gallery)
+        if len(images[0]) != len(images[1]):
+            raise UserError(
+                f"there are {len(images[0])} query images and {len(images[1])} gallery images; give one of each for "
+                f"every pair."
+            )
+        if not len(images[0]):
+            return PairMaps(*(np.zeros(side.shape[:3], np.float32) for side in images))
+        modality = tuple(map(_known_or_guessed, (query_modality, gallery_modality), images))
+        states = tuple(self.states[name] for name in chain(self.config))
+        return self._explain(states, images, modality)
+
+    def interpolate(
+        self, structure: Given, start: Given, end: Given, steps: int = STEPS
+    ) -> UInt8[np.ndarray, "n steps height width 3"]:
+        """Generates images from one appearance to another: G((1 - w) a_start + w a_end, s), w from 0 to 1.
+
+        Args:
+            structure: the images that give s, as in `features`.
+            start: those that give the first appearance, as many.
+            end: those that give the last appearance, as many.
+            steps: the number of images from the first to the last appearance, at least 2.
+
+        Raises:
+            UserError: as `swap`.
+        """
+        self.check_generates()
+        images = [self._read(given) for given in (structure, start, end)]
+        if len(counts := {len(some) for some in images}) > 1:
+            raise UserError(f"there are {sorted(counts)} images for structure, start and end; give as many of each.")
+        return self._in_batches(functools.partial(self._interpolate, steps=steps), *images)
+
+    def check_generates(self) -> None:
+        """Raises the UserError of `swap` for a run that generates no images."""
         if not self.stages[self.last].renders:
             raise UserError(f"{self.name} generates no images: its last stage is {self.last}; use an image stage.")
+
+    def check_explains(self) -> None:
+        """Raises the UserError of `explain` for a run whose features come from no feature map."""
+        first, *_ = chain(self.config)
+        if not self.stages[first].has_feature_map:
+            raise UserError(
+                f"{self.name} has no activation maps: the features of its stage {first} are not pooled from a feature "
+                f"map; use a classifier, image or two-stream stage, or override feature_map in your own."
+            )
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -213,9 +282,22 @@ class Run:
         return extractor(tuple(self.stages[name] for name in chain(self.config)))
 
     @functools.cached_property
+    def _explain(self):
+        return explainer(tuple(self.stages[name] for name in chain(self.config)))
+
+    @functools.cached_property
     def _render(self):
         render = self.stages[self.last].render
         return jax.jit(lambda state, s, a: denormalise(render(state, normalise(s), normalise(a))))
+
+    @functools.cached_property
+    def _interpolate(self):
+        interpolate = self.stages[self.last].interpolate
+
+        def generate(state, s, start, end, steps):
+            return denormalise(interpolate(state, normalise(s), normalise(start), normalise(end), steps))
+
+        return jax.jit(generate, static_argnames="steps")
 
     @functools.cached_property
     def _encode(self):
@@ -260,6 +342,11 @@ def load(run: str | os.PathLike) -> Run:
             f"version wrote them; it is not compared."
         )
     return Run(folder, config, facts, stages, states)
+
+
+def _known_or_guessed(modality: GivenModality, images: UInt8[np.ndarray, "n height width 3"]) -> Int32[np.ndarray, "n"]:
+    known = modality_numbers(modality, len(images))
+    return has_equal_channels(images).astype(np.int32) if known is None else known
 
 
 def _compare(stage_folder: Path, config: ConfigDict, stage: Stage, states: dict[str, State]) -> None:

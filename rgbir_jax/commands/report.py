@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from rgbir_jax.commands import explained
 from rgbir_jax.commands.recipe import sample_rows
 from rgbir_jax.commands.scoring import Scored, way_out
 from rgbir_jax.data import augment
@@ -34,7 +35,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         The path of the page.
     """
     run = scored.run
-    figures = [_cmc(scored), _rankings(scored)]
+    figures = [_cmc(scored), _rankings(scored), *filter(None, [explained.shown(scored)])]
     people, shown = _some_people(scored)
     if not (without := tsne.cannot_plot(scored.features[shown])):
         figures.append(_tsne(scored, people, shown))

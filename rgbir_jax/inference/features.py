@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped, UInt8
 from tqdm import tqdm
 
 from rgbir_jax.data import augment
@@ -35,15 +35,34 @@ def features(
     Returns:
         Unit vectors, float32.
     """
-    for stage, state in zip(chain, states, strict=True):
-        if stage.reads:
-            vectors = stage.features(state, inputs, modality)
-        else:
-            x = augment.normalise(inputs)
-            both = stage.features(state, jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality]))
-            vectors = both[: len(x)] + both[len(x) :]
-        inputs = stage.normalise(vectors)
-    return inputs
+    if chain[0].reads:
+        vectors = chain[0].features(states[0], inputs, modality)
+    else:
+        vectors = of_both_views(chain[0].features(states[0], *both_views(inputs, modality)))
+    return chain[-1].normalise(later_features(chain, states, vectors, modality))
+
+
+def both_views(
+    images: UInt8[Array, "n height width 3"], modality: Int[Array, "n"]
+) -> tuple[Float[Array, "2*n height width 3"], Int[Array, "2*n"]]:
+    """Returns normalised images followed by their mirror images, and the modality of each."""
+    x = augment.normalise(images)
+    return jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality])
+
+
+def of_both_views(vectors: Float[Array, "2*n dim"]) -> Float[Array, "n dim"]:
+    """Adds the features of images and those of their mirror images."""
+    images, mirrored = jnp.split(vectors, 2)
+    return images + mirrored
+
+
+def later_features(
+    chain: Chain, states: States, vectors: Float[Array, "n dim"], modality: Int[Array, "n"]
+) -> Float[Array, "n dim"]:
+    """Passes features of the first stage, before `normalise`, through the others; so are those that are returned."""
+    for before, stage, state in zip(chain[:-1], chain[1:], states[1:], strict=True):
+        vectors = stage.features(state, before.normalise(vectors), modality)
+    return vectors
 
 
 def extractor(chain: Chain, batch_size: int = BATCH) -> Callable:

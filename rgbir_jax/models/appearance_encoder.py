@@ -37,7 +37,18 @@ class AppearanceEncoder(nn.Module):
         Raises:
             UserError: for an image too low for four body parts.
         """
-        x = self.trunk(x, train).astype(jnp.float32)
-        parts = part_max_pool(x, SLICES)
-        code = parts if self.slices == "part" else parts.swapaxes(1, 2).reshape(parts.shape)
-        return code, global_max_pool(x) if self.pool == "max" else jnp.mean(x, axis=(1, 2))
+        feature_map = self.feature_map(x, train)
+        return self.code(feature_map), self.pooled(feature_map)
+
+    def feature_map(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W channels"]:
+        """Returns the trunk's last feature map, float32."""
+        return self.trunk(x, train).astype(jnp.float32)
+
+    def code(self, feature_map: Float[Array, "n H W channels"]) -> Float[Array, "n 4 channels"]:
+        """Max-pools a feature map over body parts and slices the result; no parameters."""
+        parts = part_max_pool(feature_map, SLICES)
+        return parts if self.slices == "part" else parts.swapaxes(1, 2).reshape(parts.shape)
+
+    def pooled(self, feature_map: Float[Array, "n H W channels"]) -> Float[Array, "n channels"]:
+        """Pools a feature map for the identity heads; no parameters."""
+        return global_max_pool(feature_map) if self.pool == "max" else jnp.mean(feature_map, axis=(1, 2))

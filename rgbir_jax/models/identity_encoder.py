@@ -21,9 +21,16 @@ class IdentityEncoder(nn.Module):
     hidden: int = 64
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
     def __call__(self, s: Float[Array, "n h w code"], train: bool) -> Float[Array, "n channels"]:
         """Returns pooled features (mean) for the identity heads, float32."""
+        return self.pooled(self.feature_map(s, train))
+
+    @nn.compact
+    def feature_map(self, s: Float[Array, "n h w code"], train: bool) -> Float[Array, "n H W channels"]:
+        """Returns the trunk's last feature map, float32."""
         x = leaky_relu(Conv(self.hidden, 3, dtype=self.dtype)(s.astype(self.dtype)))
-        x = self.trunk(Conv(3, 3, dtype=self.dtype)(x), train)
-        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        return self.trunk(Conv(3, 3, dtype=self.dtype)(x), train).astype(jnp.float32)
+
+    def pooled(self, feature_map: Float[Array, "n H W channels"]) -> Float[Array, "n channels"]:
+        """Averages a feature map over its positions; no parameters."""
+        return jnp.mean(feature_map, axis=(1, 2))

@@ -16,4 +16,12 @@ class Stream(nn.Module):
 
     def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n channels"]:
         """Returns average-pooled features of images of one modality, float32."""
-        return jnp.mean(self.trunk(x, train).astype(jnp.float32), axis=(1, 2))
+        return self.pooled(self.feature_map(x, train))
+
+    def feature_map(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W channels"]:
+        """Returns the trunk's last feature map, float32."""
+        return self.trunk(x, train).astype(jnp.float32)
+
+    def pooled(self, feature_map: Float[Array, "n H W channels"]) -> Float[Array, "n channels"]:
+        """Averages a feature map over its positions; no parameters."""
+        return jnp.mean(feature_map, axis=(1, 2))

@@ -12,7 +12,7 @@ from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
-from rgbir_jax.training.stage import DeviceBatch, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.stage import DeviceBatch, FeatureMap, Images, Key, Metrics, Stage, image_spec
 from rgbir_jax.training.state import State
 
 
@@ -61,10 +61,17 @@ class Classifier(Stage):
         """The head's classifier."""
         return self.recogniser.unused_after_training
 
-    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
-        """Computes the bottleneck after BatchNorm, with one network for both modalities."""
+    def feature_map(self, state: State, inputs: Images, modality: Int[Array, "n"]) -> FeatureMap:
+        """Returns E_a's last feature map, of one network for both modalities."""
         del modality
-        return self.recogniser.retrieval_feature(state.params, state.batch_stats, inputs)
+        return self.recogniser.feature_map(state.params, state.batch_stats, inputs)
+
+    def features_of_map(
+        self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]
+    ) -> Float[Array, "n dim"]:
+        """Computes the bottleneck after BatchNorm."""
+        del modality
+        return self.recogniser.retrieval_feature(state.params, state.batch_stats, feature_map)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, each head's first."""

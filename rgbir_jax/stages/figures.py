@@ -26,18 +26,28 @@ def combinations(
         from its own appearance to the next image's; `between_structures`: the reverse.
     """
 
-    def between(codes):
-        """Interpolates from each code to the next one: [n, STEPS, ...]."""
-        weight = jnp.linspace(0, 1, STEPS).reshape(1, -1, *[1] * (codes.ndim - 1))
-        return (1 - weight) * codes[:, None] + weight * jnp.roll(codes, -1, axis=0)[:, None]
-
-    def rows(a, s):
-        """Generates one row of pictures at a time, which bounds the memory."""
-        return denormalise(jax.lax.map(lambda row: G(*row), (a, s)))
+    def between_neighbours(codes):
+        return between(codes, jnp.roll(codes, -1, axis=0), STEPS)
 
     n = len(a)
-    return {
-        "swapped": rows(jnp.repeat(a[None], n, 0), jnp.repeat(s[:, None], n, 1)),
-        "between_appearances": rows(between(a), jnp.repeat(s[:, None], STEPS, 1)),
-        "between_structures": rows(jnp.repeat(a[:, None], STEPS, 1), between(s)),
+    generated = {
+        "swapped": rows(G, jnp.repeat(a[None], n, 0), jnp.repeat(s[:, None], n, 1)),
+        "between_appearances": rows(G, between_neighbours(a), jnp.repeat(s[:, None], STEPS, 1)),
+        "between_structures": rows(G, jnp.repeat(a[:, None], STEPS, 1), between_neighbours(s)),
     }
+    return {name: denormalise(images) for name, images in generated.items()}
+
+
+def between(start: Float[Array, "n *code"], end: Float[Array, "n *code"], steps: int) -> Float[Array, "n steps *code"]:
+    """Interpolates linearly from codes to other codes, both included."""
+    weight = jnp.linspace(0, 1, steps).reshape(1, -1, *[1] * (start.ndim - 1))
+    return (1 - weight) * start[:, None] + weight * end[:, None]
+
+
+def rows(
+    G: Callable[[Array, Array], Array],
+    a: Float[Array, "n columns slices channels"],
+    s: Float[Array, "n columns h w code"],
+) -> Float[Array, "n columns height width 3"]:
+    """Generates normalised images, one row at a time, which bounds the memory."""
+    return jax.lax.map(lambda row: G(*row), (a, s))

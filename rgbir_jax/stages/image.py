@@ -26,7 +26,7 @@ from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.layers import part_max_pool
 from rgbir_jax.models.structure_encoder import SEES, StructureEncoder, grey
-from rgbir_jax.stages.figures import combinations
+from rgbir_jax.stages.figures import between, combinations, rows
 from rgbir_jax.stages.pairing import SWAPS, check_both_modalities, check_identities, check_shots, partners
 from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
@@ -34,8 +34,8 @@ from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import accumulate
 from rgbir_jax.training.optimizers import Optimizers, gradient_norms
-from rgbir_jax.training.stage import DeviceBatch, Images, Key, Metrics, Stage, image_spec
-from rgbir_jax.training.state import Network, State, call
+from rgbir_jax.training.stage import DeviceBatch, FeatureMap, Images, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.state import Network, State, call, infer
 
 TEACHER_KL = ("p||q", "q||p")
 SAME_IDENTITY = {"L_simple", "L_cross", "L_id_orig", "L_fine_orig", "L_triplet"}  # terms without swapped images
@@ -460,13 +460,27 @@ class ImageSystem(Stage):
 
     # ---------------------------------------------------------------- what the trained system gives
 
-    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
-        """Computes phi(x), or the code that `compares` names, with one network for both modalities."""
+    def feature_map(self, state: State, inputs: Images, modality: Int[Array, "n"]) -> FeatureMap:
+        """Returns what is pooled to phi(x), or to the code that `compares` names; one network for both modalities."""
         del modality
         if self.compares == "phi":
-            return self.recogniser.retrieval_feature(state.params, state.batch_stats, inputs)
-        a, s = self.codes(state, inputs)
-        return (a if self.compares == "a" else part_max_pool(s, SLICES)).reshape(len(inputs), -1)
+            return self.recogniser.feature_map(state.params, state.batch_stats, inputs)
+        if self.compares == "a":
+            return infer(self.recogniser.encoder, state.variables("E_a"), inputs, "feature_map")
+        return call(self.E_s, state.params["E_s"], grey(inputs))
+
+    def features_of_map(
+        self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]
+    ) -> Float[Array, "n dim"]:
+        """Computes phi(x), or the code that `compares` names."""
+        del modality
+        if self.compares == "phi":
+            return self.recogniser.retrieval_feature(state.params, state.batch_stats, feature_map)
+        if self.compares == "a":
+            code = call(self.recogniser.encoder, {}, feature_map, method="code")
+        else:
+            code = part_max_pool(feature_map, SLICES)
+        return code.reshape(len(code), -1)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, those of each head first."""
@@ -492,6 +506,14 @@ class ImageSystem(Stage):
         _, s = self.codes(state, structure)
         a, _ = self.codes(state, appearance)
         return self.G(state.params, a, s)
+
+    def interpolate(
+        self, state: State, structure: Images, start: Images, end: Images, steps: int
+    ) -> Float[Array, "n steps height width 3"]:
+        """Generates images with the structure of some images, from the appearance of others to that of others still."""
+        _, s = self.codes(state, structure)
+        (first, _), (last, _) = self.codes(state, start), self.codes(state, end)
+        return rows(partial(self.G, state.params), between(first, last, steps), jnp.repeat(s[:, None], steps, 1))
 
     def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws Figure 3: all structure x appearance combinations, and interpolations between codes of either kind."""

@@ -22,7 +22,7 @@ from rgbir_jax.models.layers import unit
 from rgbir_jax.models.resnet import ResNet18, ResNet50
 from rgbir_jax.models.structure_encoder import StructureEncoder, grey
 from rgbir_jax.training import parallel
-from rgbir_jax.training.state import Network, call, variables
+from rgbir_jax.training.state import Network, call, infer, variables
 
 BACKBONES: dict[str, type[nn.Module]] = {"resnet50": ResNet50, "resnet18": ResNet18}
 RECOGNISES = ("appearance", "structure")  # the code that the heads recognise people by
@@ -55,6 +55,13 @@ class StructurePath(NamedTuple):
         """Applies both. Returns what the heads see, and E_id's running statistics as a collection."""
         s = call(self.E_s, params["E_s"], grey(x))
         return self.E_id.apply(variables(params, batch_stats, "E_id"), s, train=train, mutable=["batch_stats"])
+
+    def feature_map(
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n H W channels"]:
+        """Returns the last feature map of E_id, as at test time."""
+        s = call(self.E_s, params["E_s"], grey(x))
+        return infer(self.E_id, variables(params, batch_stats, "E_id"), s, "feature_map")
 
 
 @dataclass(frozen=True)
@@ -129,16 +136,25 @@ class Recogniser:
         """The classifiers of the heads, unless retrieval compares their logits."""
         return () if self.structure else tuple(f"{head}/classifier" for head in self.heads)
 
-    def retrieval_feature(
+    def feature_map(
         self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]
+    ) -> Float[Array, "n H W channels"]:
+        """Returns the last feature map before the pooling that the heads see: of E_a, or of E_id if there is one."""
+        if self.structure:
+            return self.structure.feature_map(params, batch_stats, x)
+        return infer(self.encoder, variables(params, batch_stats, "E_a"), x, "feature_map")
+
+    def retrieval_feature(
+        self, params: PyTree, batch_stats: PyTree, feature_map: Float[Array, "n H W channels"]
     ) -> Float[Array, "n dim"]:
-        """Computes phi(x), which retrieval compares: of all heads, concatenated, the bottlenecks.
+        """Computes phi(x), which retrieval compares, from the feature map of x: of all heads, the bottlenecks in a row.
 
         Heads that recognise people by the structure code give their logits instead, as in the released code.
         """
-        recognised = self(params, batch_stats, x)
-        outputs = recognised.logits if self.structure else recognised.features
-        return jnp.concatenate(list(outputs.values()), axis=1)
+        encoder = self.structure.E_id if self.structure else self.encoder
+        outputs = self.apply_heads(params, batch_stats, call(encoder, {}, feature_map, method="pooled"))
+        place = 1 if self.structure else 0
+        return jnp.concatenate([output[place] for output in outputs.values()], axis=1)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales retrieval features to unit length: each head's first, then the weighted whole."""
@@ -148,14 +164,16 @@ class Recogniser:
 
     def __call__(self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]) -> Recognised:
         """Applies E_a and the heads as at test time: running statistics, no dropout."""
-        code, pooled = self.encoder.apply(variables(params, batch_stats, "E_a"), x, train=False)
+        code, pooled = infer(self.encoder, variables(params, batch_stats, "E_a"), x)
         if self.structure:
             pooled, _ = self.structure(params, batch_stats, x, train=False)
-        outputs = {
-            name: head.apply(variables(params, batch_stats, name), pooled, train=False)
-            for name, head in self.heads.items()
-        }
-        return _recognised(code, outputs)
+        return _recognised(code, self.apply_heads(params, batch_stats, pooled))
+
+    def apply_heads(
+        self, params: PyTree, batch_stats: PyTree, pooled: Float[Array, "n channels"]
+    ) -> dict[str, tuple[Float[Array, "n bottleneck"], Float[Array, "n classes"]]]:
+        """Applies the heads as at test time. Returns (features, logits) by head."""
+        return {name: infer(head, variables(params, batch_stats, name), pooled) for name, head in self.heads.items()}
 
     def train(
         self,

@@ -23,8 +23,8 @@ from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import descend
 from rgbir_jax.training.optimizers import Optimizers
-from rgbir_jax.training.stage import DeviceBatch, Key, Metrics, Stage, image_spec
-from rgbir_jax.training.state import Network, State, variables
+from rgbir_jax.training.stage import DeviceBatch, FeatureMap, Images, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.state import Network, State, call, infer, variables
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,17 +126,24 @@ class TwoStream(Stage):
 
         return descend(loss, state, self.optimizers, view, dropout_key, self.recipe.batch.parts)
 
-    def features(self, state: State, inputs: Array, modality: Int[Array, "n"]) -> Float[Array, "n dim"]:
-        """Computes the embedding after BatchNorm. A stream runs only if some image is of its modality."""
+    def feature_map(self, state: State, inputs: Images, modality: Int[Array, "n"]) -> FeatureMap:
+        """Returns the last feature map of each image's stream, which runs only if some image is of its modality."""
 
-        def pooled_by(number: int, stream: str) -> Array:
+        def map_by(number: int, stream: str) -> Array:
             def run():
-                return self.stream.apply(state.variables(stream), inputs, train=False)
+                return infer(self.stream, state.variables(stream), inputs, "feature_map")
 
             blank = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), jax.eval_shape(run))
             return jax.lax.cond(jnp.any(modality == number), run, lambda: blank)
 
-        rgb, ir = (pooled_by(number, stream) for number, stream in enumerate(MODALITIES))
-        pooled = jnp.where(modality[:, None] == 0, rgb, ir)
-        embedding, _ = self.head.apply(state.variables("head"), pooled, train=False)
+        rgb, ir = (map_by(number, stream) for number, stream in enumerate(MODALITIES))
+        return jnp.where(modality[:, None, None, None] == 0, rgb, ir)
+
+    def features_of_map(
+        self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]
+    ) -> Float[Array, "n dim"]:
+        """Computes the embedding after BatchNorm, with the head that both streams share."""
+        del modality
+        pooled = call(self.stream, {}, feature_map, method="pooled")
+        embedding, _ = infer(self.head, state.variables("head"), pooled)
         return embedding

@@ -18,14 +18,16 @@ DeviceBatch = dict[str, Array]  # as `data.source.Batch`, with the identities of
 Key = KeyOf[Array, ""]
 Metrics = dict[str, Float[Array, ""]]
 Images = Float[Array, "n height width 3"]  # normalised
+FeatureMap = Float[Array, "n h w channels"]
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """Something to train: a frozen value with pure functions.
 
-    A subclass adds modules as fields, makes itself from a config in `build`, and overrides `train_step` and `features`;
-    `init`, `pictures` and the rest if it needs more than is here.
+    A subclass adds modules as fields, makes itself from a config in `build`, and overrides `train_step` and either
+    `features` or its two halves `feature_map` and `features_of_map`; `init`, `pictures` and the rest if it needs more
+    than is here.
 
     Attributes:
         recipe: the whole config.
@@ -90,7 +92,26 @@ class Stage:
                 normalised features [n, dim].
             modality: 0 RGB, 1 IR.
         """
+        return self.features_of_map(state, self.feature_map(state, inputs, modality), modality)
+
+    def feature_map(self, state: State, inputs: Images, modality: Int[Array, "n"]) -> FeatureMap:
+        """Returns the map that features are pooled from, for a stage that has one: the last before the pooling.
+
+        Its position (i, j) is taken to see the image around the pixel (i * height / h, j * width / w), as in networks
+        whose strided convolutions have odd kernels and equal padding on both sides.
+        """
         raise NotImplementedError
+
+    def features_of_map(
+        self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]
+    ) -> Float[Array, "n dim"]:
+        """Computes the retrieval features from what `feature_map` gives."""
+        raise NotImplementedError
+
+    @property
+    def has_feature_map(self) -> bool:
+        """Whether the stage's features are pooled from a feature map."""
+        return type(self).feature_map is not Stage.feature_map
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to the unit vectors that Euclidean distance compares."""
@@ -112,6 +133,12 @@ class Stage:
 
     def render(self, state: State, structure: Images, appearance: Images) -> Images:
         """Generates images G(a, s) from the structure s of some images and the appearance a of others."""
+        raise NotImplementedError
+
+    def interpolate(
+        self, state: State, structure: Images, start: Images, end: Images, steps: int
+    ) -> Float[Array, "n steps height width 3"]:
+        """Generates `steps` images per structure s, from the appearance of `start` to that of `end`, if `renders`."""
         raise NotImplementedError
 
     @property

@@ -56,9 +56,14 @@ def path_name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def call(module: nn.Module, params: PyTree, *inputs: PyTree) -> Any:
-    """Applies a network whose only variables are parameters."""
-    return module.apply({"params": params}, *inputs)
+def call(module: nn.Module, params: PyTree, *inputs: PyTree, method: str | None = None) -> Any:
+    """Applies a network, or one of its methods, whose only variables are parameters."""
+    return module.apply({"params": params}, *inputs, method=method)
+
+
+def infer(module: nn.Module, variables: PyTree, x: Array, method: str | None = None) -> Any:
+    """Applies a network, or one of its methods, as at test time: running statistics, no dropout."""
+    return module.apply(variables, x, train=False, method=method)
 
 
 def variables(params: dict, batch_stats: dict, network: str) -> dict[str, PyTree]:
