@@ -17,6 +17,8 @@ from rgbir_jax import origin
 from rgbir_jax import stages as known_stages
 from rgbir_jax.data.augment import denormalise, normalise
 from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation import thresholds
+from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor
 from rgbir_jax.lookup import use_config_folder
@@ -111,6 +113,44 @@ class Run:
                 f"give one of each for every image to generate."
             )
         return np.asarray(self._render(self.states[self.last], structure, appearance))
+
+    def threshold(self, fpr: float) -> float:
+        """Returns the distance of features up to which two images are taken for the same person.
+
+        It was found on validation identities, between the kinds of images that the protocol compares, such as infrared
+        and RGB.
+
+        Args:
+            fpr: the share of the pairs of two persons that it may accept, such as 1e-3. A lower tabulated rate, at
+                least half of this one, can take its place.
+
+        Raises:
+            UserError: if no thresholds were found, if they are of another iteration, or if there were too few pairs
+                for this rate.
+        """
+        return self.thresholds().at(fpr)
+
+    def thresholds(self) -> Thresholds:
+        """Reads the thresholds that were found when the run was scored.
+
+        Raises:
+            UserError: if there are none, or if they are of another iteration.
+        """
+        path = self.folder / thresholds.FILE
+        find = f"eval.py --workdir {self.folder} finds them"
+        if not path.is_file():
+            raise UserError(
+                f"{self.name} has no thresholds: {find} on validation identities, which the recipe must keep out of "
+                f'training (config.train_split = "train"), and rgbir-export takes them along.'
+            )
+        found, steps = Thresholds.read(path), int(self.states[self.last].step)
+        is_exported = (self.folder / weights.FILE).is_file()  # its weights do not say of which iteration they are
+        if not is_exported and (found.stage, found.steps) != (self.last, steps):
+            raise UserError(
+                f"{path} is of iteration {found.steps} of {found.stage}, and the run is now at iteration {steps} of "
+                f"{self.last}; {find} again."
+            )
+        return found
 
     def _check(self, images: np.ndarray, modality: np.ndarray) -> None:
         self._check_images(images)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from rgbir_jax.data.source import Source
@@ -52,9 +52,22 @@ class Benchmark:
         searches = searches_of(dataset, images, config.protocol, Path(config.rand_perm or config.data_dir))
         return cls(rows, images, searches)
 
-    def score(self, features: Float[np.ndarray, "n d"]) -> dict[str, dict]:
-        """Scores the features of `rows`, in their order, by the name of the search."""
-        return evaluate(features, self.records, self.searches)
+    @classmethod
+    def validation(cls, config: ConfigDict, records: Records) -> "Benchmark | None":
+        """Takes the validation identities; None if there are none, or if they train.
+
+        Args:
+            config: as in `of`; `train_split` says who trains.
+            records: the dataset's table.
+
+        Raises:
+            UserError: see `of`.
+        """
+        dataset = find_dataset(config.dataset)
+        rows = dataset.rows(records, "val")
+        if not len(rows) or len(np.intersect1d(rows, dataset.training_rows(records, config.train_split))):
+            return None
+        return cls.of(config, records, "val")
 
 
 def validator(config: ConfigDict, source: Source, stage: Stage) -> Callable[[State], dict[str, float]] | None:
@@ -71,11 +84,9 @@ def validator(config: ConfigDict, source: Source, stage: Stage) -> Callable[[Sta
     Raises:
         UserError: see `Benchmark.of`.
     """
-    dataset = find_dataset(config.dataset)
-    rows = dataset.rows(source.records, "val")
-    if not len(rows) or len(np.intersect1d(rows, dataset.training_rows(source.records, config.train_split))):
+    benchmark = Benchmark.validation(config, source.records)
+    if benchmark is None:
         return None
-    benchmark = Benchmark.of(config, source.records, "val")
     first = benchmark.searches[0]
     extract = extractor((stage,))
 

@@ -14,8 +14,10 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import MODALITIES, Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import scores
-from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.evaluate import evaluate, reranked, summarised
+from rgbir_jax.evaluation.reranking import Reranking
 from rgbir_jax.evaluation.searches import searches_of
+from rgbir_jax.evaluation.verification import with_verification
 from rgbir_jax.files import writing
 
 EXPANDED, ALWAYS_READ = 20, 1 << 28  # a file may become as many times as large, or have as many bytes
@@ -85,7 +87,12 @@ def read_features(path: str | Path) -> FeatureFile:
 
 
 def score_feature_file(
-    features_path: str, rand_perm: str | None, test_ids: str | None, protocol: str | None, json_out: str | None
+    features_path: str,
+    rand_perm: str | None,
+    test_ids: str | None,
+    protocol: str | None,
+    json_out: str | None,
+    reranking: Reranking | None = None,
 ) -> str:
     """Scores an .npz file of features by the searches of its dataset: `eval.py --features`.
 
@@ -95,9 +102,10 @@ def score_feature_file(
         test_ids: .mat or text file with the identities of SYSU-MM01 to score; None: all in the file.
         protocol: one of the dataset's protocols; None: the first.
         json_out: where to write the scores as JSON; None: nowhere.
+        reranking: parameters with which they are also scored after re-ranking; None: they are not.
 
     Returns:
-        The table to print.
+        The tables to print.
 
     Raises:
         UserError: if a file cannot be read, or does not fit the others or the protocol.
@@ -112,12 +120,20 @@ def score_feature_file(
     if test_ids is not None:
         file = _select(file, test_ids, features_path)
     searches = searches_of(dataset, file.records, protocol, None if rand_perm is None else Path(rand_perm))
-    scored = evaluate(file.feature, file.records, searches)
+    scored = with_verification(evaluate(file.feature, file.records, searches), file.feature, file.records, searches)
+    content = {"dataset": file.title, "protocol": protocol} | scored
+    title = f"{file.title}, {Path(features_path).name}"
+    parts = [scores.table(scored, protocol, title)]
+    if reranking:
+        again = summarised(reranked(file.feature, file.records, searches, reranking, str(reranking)), searches)
+        content["reranked"] = reranking.labelled(again)
+        parts.append(scores.table(again, protocol, f"{title}, {reranking}"))
+    pairs = {name: score["verification"] for name, score in scored.items()}
+    parts.append(str(scores.verification_table(pairs, title)))
     if json_out is not None:
-        content = {"dataset": file.title, "protocol": protocol} | scored
         with writing(json_out):
             Path(json_out).write_text(json.dumps(content, indent=1) + "\n")
-    return scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
+    return "\n\n".join(parts)
 
 
 def _select(file: FeatureFile, test_ids: str, path: str) -> FeatureFile:

@@ -7,8 +7,8 @@ depends on the other probes, so its scores do not compare with those of plain di
 No array has a row and a column per image: distances are computed in blocks, and V is sparse.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int64
@@ -40,6 +40,10 @@ class Reranking:
     def __str__(self) -> str:
         """Returns the label that re-ranked scores always carry."""
         return f"re-ranked (k1 {self.k1}, k2 {self.k2}, λ {self.original:g})"
+
+    def labelled(self, by_setting: Mapping[str, Mapping]) -> dict:
+        """Returns re-ranked scores by setting as JSON files have them: apart from plain ones, with their label."""
+        return {"label": str(self), **asdict(self), "scores": dict(by_setting)}
 
 
 def reranked(
@@ -155,4 +159,5 @@ def _shared(weights: csr_array, of_gallery, i: int) -> Float64[np.ndarray, "g"]:
     count = of_gallery.indptr[neighbour + 1] - begin
     place = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
     smaller = np.minimum(of_gallery.data[place], np.repeat(weight, count))
-    return np.bincount(of_gallery.indices[place], smaller, minlength=of_gallery.shape[0])
+    shared = np.bincount(of_gallery.indices[place], smaller, minlength=of_gallery.shape[0])
+    return shared.astype(np.float64)  # of no neighbours they are integers

@@ -10,11 +10,11 @@ from rgbir_jax.evaluation.reranking import Reranking, reranked
 PROBES, GALLERY = [(0, 0), (6, 0)], [(1, 0), (0, 2), (5, 1), (7, 2), (3, 3)]
 
 
-def matrix(probe, gallery, parameters: Reranking = Reranking()) -> np.ndarray:
+def matrix(probe, gallery, parameters: Reranking | None = None) -> np.ndarray:
     """Returns the new distances of all probes to the gallery."""
     feature = np.concatenate([probe, gallery])
     rows = np.arange(len(feature))
-    return reranked(feature, rows[: len(probe)], rows[len(probe) :], parameters)(slice(None))
+    return reranked(feature, rows[: len(probe)], rows[len(probe) :], parameters or Reranking())(slice(None))
 
 
 @pytest.mark.parametrize(
