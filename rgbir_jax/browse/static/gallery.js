@@ -2,7 +2,7 @@
 
 import { imageAddress } from "./server.js";
 
-const KINDS = { rgb: "RGB", ir: "infrared" };
+export const KINDS = { rgb: "RGB", ir: "infrared" };
 
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -10,16 +10,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-export function kindOf(image) {
-  return KINDS[image.modality];
-}
-
 export function who(image) {
   return image.person ? `Person ${image.person}` : image.path.split("/").pop();
 }
 
 export function where(image) {
-  const kind = kindOf(image);
+  const kind = KINDS[image.modality];
   return image.camera ? `Camera ${image.camera}, ${kind}` : kind[0].toUpperCase() + kind.slice(1);
 }
 

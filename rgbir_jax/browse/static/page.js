@@ -1,13 +1,14 @@
 // The page: what is chosen, and what follows from it.
 
 import { about as askAbout, ask, imageAddress, upload } from "./server.js";
-import { cameraChip, kindOf, press, tile, where, who } from "./gallery.js";
+import { KINDS, cameraChip, press, tile, where, who } from "./gallery.js";
 import * as pair from "./pair.js";
 
 const STEP = 60;
+const INVITATION = "Drop an image here, choose a file, or pick somebody from the gallery.";
 const at = (id) => document.getElementById(id);
 let about;
-let query = null; // { asked, picture, name, modality, number }
+let query = null; // { asked: what the server is asked for, picture, name, text, guess }
 let chosen = null;
 let top = STEP;
 let listing = null;
@@ -35,17 +36,15 @@ async function send(file) {
     throw new Error(`${file.name} is larger than ${about.largest_upload / 1e6} MB; choose a smaller image.`);
   }
   const sent = await upload(file);
-  at("kind").disabled = false;
   document.querySelector("[name=kind][value='']").checked = true;
   const asked = { upload: sent.upload, modality: null };
-  await useQuery({ asked, picture: sent.picture, name: file.name, modality: sent.modality });
+  const guess = `taken as ${KINDS[sent.modality]}`;
+  await useQuery({ asked, picture: sent.picture, name: file.name, text: guess, guess });
 }
 
 async function useImage(image) {
-  at("kind").disabled = true;
-  const name = `${who(image)}, ${where(image)}`;
   const asked = { number: image.number };
-  await useQuery({ asked, picture: imageAddress(image.number), name, modality: image.modality });
+  await useQuery({ asked, picture: imageAddress(image.number), name: who(image), text: where(image) });
 }
 
 async function useQuery(next) {
@@ -54,9 +53,7 @@ async function useQuery(next) {
   top = STEP;
   at("query-image").src = query.picture;
   at("query-image").alt = `Query: ${query.name}`;
-  at("query-text").textContent = query.asked.upload ? `${query.name}, taken as ${kindOf(query)}` : query.name;
-  at("kind-guess").textContent = query.asked.upload ? `Guess: ${kindOf(query)}` : "Guess";
-  showQuery(true);
+  showQuery();
   pair.hide();
   at("pair-none").textContent = "Choose an image in the gallery to compare it with the query.";
   await list();
@@ -65,26 +62,25 @@ async function useQuery(next) {
 async function clearQuery() {
   query = chosen = null;
   top = STEP;
-  at("kind").disabled = true;
   at("file").value = "";
-  at("query-text").textContent = "Drop an image here, choose a file, or pick somebody from the gallery.";
-  at("kind-guess").textContent = "Guess";
-  showQuery(false);
+  showQuery();
   pair.hide();
   at("pair-none").textContent = "Choose a query, then an image in the gallery.";
   await list();
   at("file").focus();
 }
 
-function showQuery(isThere) {
-  at("query-image").hidden = !isThere;
-  at("query-none").hidden = isThere;
-  at("clear").hidden = !isThere;
+function showQuery() {
+  at("query-image").hidden = at("clear").hidden = !query;
+  at("query-none").hidden = at("limits").hidden = Boolean(query);
+  at("kind").hidden = !query?.asked.upload;
+  at("query-text").textContent = query ? `${query.name}, ${query.text}` : INVITATION;
 }
 
 async function changeKind(kind) {
   query.asked.modality = kind || null;
-  at("query-text").textContent = `${query.name}, taken as ${kindOf({ modality: kind || query.modality })}`;
+  query.text = kind ? `used as ${KINDS[kind]}` : query.guess;
+  showQuery();
   await list();
   if (chosen) await compare(chosen);
 }
@@ -98,11 +94,13 @@ async function list() {
   const modality = document.querySelector("[name=shown]:checked").value || null;
   at("results").classList.add("stale");
   const found = await ask("search", { query: query?.asked ?? null, cameras, modality, top }, listing.signal);
+  const focused = at("results").contains(document.activeElement) && document.activeElement.dataset.number;
   at("results").replaceChildren(...found.images.map((image) => tile(image, (one) => attempt(() => choose(one)))));
   at("results").classList.remove("stale");
   at("more").hidden = found.images.length >= found.total || top >= 500;
   at("status").textContent = summary(found);
   press(chosen?.number);
+  if (focused) (document.querySelector(`.tile[data-number="${focused}"]`) ?? document.querySelector(".tile"))?.focus();
 }
 
 function summary(found) {

@@ -19,7 +19,7 @@ export function prepare(about) {
 
 export function hide() {
   waiting?.abort();
-  at("pair-shown").hidden = true;
+  at("pair-shown").hidden = at("use").hidden = true;
   at("pair-none").hidden = false;
 }
 
@@ -29,7 +29,7 @@ export async function show(query, image, about) {
   const signal = waiting.signal;
   describe(query, image);
   clear();
-  at("pair-shown").hidden = false;
+  at("pair-shown").hidden = at("use").hidden = false;
   at("pair-none").hidden = true;
   at("pair").setAttribute("aria-busy", "true");
   const question = { query: query.asked, match: image.number };
@@ -46,8 +46,8 @@ function describe(query, image) {
   at("first").alt = `Query: ${query.name}`;
   at("second").src = imageAddress(image.number);
   at("second").alt = `Gallery image: ${who(image)}, ${where(image)}`;
-  const distance = image.distance === undefined ? "" : ` at a distance of ${image.distance.toFixed(3)}`;
-  at("pair-text").textContent = `${query.name} and ${who(image)} (${where(image)})${distance}.`;
+  const distance = image.distance === undefined ? "" : `, distance ${image.distance.toFixed(3)}`;
+  at("pair-text").textContent = `${query.name} and ${who(image)}${distance}.`;
 }
 
 function clear() {
