@@ -5,7 +5,7 @@ Some models of drawn people come with the package and are opened by their name.
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -103,8 +103,8 @@ class Run:
             more likely two images show the same person.
 
         Raises:
-            UserError: for a path that is not there, images of another type of number, none that can be read, or
-                modalities that are not those above.
+            UserError: for a path that is not there, an array of another kind, modalities that are not those above, or
+                if no image can be read.
             NotFiniteError: if a feature is not finite.
         """
         skipped: list[str] = []
@@ -147,11 +147,11 @@ class Run:
         return self._in_batches(self._encode, self._read(images))
 
     @overload
-    def swap(self, structure: str | os.PathLike | Image.Image, appearance: Given) -> Image.Image: ...
+    def swap(
+        self, structure: str | os.PathLike | Image.Image, appearance: str | os.PathLike | Image.Image
+    ) -> Image.Image: ...
     @overload
-    def swap(self, structure: np.ndarray, appearance: Given) -> Any: ...
-    @overload
-    def swap(self, structure: Iterable, appearance: Given) -> UInt8[np.ndarray, "n height width 3"]: ...
+    def swap(self, structure: Given, appearance: Given) -> Any: ...
     def swap(self, structure: Given, appearance: Given):
         """Generates images G(a, s): the persons of some images in the poses and places of others (Figure 3).
 

@@ -14,7 +14,7 @@ RECIPE = "tests/end_to_end/recipe.py:teacher"
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 EVERYTHING = """
 import importlib, pkgutil
-for name in ("datasets", "models", "losses", "training", "stages", "inference", "evaluation", "synthetic"):
+for name in ("datasets", "models", "losses", "training", "stages", "inference", "evaluation", "synthetic", "search"):
     package = importlib.import_module(f"rgbir_jax.{name}")
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)

@@ -163,6 +163,10 @@ def open_index(folder: Path) -> Index:
     """
     info = read_info(folder)
     try:
-        return Index(folder, info, Table.read(folder / info.table), Vectors.open(folder, info.vectors))
+        table, vectors = Table.read(folder / info.table), Vectors.open(folder, info.vectors)
+        table.check(len(vectors))
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if read_info(folder).written != info.written:  # it was updated meanwhile, and its former files are gone
+            return open_index(folder)
         raise damaged(folder, error) from error
+    return Index(folder, info, table, vectors)

@@ -151,8 +151,15 @@ class Vectors:
 
     @classmethod
     def open(cls, folder: Path, names: Sequence[str]) -> "Vectors":
-        """Opens files of vectors."""
-        return cls([np.load(folder / name, mmap_mode="r") for name in names])
+        """Opens files of vectors.
+
+        Raises:
+            ValueError: if they do not hold vectors of one length.
+        """
+        parts = [np.load(folder / name, mmap_mode="r") for name in names]
+        if len({part.shape[1:] for part in parts}) != 1 or any(part.dtype != np.float32 for part in parts):
+            raise ValueError("its vectors are of several kinds")
+        return cls(parts)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if self.parts else 0

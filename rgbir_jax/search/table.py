@@ -45,6 +45,19 @@ class Table:
             others = {name: columns[name] for name in columns if name != "paths"}
         return cls(paths=paths.split("\0") if paths else [], **others)
 
+    def check(self, vectors: int) -> None:
+        """Checks that a table that was read has a vector for each image.
+
+        Args:
+            vectors: the number of vectors.
+
+        Raises:
+            ValueError: if it has not.
+        """
+        lengths = {len(getattr(self, field.name)) for field in fields(self)}
+        if len(lengths) > 1 or (len(self) and not 0 <= self.vector.min() <= self.vector.max() < vectors):
+            raise ValueError("its table does not fit its vectors")
+
     def write(self, file: BinaryIO) -> None:
         """Writes the table as .npz; the paths are one text, in which a byte 0 separates them."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,5 +1,6 @@
 """Makes the index of a gallery, or brings it up to date: only images that are new or changed are read."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -56,10 +57,12 @@ def update(folder: Path, gallery: str, model: Run, modality: GivenModality = Non
         kind: one of `KINDS`; "auto" is "exact" for up to `EXACT_UP_TO` images and "ivfpq" for more. None: as it is.
 
     Raises:
-        UserError: if the folder holds something else, or the index of another run or gallery; for a gallery without
-            images, if FAISS is needed and not installed, if another program is updating the index, or if the index
-            cannot be written. Images that were read before are kept.
+        UserError: if the folder holds something else, or the index of another run or gallery; for a gallery that is
+            no folder or has no images; if FAISS is needed and not installed, if another program is updating the
+            index, or if it cannot be written. Images that were read before are kept.
     """
+    if not os.path.isdir(gallery):
+        raise UserError(f"there is no folder {gallery}; an index is made of a gallery's folder.")
     store.check_no_other(folder)
     paths = image_paths(gallery)
     with writing(folder):

@@ -153,6 +153,7 @@ def test_what_is_wrong_is_one_sentence_and_status_2(folder, call, monkeypatch):
         ),
         (features, ("people", "-o", "f.npz", "--run=empty"), "rgbir-features: empty/config.json is missing"),
         (index, ("empty",), "rgbir-index: empty has no images"),
+        (index, ("people/*.png",), "rgbir-index: there is no folder people/*.png; an index is made of a gallery's"),
         (index, ("queries", "-o", "people.index"), "is the index of"),
         (index, ("queries", "-o", "people"), "rgbir-index: people is no index, and"),
         (search, ("absent.png", "--gallery=people"), "rgbir-search: there is no file or folder absent.png"),

@@ -1,6 +1,7 @@
 """The wheel works outside the checkout, in an environment with nothing else installed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 def call(*command, cwd: Path) -> str:
-    process = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.run(list(map(str, command)), cwd=cwd, env=clean, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     return process.stdout
 

@@ -227,6 +227,40 @@ def test_a_damaged_index_is_named(tmp_path, file, damage):
         open_index(folder)
 
 
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    random_index(tmp_path / "index", 10)
+    random_index(tmp_path / "larger", 20)
+    random_index(tmp_path / "longer", 10, 8)
+    for file, other, reason in (
+        ("table-1.npz", "larger", "its table does not fit its vectors"),
+        ("vectors-1.npy", "longer", "its vectors are of several kinds"),
+    ):
+        folder = shutil.copytree(tmp_path / "index", tmp_path / f"{other} index")
+        name = "vectors-2.npy" if other == "longer" else file
+        shutil.copy(tmp_path / other / file, folder / name)
+        info = json.loads((folder / "index.json").read_text())
+        info["vectors"] = sorted({"vectors-1.npy", name} - {"table-1.npz"})
+        (folder / "index.json").write_text(json.dumps(info))
+        with pytest.raises(UserError, match=rf"is no whole index \({reason}\)"):
+            open_index(folder)
+
+
+def test_an_index_that_is_updated_while_it_is_opened_is_opened_as_it_is_then(tmp_path, monkeypatch):
+    index, vectors = random_index(tmp_path / "index", 10)
+    read, calls = store.read_info, []
+
+    def read_info(folder):
+        info = read(folder)
+        calls.append(info.written)
+        if len(calls) == 1:
+            store.write(folder, index.info, index.table, vectors)
+        return info
+
+    monkeypatch.setattr("rgbir_jax.search.index.read_info", read_info)
+    assert len(open_index(tmp_path / "index").vectors) == 20
+    assert calls == [1, 2, 2]
+
+
 def test_an_index_of_another_version_is_refused(tmp_path):
     random_index(tmp_path / "index", 10)
     info = json.loads((tmp_path / "index/index.json").read_text())
