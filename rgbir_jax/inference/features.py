@@ -50,8 +50,8 @@ def both_views(
     return jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality])
 
 
-def of_both_views(vectors: Float[Array, "2*n dim"]) -> Float[Array, "n dim"]:
-    """Adds the features of images and those of their mirror images."""
+def of_both_views(vectors: Float[Array, "both dim"]) -> Float[Array, "both//2 dim"]:
+    """Adds the features of images and those of their mirror images, which come last."""
     images, mirrored = jnp.split(vectors, 2)
     return images + mirrored
 
