@@ -78,10 +78,9 @@ def application(viewer: Viewer) -> ASGIApp:
         Route("/images/{number:int}", image),
         Route("/api/about", about),
         Route("/api/uploads", upload, methods=["POST"]),
-        *(
-            Route(f"/api/{function.__name__}", question(function), methods=["POST"])
-            for function in (viewer.search, viewer.maps, viewer.swap)
-        ),
+        Route("/api/search", question(viewer.search), methods=["POST"]),
+        Route("/api/maps", question(viewer.maps), methods=["POST"]),
+        Route("/api/swap", question(viewer.swap), methods=["POST"]),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     handlers = {UserError: _refused, HTTPException: _refused, Exception: _failed}
@@ -114,8 +113,11 @@ def _question(content: bytes) -> dict[str, Any]:
 
 async def _refused(request: Request, error: Exception) -> Response:
     del request
-    status, sentence = (error.status_code, error.detail) if isinstance(error, HTTPException) else (400, str(error))
-    return JSONResponse({"error": sentence}, status)
+    if isinstance(error, UserError):
+        return JSONResponse({"error": str(error)}, 400)
+    assert isinstance(error, HTTPException)
+    sentence = error.detail if error.detail.endswith(".") else f"{error.detail.lower()}."  # of Starlette: "Not Found"
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -5,13 +5,13 @@ A page of another site can send requests to this machine as well, directly or, a
 The port is not compared with the server's own, because it may be forwarded (ssh -L).
 """
 
-from urllib.parse import urlsplit
+import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = ("127.0.0.1", "localhost")
+HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -50,7 +50,7 @@ class Guard:
 def refusal(headers: Headers, path: str) -> str:
     """Says why a request is refused; empty if it is answered."""
     host = headers.get("host", "")
-    if urlsplit(f"//{host}").hostname not in HOSTS:
+    if not HOST.fullmatch(host):
         return "this server answers only as 127.0.0.1 or localhost."
     if headers.get("origin", f"http://{host}") != f"http://{host}":
         return "this server answers only its own page."

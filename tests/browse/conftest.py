@@ -24,7 +24,7 @@ def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory) -> Path:
-    """Draws four people in SYSU-MM01's tree: 48 images of six cameras."""
+    """Draws four people in SYSU-MM01's tree: 40 images of six cameras."""
     root = tmp_path_factory.mktemp("browse") / "people"
     synthetic.write(synthetic.sysu_plan(1, 1, 2, 2, 0), root, seed=5, size=(64, 32), arguments={}, workers=1)
     return root
