@@ -22,6 +22,7 @@ LAYERS = (  # from the lowest up; parts in one layer do not import each other
     ("origin",),
     ("run",),
     ("search",),
+    ("browse",),
     ("commands",),
 )
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}

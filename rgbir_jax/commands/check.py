@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from rgbir_jax.data.decoding import decode, in_threads
-from rgbir_jax.datasets import DATASETS, find_dataset
+from rgbir_jax.datasets import find_dataset, recognise
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
 from rgbir_jax.datasets.search import CANNOT_BE_FOUND
@@ -35,16 +35,6 @@ from rgbir_jax.lookup import choose
 
 SIZE = (32, 16)  # height and width that images are decoded to
 FEW = 5  # images or persons that one line names
-
-
-def recognise(root: Path) -> Dataset | None:
-    """Returns the dataset whose `marks` a folder has, most of them at least; None if there is none."""
-
-    def share(dataset: Dataset) -> float:
-        return np.mean([any(root.glob(mark)) for mark in dataset.marks]).item() if dataset.marks else 0.0
-
-    best = max(DATASETS.values(), key=share)
-    return best if share(best) >= 0.5 else None
 
 
 def counts(dataset: Dataset, records: Records) -> dict[str, int]:

@@ -1,5 +1,9 @@
 """Datasets: one file each holds all that is known of its tree, its identities and its protocols."""
 
+from pathlib import Path
+
+import numpy as np
+
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.duke import DUKE
 from rgbir_jax.datasets.folders import FOLDERS
@@ -24,3 +28,13 @@ def find_dataset(name: str, key: str = "config.dataset") -> Dataset:
         UserError: for an unknown name, or one of something else.
     """
     return find(name, DATASETS, Dataset, key)
+
+
+def recognise(root: Path) -> Dataset | None:
+    """Returns the dataset whose `marks` a folder has, most of them at least; None if there is none."""
+
+    def share(dataset: Dataset) -> float:
+        return np.mean([any(root.glob(mark)) for mark in dataset.marks]).item() if dataset.marks else 0.0
+
+    best = max(DATASETS.values(), key=share)
+    return best if share(best) >= 0.5 else None

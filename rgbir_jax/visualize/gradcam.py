@@ -1,32 +1,18 @@
-"""Activation maps laid over their images, and the figure of pairs beside their maps."""
+"""The figure of pairs beside their activation maps."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from matplotlib import colormaps
+from jaxtyping import Bool, UInt8
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from rgbir_jax.inference.gradcam import PairMaps
 from rgbir_jax.visualize import style
+from rgbir_jax.visualize.overlay import overlay
 
-COLOURS = colormaps["inferno"]  # its lightness rises steadily: it can be read without colour vision and in print
-OPACITY = 0.8  # where the map is 1
 _INCHES, _BLOCKS = 0.82, 2
-
-
-def overlay(images: UInt8[np.ndarray, "*batch 3"], maps: Float[np.ndarray, "*batch"]) -> UInt8[np.ndarray, "*batch 3"]:
-    """Lays maps over grey copies of images: grey at 0, then red, then yellow at 1.
-
-    Args:
-        images: RGB.
-        maps: values in 0..1.
-    """
-    grey = (images @ np.array([0.299, 0.587, 0.114]))[..., None]
-    opacity = OPACITY * maps[..., None]
-    return np.round((1 - opacity) * grey + opacity * 255 * COLOURS(maps)[..., :3]).astype(np.uint8)
 
 
 def pairs_with_maps(

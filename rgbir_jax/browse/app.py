@@ -1,0 +1,125 @@
+"""The requests that the page sends."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from rgbir_jax.browse.guard import Guard
+from rgbir_jax.browse.uploads import LARGEST, read_upload
+from rgbir_jax.browse.viewer import Viewer
+from rgbir_jax.errors import UserError
+
+STATIC = Path(__file__).parent / "static"
+QUESTION = 10_000  # bytes of a question at most
+
+
+def application(viewer: Viewer) -> ASGIApp:
+    """Makes the server's application.
+
+    GET / and its files: the page. GET /images/NUMBER: a gallery image as JPEG. GET /api/about; POST /api/uploads, whose
+    body is the image's file; POST /api/search, /api/maps and /api/swap, whose bodies are JSON, see `Viewer`. An error
+    is JSON with the sentence `error`.
+    """
+    turn = asyncio.Lock()
+
+    async def in_turn(request: Request, function: Callable, *arguments: Any) -> Response:
+        """Calls the run. One call at a time: others wait, and are dropped if the page does not wait any more."""
+        async with turn:
+            if await request.is_disconnected():
+                return Response(status_code=204)
+            return JSONResponse(await run_in_threadpool(function, *arguments))
+
+    def question(function: Callable[[dict[str, Any]], Any]) -> Callable:
+        async def answer(request: Request) -> Response:
+            return await in_turn(request, function, _question(await _body(request, QUESTION)))
+
+        return answer
+
+    async def about(request: Request) -> Response:
+        del request
+        return JSONResponse(viewer.about())
+
+    async def upload(request: Request) -> Response:
+        content = await _body(request, LARGEST)
+        image = await run_in_threadpool(read_upload, content, viewer.shown_size, viewer.image_size)
+        return JSONResponse(viewer.add(image))
+
+    def image(request: Request) -> Response:  # Starlette calls it in a thread
+        try:
+            return Response(viewer.picture(request.path_params["number"]), media_type="image/jpeg")
+        except UserError as error:
+            raise HTTPException(404, str(error)) from error
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+
+        async def warm_up():
+            async with turn:
+                await run_in_threadpool(viewer.warm_up)
+
+        warming = asyncio.create_task(warm_up())
+        yield
+        warming.cancel()
+
+    routes = [
+        Route("/images/{number:int}", image),
+        Route("/api/about", about),
+        Route("/api/uploads", upload, methods=["POST"]),
+        Route("/api/search", question(viewer.search), methods=["POST"]),
+        Route("/api/maps", question(viewer.maps), methods=["POST"]),
+        Route("/api/swap", question(viewer.swap), methods=["POST"]),
+        Mount("/", StaticFiles(directory=STATIC, html=True)),
+    ]
+    handlers = {UserError: _refused, HTTPException: _refused, Exception: _failed}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan))
+
+
+async def _body(request: Request, largest: int) -> bytes:
+    """Reads a request's body, and no more than `largest` bytes of it."""
+    content = bytearray()
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) <= largest:
+        async for part in request.stream():
+            content += part
+            if len(content) > largest:
+                break
+        else:
+            return bytes(content)
+    raise HTTPException(413, f"this is larger than {largest / 1e6:g} MB; choose a smaller image.")
+
+
+def _question(content: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise UserError("the question is no JSON object.")
+    return values
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    del request
+    if isinstance(error, UserError):
+        return JSONResponse({"error": str(error)}, 400)
+    assert isinstance(error, HTTPException)
+    sentence = error.detail if error.detail.endswith(".") else f"{error.detail.lower()}."  # of Starlette: "Not Found"
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    del request, error  # the server prints it
+    return JSONResponse({"error": "the program failed; its terminal has the details."}, 500)
