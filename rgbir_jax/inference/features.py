@@ -49,16 +49,16 @@ def both_views(
     return jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality])
 
 
-def of_both_views(vectors: Float[Array, "2*n dim"]) -> Float[Array, "n dim"]:
+def of_both_views(vectors: Float[Array, "both dim"]) -> Float[Array, "n dim"]:
     """Adds the features of images and those of their mirror images."""
     images, mirrored = jnp.split(vectors, 2)
     return images + mirrored
 
 
 def later_features(
-    chain: Chain, states: States, vectors: Float[Array, "n dim"], modality: Int[Array, "n"]
+    chain: Chain, states: States, vectors: Float[Array, "n first"], modality: Int[Array, "n"]
 ) -> Float[Array, "n dim"]:
-    """Passes features of the first stage, before `normalise`, through the others; so are those that are returned."""
+    """Computes features of the last stage from those of the first one, both before `normalise`."""
     for before, stage, state in zip(chain[:-1], chain[1:], states[1:], strict=True):
         vectors = stage.features(state, before.normalise(vectors), modality)
     return vectors

@@ -17,13 +17,13 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from rgbir_jax.errors import NotFiniteError
 from rgbir_jax.inference.features import Chain, States, both_views, later_features, of_both_views
-from rgbir_jax.training.stage import FeatureMap
 
 PAIRS = 32  # pairs at a time
 
 # Of each pair, first what belongs to the query, then what belongs to the gallery image.
 Images = tuple[UInt8[Array, "n height width 3"], UInt8[Array, "n height width 3"]]
 Modalities = tuple[Int[Array, "n"], Int[Array, "n"]]
+FeatureMap = Float[Array, "both h w channels"]  # of n images and, after them, of their mirror images
 
 
 class PairMaps(NamedTuple):
@@ -49,7 +49,7 @@ def similarity(
     Args:
         chain: the stages, of which the first gives feature maps.
         states: their States.
-        feature_maps: of each side [2 * n, h, w, channels], the mirror images last.
+        feature_maps: the feature maps of either side.
         modality: 0 RGB, 1 IR.
     """
 
@@ -110,15 +110,16 @@ def _activation(
     """Weights the channels of images and of their mirror images, turns the latter back, adds both and scales the sum.
 
     Args:
-        feature_map: [2 * n, h, w, channels], the mirror images last.
-        gradient: dy/dA of the same.
+        feature_map: A.
+        gradient: dy/dA.
         height: the height of the images.
         width: their width.
     """
     weighted = jnp.einsum("nhwk,nk->nhw", feature_map, jnp.mean(gradient, axis=(1, 2)))
     images, mirrored = jnp.split(_enlarged(weighted, height, width), 2)
     positive = jax.nn.relu(images + mirrored[:, :, ::-1])
-    return positive / jnp.maximum(jnp.max(positive, axis=(1, 2), keepdims=True), jnp.finfo(jnp.float32).tiny)
+    maximum = jnp.maximum(jnp.max(positive, axis=(1, 2), keepdims=True), jnp.finfo(jnp.float32).tiny)
+    return jnp.minimum(positive / maximum, 1)
 
 
 def _enlarged(maps: Float[Array, "n h w"], height: int, width: int) -> Float[Array, "n height width"]:
