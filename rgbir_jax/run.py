@@ -15,10 +15,9 @@ from ml_collections import ConfigDict
 
 from rgbir_jax import origin
 from rgbir_jax import stages as known_stages
-from rgbir_jax.data.augment import denormalise, normalise
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference import weights
-from rgbir_jax.inference.features import extractor
+from rgbir_jax.inference.features import extractor, swap
 from rgbir_jax.lookup import use_config_folder
 from rgbir_jax.origin import INCLUDED, Facts, included
 from rgbir_jax.training import compilation
@@ -136,8 +135,7 @@ class Run:
 
     @functools.cached_property
     def _render(self):
-        render = self.stages[self.last].render
-        return jax.jit(lambda state, s, a: denormalise(render(state, normalise(s), normalise(a))))
+        return jax.jit(functools.partial(swap, self.stages[self.last]))
 
 
 def load(run: str | os.PathLike) -> Run:

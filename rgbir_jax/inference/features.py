@@ -1,10 +1,10 @@
-"""Retrieval features: a pure function of images, and the same in batches on every device of every process."""
+"""Retrieval features and swaps: pure functions of images, and features in batches on all devices of all processes."""
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped, UInt8
 from tqdm import tqdm
 
 from rgbir_jax.data import augment
@@ -39,10 +39,27 @@ def features(
             vectors = stage.features(state, inputs, modality)
         else:
             x = augment.normalise(inputs)
-            both = stage.features(state, jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality]))
-            vectors = both[: len(x)] + both[len(x) :]
+            both = stage.features(state, jnp.concatenate([x, jnp.flip(x, 2)]), jnp.concatenate([modality, modality]))
+            vectors = both.reshape(2, -1, both.shape[1]).sum(axis=0)
         inputs = stage.normalise(vectors)
     return inputs
+
+
+def swap(
+    stage: Stage,
+    state: State,
+    structure: UInt8[Array, "n height width 3"],
+    appearance: UInt8[Array, "n height width 3"],
+) -> UInt8[Array, "n height width 3"]:
+    """Generates images G(a, s): the persons of some images in the poses and places of others.
+
+    Args:
+        stage: a stage that generates images.
+        state: its State.
+        structure: the images that give s.
+        appearance: the images that give a.
+    """
+    return augment.denormalise(stage.render(state, augment.normalise(structure), augment.normalise(appearance)))
 
 
 def extractor(chain: Chain, batch_size: int = 128) -> Callable:
