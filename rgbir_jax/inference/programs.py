@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.export
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from rgbir_jax.inference.features import Chain, States, features, swap
+from rgbir_jax.inference.quantization import dequantized
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
@@ -60,13 +60,17 @@ def features_program(chain: Chain, states: States, image_size: Sequence[int]) ->
 
     Args:
         chain: the stages, from the one that sees images to the one whose features are wanted.
-        states: their States.
+        states: their States; parameters may be `Quantized`.
         image_size: height and width of the images in pixels.
     """
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_size, 3), jnp.uint8)
     modality = jax.ShapeDtypeStruct((batch,), jnp.int32)
-    return Program("features", partial(features, chain, states), {"images": images, "modality": modality})
+
+    def compute(images: Array, modality: Array) -> Array:
+        return features(chain, tuple(map(dequantized, states)), images, modality)
+
+    return Program("features", compute, {"images": images, "modality": modality})
 
 
 def swap_program(stage: Stage, state: State, image_size: Sequence[int]) -> Program:
@@ -74,9 +78,13 @@ def swap_program(stage: Stage, state: State, image_size: Sequence[int]) -> Progr
 
     Args:
         stage: a stage that renders.
-        state: its State.
+        state: its State; parameters may be `Quantized`.
         image_size: height and width of the images in pixels.
     """
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_size, 3), jnp.uint8)
-    return Program("swap", partial(swap, stage, state), {"structure": images, "appearance": images})
+
+    def compute(structure: Array, appearance: Array) -> Array:
+        return swap(stage, dequantized(state), structure, appearance)
+
+    return Program("swap", compute, {"structure": images, "appearance": images})
