@@ -33,7 +33,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import thresholds
 from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.inference import weights
-from rgbir_jax.inference.features import BATCH, extractor
+from rgbir_jax.inference.features import BATCH, extractor, swap
 from rgbir_jax.inference.gradcam import PairMaps, explainer
 from rgbir_jax.inference.image_features import Features, feature_blocks
 from rgbir_jax.lookup import expanded, use_config_folder
@@ -328,8 +328,7 @@ class Run:
 
     @functools.cached_property
     def _render(self):
-        render = self.stages[self.last].render
-        return jax.jit(lambda state, s, a: denormalise(render(state, normalise(s), normalise(a))))
+        return jax.jit(functools.partial(swap, self.stages[self.last]))
 
     @functools.cached_property
     def _interpolate(self):
