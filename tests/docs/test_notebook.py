@@ -7,7 +7,7 @@ import pytest
 from tests.docs import pages
 from tests.docs.notebook import execute
 
-SMALLEST = 'draw = "--train 4 --val 2 --test 3 --images 2 --size 32 16"\niterations = 2'
+SMALLEST = 'people = "--train 4 --val 2 --test 3 --images 2 --size 32 16"\nsteps = 2'
 LARGEST = 200_000  # bytes of the whole file
 
 
@@ -29,5 +29,5 @@ def test_it_runs(tmp_path):
     assert "trained" in text
     assert "Run('drawn'" in "".join(str(output.get("data")) for output in outputs)
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
-    assert (tmp_path / "runs" / "notebook" / "report.html").exists()
+    assert (tmp_path / "runs" / "nb" / "report.html").exists()
     assert "The nearest image shows the right person" in text
