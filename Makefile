@@ -48,7 +48,7 @@ $(VENV)/parity.stamp: $(VENV)/test.stamp
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/run.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,docs]'
 	touch $@
 
 drawn: $(VENV)/run.stamp
@@ -132,13 +132,13 @@ test-slow: $(VENV)/parity.stamp
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 VERSIONS_TESTS := tests/losses tests/models tests/datasets tests/data tests/evaluation tests/inference tests/training \
-  tests/visualize tests/commands tests/test_run.py tests/test_trained.py tests/end_to_end/test_recipe.py
+  tests/visualize tests/commands tests/search tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
 test-lowest test-newest: test-%:
 	rm -rf build/$*
 	$(PYTHON) -m venv build/$*
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/uv pip compile --quiet --python build/$*/bin/python --resolution $(RESOLUTION_$*) \
-	  --extra data --extra report --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
+	  --extra data --extra report --extra search --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --requirements build/$*/versions.txt
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --no-deps --editable .
 	build/$*/bin/python -m pytest -n 2 -m "not slow" $(VERSIONS_TESTS)
@@ -164,6 +164,7 @@ benchmarks: $(VENV)/parity.stamp drawn
 	$(BIN)/python -m benchmarks.features $(STEP_FLAGS) --json runs/benchmarks/features.json
 	$(BIN)/python -m benchmarks.input --data_dir $(DRAWN) --json runs/benchmarks/input.json
 	$(BIN)/python -m benchmarks.scoring --json runs/benchmarks/scoring.json
+	$(BIN)/python -m benchmarks.search --json runs/benchmarks/search.json
 	$(BIN)/python -m benchmarks.start_up --json runs/benchmarks/start_up.json
 	$(BIN)/python -m benchmarks.growth --out runs/benchmarks
 

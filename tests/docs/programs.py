@@ -46,14 +46,22 @@ RUN_BY = {
     "rgbir-check quick": "tests/commands/test_check.py::test_damaged_images_are_named",
     "rgbir-draw out layout train test": "make quickstart-method2",
     "rgbir-draw out train val test images size seed": "make showcase",
+    "rgbir-features run": "tests/commands/test_search_commands.py::test_features_are_written",
+    "rgbir-index run": "tests/commands/test_search_commands.py::test_an_index_is_appended_to",
+    "rgbir-search gallery out": "tests/commands/test_search_commands.py::"
+    "test_the_lists_are_written_as_a_page_a_picture_and_values",
     "rgbir-export out": "tests/commands/test_export.py::test_a_folder_is_not_overwritten",
+    "examples/own_images.py": "tests/examples/test_examples.py::test_a_person_is_found_in_own_images",
     "examples/swap.py": "tests/examples/test_examples.py::test_people_are_swapped",
     "tests.datasets.test_broken_trees": "tests/datasets/test_broken_trees.py::test_the_page_has_these_messages",
     "benchmarks.seeds": "tests/benchmarks/test_seeds.py::test_every_seed_is_trained_then_scored_and_not_a_second_time",
     "benchmarks.ablations": "tests/benchmarks/test_ablations.py::test_the_table",
     "benchmarks.input data_dir": "make benchmarks",
     "benchmarks.arithmetic preset": "make benchmarks",
-} | {f"benchmarks.{name}": "make benchmarks" for name in ("training_step", "features", "scoring", "start_up", "growth")}
+} | {
+    f"benchmarks.{name}": "make benchmarks"
+    for name in ("training_step", "features", "scoring", "search", "start_up", "growth")
+}
 
 
 def program_and_arguments(command: Command) -> tuple[str, tuple[str, ...]]:
@@ -64,8 +72,7 @@ def program_and_arguments(command: Command) -> tuple[str, tuple[str, ...]]:
         words = tuple(text[text.index("python ") :].split())
     if words[0] == "python":
         words = words[2:] if words[1] == "-m" else words[1:]
-    arguments = [word.strip("[]") for word in words[1:]]
-    filled = [part for word in arguments for part in STANDS_FOR.get(word, (word,))]
+    filled = [part for word in words[1:] for part in STANDS_FOR.get(word, (word,))]
     return ALIASES.get(words[0], words[0]), tuple(filled)
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from rgbir_jax.commands import flags
 from rgbir_jax.lookup import CONFIG_FOLDER
+from rgbir_jax.origin import INCLUDED
 from tests.docs import pages, programs
 from tests.docs.pages import PAGES, ROOT, Command
+from tests.own_people import NIGHT, OTHER_DAY, person, write_people
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 COMMANDS = [command for page in PAGES for command in pages.commands(page)] + pages.notebook_commands()
@@ -82,10 +85,21 @@ def test_modules_know_the_flags():
             assert not programs.unknown_to_module(program, arguments), command
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=name)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
-    """The blocks of a page share their names. Those that define a recipe make it."""
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Goes to a folder with what the pages name: people, two queries and a run."""
+    write_people(tmp_path / "people", range(4))
+    for query, camera in (("query", NIGHT), ("other", OTHER_DAY)):
+        Image.fromarray(person(2, camera)).save(tmp_path / f"{query}.png")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "own").symlink_to(INCLUDED / "drawn")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=name)
+@pytest.mark.usefixtures("folder")
+def test_python_blocks_run(page):
+    """The blocks of a page share their names. Those that define a recipe make it."""
     namespace: dict = {"__name__": "page"}
     for number, block in enumerate(pages.blocks(page, {"python"}), 1):
         exec(compile(block, f"{name(page)}, block {number}", "exec"), namespace)
