@@ -2,7 +2,6 @@
 
 import os
 import re
-from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -37,48 +36,47 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "rgbir_jax/trained/drawn/README.md": "model_card.md",
 }
-ROOT = Path(__file__).parents[1]
 
 
-def make_links_relative(app: Sphinx, path: Path, parent: str, content: list[str]) -> None:
-    """Rewrites the links of an included file: from its own folder to docs/, and to the page that includes the target.
+def with_links_from_docs(text: str, folder: str) -> str:
+    """Rewrites links so that they start from docs/ and lead to the page that includes their target.
 
     Args:
-        app: the program that builds the site.
-        path: the included file, relative to docs/.
-        parent: the name of the page that includes it.
-        content: its text, as the only item; it is replaced.
+        text: Markdown.
+        folder: the folder that the links start from, relative to the repository.
     """
-    del app, parent
-    folder = os.path.normpath(f"docs/{path.parent}")
 
-    def replaced(link: re.Match) -> str:
-        target, hash_, anchor = link[1].partition("#")
-        target = os.path.normpath(f"{folder}/{target}")
+    def rewritten(link: re.Match) -> str:
+        path, hash_, anchor = link[1].partition("#")
+        target = os.path.normpath(f"{folder}/{path}")
         return f"]({PAGES.get(target) or os.path.relpath(target, 'docs')}{hash_}{anchor})"
 
-    content[0] = re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", replaced, content[0])
+    return re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", rewritten, text)
 
 
-def mark_examples(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
-    """Marks the indented lines of a docstring that are code, for a parser that takes them as a quotation.
-
-    Args:
-        app: the program that builds the site.
-        what: the kind of thing that the docstring belongs to.
-        name: its name.
-        of: the thing.
-        options: the options of the directive.
-        lines: the docstring, which is changed.
-    """
-    del app, what, name, of, options
-    for place in range(len(lines) - 1, 1, -1):
-        before = lines[place - 2]
-        if lines[place].startswith("    ") and not lines[place - 1] and before and not before.startswith(" "):
-            lines[place:place] = ["::", ""]
+def as_rst(lines: list[str]) -> None:
+    """Changes a docstring to what its parser expects: indented code is marked, and stars are no emphasis."""
+    plain, is_code = list(lines), False
+    lines.clear()
+    for place, line in enumerate(plain):
+        before = plain[place - 2] if place > 1 and not plain[place - 1] else ""
+        if line.startswith("    ") and before and not before.startswith(" "):
+            lines += ["::", ""]
+            is_code = True
+        is_code = is_code and (not line or line.startswith(" "))
+        lines.append(line if is_code else line.replace("*", "\\*"))
 
 
 def setup(app: Sphinx) -> None:
-    """Connects the above."""
-    app.connect("include-read", make_links_relative)
-    app.connect("autodoc-process-docstring", mark_examples, priority=400)  # before napoleon
+    """Connects the above to what is read; `content` and `lines` are replaced in place."""
+
+    def of_page(app, name, content):
+        content[0] = with_links_from_docs(content[0], "docs")
+
+    def of_included(app, path, page, content):
+        content[0] = with_links_from_docs(content[0], f"docs/{path.parent}")
+
+    app.connect("source-read", of_page)
+    app.connect("include-read", of_included)
+    # before napoleon
+    app.connect("autodoc-process-docstring", lambda app, what, name, of, options, lines: as_rst(lines), priority=400)
