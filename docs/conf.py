@@ -76,7 +76,12 @@ def setup(app: Sphinx) -> None:
     def of_included(app, path, page, content):
         content[0] = with_links_from_docs(content[0], f"docs/{path.parent}")
 
+    def of_docstring(app, what, name, thing, options, lines):
+        as_rst(lines)
+        if what == "property":  # napoleon takes what stands before a colon for its type
+            lines[0] = lines[0].replace(": ", " – ")
+
     app.connect("source-read", of_page)
     app.connect("include-read", of_included)
     # before napoleon
-    app.connect("autodoc-process-docstring", lambda app, what, name, of, options, lines: as_rst(lines), priority=400)
+    app.connect("autodoc-process-docstring", of_docstring, priority=400)

@@ -68,7 +68,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its folder, or the name of a model that comes with the package; `load` opens the run by it."""
+        """What `load` opens the run by: its folder, or the name of a model that comes with the package."""
         return self.folder.name if self.folder.parent == INCLUDED else str(self.folder)
 
     @property

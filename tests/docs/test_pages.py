@@ -107,6 +107,10 @@ def test_python_blocks_run(page):
         assert namespace["get_config"]().recipe
 
 
+def test_no_page_has_a_name_that_the_site_uses():
+    assert not {page.stem for page in PAGES} & {"search", "genindex"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page):
     for link in pages.links(page):
