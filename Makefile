@@ -129,6 +129,7 @@ test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
 # From scratch: an environment in build/ with the versions that pyproject.toml allows, which uv finds.
+SPHINX_FLAGS := --fail-on-warning --keep-going --quiet
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 VERSIONS_TESTS := tests/losses tests/models tests/datasets tests/data tests/evaluation tests/inference tests/training \
@@ -138,13 +139,14 @@ test-lowest test-newest: test-%:
 	$(PYTHON) -m venv build/$*
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/uv pip compile --quiet --python build/$*/bin/python --resolution $(RESOLUTION_$*) \
-	  --extra data --extra report --extra search --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
+	  --extra data --extra report --extra search --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --requirements build/$*/versions.txt
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --no-deps --editable .
 	build/$*/bin/python -m pytest -n 2 -m "not slow" $(VERSIONS_TESTS)
+	build/$*/bin/sphinx-build $(SPHINX_FLAGS) docs build/$*/docs
 
 docs: $(VENV)/docs.stamp
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	$(BIN)/sphinx-build $(SPHINX_FLAGS) docs build/docs
 	@echo "The site is build/docs/index.html"
 
 notebook: $(VENV)/test.stamp
