@@ -160,10 +160,10 @@ class Viewer:
             raise UserError("the query must be an image of the gallery or an upload.")
         if "number" in given:
             number = self.gallery.check(given["number"])
-            both = (self.gallery.read(number, size) for size in (self.shown_size, self.image_size))
-            return Query(*both, int(self.gallery.modality[number]), number)
+            shown, pixels = (self.gallery.read(number, size) for size in (self.shown_size, self.image_size))
+            return Query(shown, pixels, int(self.gallery.modality[number]), number)
         upload, modality = self.uploads[given.get("upload")], _modality(given.get("modality"))
-        return Query(*upload, _guessed(upload) if modality is None else modality, None)
+        return Query(upload.shown, upload.pixels, _guessed(upload) if modality is None else modality, None)
 
     def _pair(self, given: dict[str, Any]) -> tuple[Query, Query]:
         return self.query(given.get("query")), self.query({"number": given.get("match")})
@@ -205,7 +205,8 @@ def _guessed(upload: Upload) -> int:
 
 
 def _enlarged(values: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Float[np.ndarray, "height width"]:
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR))
+    height, width = size
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _reason(check: Callable[[], None]) -> str:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 import rgbir_jax
 from rgbir_jax.browse import uploads
 from rgbir_jax.browse.app import STATIC, application
-from rgbir_jax.browse.uploads import LARGEST, Uploads
+from rgbir_jax.browse.uploads import LARGEST
 from rgbir_jax.browse.viewer import STEPS, Viewer
 from tests.browse.conftest import encoded
 from tests.own_people import person
@@ -289,7 +289,8 @@ def test_the_type_of_an_upload_is_that_of_its_content(client, photo):
 
 
 @pytest.mark.parametrize(
-    "host", ["example.com", "127.0.0.1.example.com:8000", "localhost.example.com", "10.0.0.1:8000", "0.0.0.0", "", "@", "["]
+    "host",
+    ["example.com", "127.0.0.1.example.com:8000", "localhost.example.com", "10.0.0.1:8000", "0.0.0.0", "", "@", "["],
 )
 def test_other_hosts_are_refused(client, host):
     for path in ("/", "/images/0", "/api/about"):
