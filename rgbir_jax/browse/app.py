@@ -32,20 +32,7 @@ def application(viewer: Viewer) -> ASGIApp:
     body is the image's file; POST /api/search, /api/maps and /api/swap, whose bodies are JSON, see `Viewer`. An error
     is JSON with the sentence `error`.
     """
-    turn = asyncio.Lock()
-
-    async def in_turn(request: Request, function: Callable, *arguments: Any) -> Response:
-        """Calls the run. One call at a time: others wait, and are dropped if the page does not wait any more."""
-        async with turn:
-            if await request.is_disconnected():
-                return Response(status_code=204)
-            return JSONResponse(await run_in_threadpool(function, *arguments))
-
-    def question(function: Callable[[dict[str, Any]], Any]) -> Callable:
-        async def answer(request: Request) -> Response:
-            return await in_turn(request, function, _question(await _body(request, QUESTION)))
-
-        return answer
+    turns = Turns()
 
     async def about(request: Request) -> Response:
         del request
@@ -65,12 +52,7 @@ def application(viewer: Viewer) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
-
-        async def warm_up():
-            async with turn:
-                await run_in_threadpool(viewer.warm_up)
-
-        warming = asyncio.create_task(warm_up())
+        warming = asyncio.create_task(turns.call(viewer.warm_up))
         yield
         warming.cancel()
 
@@ -78,13 +60,37 @@ def application(viewer: Viewer) -> ASGIApp:
         Route("/images/{number:int}", image),
         Route("/api/about", about),
         Route("/api/uploads", upload, methods=["POST"]),
-        Route("/api/search", question(viewer.search), methods=["POST"]),
-        Route("/api/maps", question(viewer.maps), methods=["POST"]),
-        Route("/api/swap", question(viewer.swap), methods=["POST"]),
+        Route("/api/search", turns.answering(viewer.search), methods=["POST"]),
+        Route("/api/maps", turns.answering(viewer.maps), methods=["POST"]),
+        Route("/api/swap", turns.answering(viewer.swap), methods=["POST"]),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     handlers = {UserError: _refused, HTTPException: _refused, Exception: _failed}
     return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan))
+
+
+class Turns:
+    """Calls the run in a thread, one call at a time, so that other requests are answered meanwhile."""
+
+    def __init__(self):
+        self._turn = asyncio.Lock()
+
+    async def call(self, function: Callable, *arguments: Any) -> Any:
+        """Calls a function as soon as no other one runs."""
+        async with self._turn:
+            return await run_in_threadpool(function, *arguments)
+
+    def answering(self, function: Callable[[dict[str, Any]], Any]) -> Callable:
+        """Returns the endpoint that answers a question. It is dropped if the page does not wait for it any more."""
+
+        async def endpoint(request: Request) -> Response:
+            question = _question(await _body(request, QUESTION))
+            async with self._turn:
+                if await request.is_disconnected():
+                    return Response(status_code=204)
+                return JSONResponse(await run_in_threadpool(function, question))
+
+        return endpoint
 
 
 async def _body(request: Request, largest: int) -> bytes:

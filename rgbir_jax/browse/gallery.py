@@ -109,6 +109,7 @@ def _of_folder(folder: Path, run: Run, modality: GivenModality) -> Gallery:
     known = dict(zip(files, labels(folder, [os.path.relpath(file, folder) for file in files]), strict=True))
     kinds = [label.modality for label in known.values()]
     features = run.features(files, modality if None in kinds else np.array(kinds))
+    assert features.modality is not None
     relative = [os.path.relpath(path, folder) for path in features.paths]
     return _gallery(
         folder, relative, np.asarray(features), [known[path] for path in features.paths], np.asarray(features.modality)
