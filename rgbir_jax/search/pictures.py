@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import whole_file
-from rgbir_jax.search.ranking import Ranking
+from rgbir_jax.search.ranking import Ranking, mark
 
 HEIGHT = 128  # of a thumbnail in pixels
 GAP, LINE = 8, 14  # pixels between thumbnails, and of a line of text
@@ -58,7 +58,7 @@ def write_page(path: Path, ranking: Ranking, places: Places, image_size: tuple[i
         parts.append(f'<li class="query">{picture(places[0] / query["path"])}query<br>{query["modality"]}</li>')
         parts += [
             f"<li>{picture(places[1] / match['path'])}{match['rank']}. {match['distance']:.3f} {match['modality']}"
-            f"<br><small>{escape(match['path'])}</small></li>"
+            f"{_marked(match)}<br><small>{escape(match['path'])}</small></li>"
             for match in query["matches"]
         ]
         parts.append("</ol>")
@@ -87,7 +87,11 @@ def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[
     for row, query in enumerate(ranking.as_json()):
         cells = [(places[0] / query["path"], "query", query["modality"])]
         cells += [
-            (places[1] / match["path"], f"{match['rank']}. {match['distance']:.3f}", match["modality"])
+            (
+                places[1] / match["path"],
+                f"{match['rank']}. {match['distance']:.3f}",
+                f"{match['modality']} {mark(match)}",
+            )
             for match in query["matches"]
         ]
         for column, (image, *lines) in enumerate(cells):
@@ -97,6 +101,11 @@ def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[
                 pen.text((x, y + HEIGHT + number * LINE), line, "black", font)
     with whole_file(path) as file:
         sheet.save(file, "PNG")
+
+
+def _marked(match: dict) -> str:
+    """Returns the mark of a match as a line of HTML; empty without a threshold."""
+    return f"<br><b>{mark(match)}</b>" if mark(match) else ""
 
 
 def _shape(image_size: tuple[int, int]) -> tuple[int, int]:
