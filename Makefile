@@ -7,10 +7,12 @@ DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 4 --size 128 64 --seed 0
 # People of the quickstarts in other trees, and flags of their trainings. The tests make both smaller.
 PEOPLE := --train 96 --test 32
 TRAIN_FLAGS :=
+# Half the size and width: at full size a step takes half a minute on two CPU cores.
+STEP_FLAGS := --size 128 64 --width-divisor 2
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
-.PHONY: drawn judge showcase test test-slow chaos soak lint clean
+.PHONY: drawn judge showcase test test-slow test-lowest test-newest chaos soak benchmarks docs notebook lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
@@ -25,6 +27,10 @@ help:
 	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
 	@echo "make chaos               kill, damage and starve trainings, and compare their ends; about 10 minutes"
 	@echo "make soak                5,000 iterations in one process: memory, files and threads do not grow"
+	@echo "make test-lowest         tests with the lowest versions of the dependencies, in build/; test-newest: the newest"
+	@echo "make benchmarks          what benchmarks/README.md lists, into runs/benchmarks; hours, on a quiet machine"
+	@echo "make docs                the site, build/docs/index.html; dead links are errors"
+	@echo "make notebook            run docs/quickstart.ipynb and keep what it shows"
 	@echo "make clean               remove the environment, the drawn data and the quickstarts' runs"
 
 # An environment is complete if its stamp exists; a changed pyproject.toml rebuilds it.
@@ -39,6 +45,10 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 
 $(VENV)/parity.stamp: $(VENV)/test.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test,parity]'
+	touch $@
+
+$(VENV)/docs.stamp: $(VENV)/run.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,docs]'
 	touch $@
 
 drawn: $(VENV)/run.stamp
@@ -118,6 +128,30 @@ test: lint
 test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
+# From scratch: an environment in build/ with the versions that pyproject.toml allows, which uv finds.
+SPHINX_FLAGS := --fail-on-warning --keep-going --quiet
+RESOLUTION_lowest := lowest-direct
+RESOLUTION_newest := highest
+VERSIONS_TESTS := tests/losses tests/models tests/datasets tests/data tests/evaluation tests/inference tests/training \
+  tests/visualize tests/commands tests/search tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
+test-lowest test-newest: test-%:
+	rm -rf build/$*
+	$(PYTHON) -m venv build/$*
+	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
+	build/uv/bin/uv pip compile --quiet --python build/$*/bin/python --resolution $(RESOLUTION_$*) \
+	  --extra data --extra report --extra search --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
+	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --requirements build/$*/versions.txt
+	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --no-deps --editable .
+	build/$*/bin/python -m pytest -n 2 -m "not slow" $(VERSIONS_TESTS)
+	build/$*/bin/sphinx-build $(SPHINX_FLAGS) docs build/$*/docs
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/sphinx-build $(SPHINX_FLAGS) docs build/docs
+	@echo "The site is build/docs/index.html"
+
+notebook: $(VENV)/test.stamp
+	$(BIN)/python -m tests.docs.notebook
+
 # docs/reliability.md has their tables.
 chaos: $(VENV)/test.stamp
 	$(BIN)/python -m tests.reliability.chaos --json runs/chaos.json
@@ -125,6 +159,17 @@ chaos: $(VENV)/test.stamp
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m tests.reliability.soak --json runs/soak.json
 
+benchmarks: $(VENV)/parity.stamp drawn
+	mkdir -p runs/benchmarks
+	$(BIN)/python -m benchmarks.arithmetic --preset paper --json runs/benchmarks/arithmetic.json
+	$(BIN)/python -m benchmarks.training_step $(STEP_FLAGS) --json runs/benchmarks/step.json
+	$(BIN)/python -m benchmarks.features $(STEP_FLAGS) --json runs/benchmarks/features.json
+	$(BIN)/python -m benchmarks.input --data_dir $(DRAWN) --json runs/benchmarks/input.json
+	$(BIN)/python -m benchmarks.scoring --json runs/benchmarks/scoring.json
+	$(BIN)/python -m benchmarks.search --json runs/benchmarks/search.json
+	$(BIN)/python -m benchmarks.start_up --json runs/benchmarks/start_up.json
+	$(BIN)/python -m benchmarks.growth --out runs/benchmarks
+
 clean:
-	rm -rf $(VENV) $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
+	rm -rf build $(VENV) $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
 	  runs/table6 runs/methods runs/quickstart_regdb runs/quickstart_llcm runs/quickstart_folders

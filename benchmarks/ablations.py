@@ -26,8 +26,9 @@ import numpy as np
 
 from benchmarks.machine import keep, machine, versions
 from benchmarks.seeds import grid, plus_minus, run, summary
+from rgbir_jax.evaluation.bootstrap import interval
 
-BASE, DRAWS = "base", 10_000
+BASE = "base"
 SYSTEMS_OF_BASE = ("teacher", "control")
 OWN = "trained"
 
@@ -134,7 +135,8 @@ def score(folder):
     from rgbir_jax import load
     from rgbir_jax.data.sources import open_source
     from rgbir_jax.evaluation.benchmark import Benchmark
-    from rgbir_jax.evaluation.metrics import Images, rank
+    from rgbir_jax.evaluation.evaluate import probes_of, ranked
+    from rgbir_jax.evaluation.per_probe import averaged
     from rgbir_jax.evaluation.reconstruction import reconstruction
     from rgbir_jax.inference.features import extractor, of_rows
 
@@ -145,16 +147,12 @@ def score(folder):
     last, state = trained.stages[trained.last], trained.states[trained.last]
     systems = {name: (stage, trained.states[name]) for name, stage in trained.stages.items()}
     systems |= {OWN: (last, state)} | {code: (stage, state) for code, stage in last.controls.items()}
-    records, arrays = benchmark.records, {"person": benchmark.records.person_id[search.probes]}
-    union = np.unique(np.concatenate(search.galleries))
+    records = benchmark.records
+    arrays = {"person": records.person_id[probes_of(records, search)]}
     for name, (stage, state_of) in systems.items():
         features = extractor((stage,))((state_of,), *of_rows(source, benchmark.rows))
-        images = Images(features, records.person_id, records.camera, records.modality)
-        places = [np.searchsorted(union, rows) for rows in search.galleries]
-        trials = rank(images[search.probes], images[union], places, search.hidden, search.unit)
-        for key, of in (("rank1", lambda trial: trial.first == 0), ("AP", lambda trial: trial.average_precision)):
-            values = [np.where(trial.counted, of(trial), np.nan) for trial in trials]
-            arrays[f"{name}/{key}"] = np.nanmean(values, axis=0)
+        trials = ranked(features, records, [search])[search.name]
+        arrays |= {f"{name}/{measure}": values for measure, values in averaged(trials, search.ap).items()}
     if last.renders:
         arrays["reconstruction"] = np.array(reconstruction(last, state, source, benchmark.rows).l1)
     np.savez(folder / "probes.npz", **arrays)
@@ -177,22 +175,11 @@ def tabulate(workdir, seeds, cells):
         if name == "control":
             continue
         ahead = 100 * (np.array(precision) - np.array(control))
-        figures[name]["ahead"] = interval(ahead.mean(axis=0), files[0]["person"], rng)
+        figures[name]["ahead"] = interval(ahead.mean(axis=0), files[0]["person"], rng)._asdict()
         figures[name]["ahead"]["seeds"] = np.nanmean(ahead, axis=1).tolist()
         if system == OWN and "reconstruction" in files[0]:
             figures[name]["reconstruction"] = float(np.mean([file["reconstruction"] for file in files]))
     return figures
-
-
-def interval(values, person, rng):
-    """Returns the mean of the probes' values and its 95% bootstrap interval over persons."""
-    people, place = np.unique(person[~np.isnan(values)], return_inverse=True)
-    values = values[~np.isnan(values)]
-    sums, counts = np.bincount(place, values), np.bincount(place)
-    drawn = rng.integers(len(people), size=(DRAWS, len(people)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 
 def markdown(rows, seeds):

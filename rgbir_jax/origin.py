@@ -77,7 +77,7 @@ class Facts(Contents):
             command=" ".join(sys.orig_argv[1:]),  # sys.argv has the config by its full path
             commit=_commit(),
             started=time.strftime("%Y-%m-%d %H:%M"),
-            versions={package: _version(package) for package in PACKAGES},
+            versions=versions(),
         )
 
     def write(self, folder: Path) -> None:
@@ -201,7 +201,12 @@ def earlier_of(stage: Stage, states: Mapping[str, State]) -> dict[str, dict]:
         For each stage that it starts from, learns from or reads: `step`, its iteration, and `fingerprint`.
     """
     names = [name for name in dict.fromkeys((*stage.needs, stage.reads)) if name]
-    return {name: {"step": int(states[name].step), "fingerprint": fingerprint(states[name])} for name in names}
+    return {name: identified(states[name]) for name in names}
+
+
+def identified(state: State) -> dict:
+    """Identifies a state: `step`, its iteration, and `fingerprint`."""
+    return {"step": int(state.step), "fingerprint": fingerprint(state)}
 
 
 def other_earlier(stage_folder: Path, earlier: Mapping[str, dict]) -> dict[str, str]:
@@ -306,6 +311,12 @@ def _commit() -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def versions(*others: str) -> dict[str, str]:
+    """Returns the versions of the package and of what it needs, and of others that are installed, by name."""
+    known = {package: _version(package) for package in (*PACKAGES, *others)}
+    return {package: number for package, number in known.items() if package in PACKAGES or number != "unknown"}
 
 
 def _version(package: str) -> str:

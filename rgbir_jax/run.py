@@ -30,8 +30,10 @@ from rgbir_jax.data.given_images import (
     modality_numbers,
 )
 from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation import thresholds
+from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.inference import weights
-from rgbir_jax.inference.features import BATCH, extractor
+from rgbir_jax.inference.features import BATCH, extractor, swap
 from rgbir_jax.inference.gradcam import PairMaps, explainer
 from rgbir_jax.inference.image_features import Features, feature_blocks
 from rgbir_jax.lookup import expanded, use_config_folder
@@ -177,6 +179,44 @@ class Run:
         generated = self._in_batches(self._render, structures, appearances)
         return Image.fromarray(generated[0]) if is_one(structure) and is_one(appearance) else generated
 
+    def threshold(self, fpr: float) -> float:
+        """Returns the distance of features up to which two images are taken for the same person.
+
+        It was found on validation identities, between the kinds of images that the protocol compares, such as infrared
+        and RGB.
+
+        Args:
+            fpr: the share of the pairs of two persons that it may accept, such as 1e-3. A lower tabulated rate, at
+                least half of this one, can take its place.
+
+        Raises:
+            UserError: if no thresholds were found, if they are of another iteration, or if there were too few pairs
+                for this rate.
+        """
+        return self.thresholds().at(fpr)
+
+    def thresholds(self) -> Thresholds:
+        """Reads the thresholds that were found when the run was scored.
+
+        Raises:
+            UserError: if there are none, or if they are of another iteration.
+        """
+        path = self.folder / thresholds.FILE
+        find = f"eval.py --workdir {self.folder} finds them"
+        if not path.is_file():
+            raise UserError(
+                f"{self.name} has no thresholds: {find} on validation identities, which the recipe must keep out of "
+                f'training (config.train_split = "train"), and rgbir-export takes them along.'
+            )
+        found, steps = Thresholds.read(path), int(self.states[self.last].step)
+        is_exported = (self.folder / weights.FILE).is_file()  # its weights do not say of which iteration they are
+        if not is_exported and (found.stage, found.steps) != (self.last, steps):
+            raise UserError(
+                f"{path} is of iteration {found.steps} of {found.stage}, and the run is now at iteration {steps} of "
+                f"{self.last}; {find} again."
+            )
+        return found
+
     def explain(
         self,
         query: Given,
@@ -185,6 +225,7 @@ class Run:
         gallery_modality: GivenModality = None,
     ) -> PairMaps:
         """Computes where in two images the evidence lies that they show the same person (Grad-CAM).
+
 
         Args:
             query: the first image of each pair, as in `features`.
@@ -287,8 +328,7 @@ class Run:
 
     @functools.cached_property
     def _render(self):
-        render = self.stages[self.last].render
-        return jax.jit(lambda state, s, a: denormalise(render(state, normalise(s), normalise(a))))
+        return jax.jit(functools.partial(swap, self.stages[self.last]))
 
     @functools.cached_property
     def _interpolate(self):

@@ -111,7 +111,9 @@ def _of_folder(folder: Path, run: Run, modality: GivenModality) -> Gallery:
     features = run.features(files, modality if None in kinds else np.array(kinds))
     assert features.modality is not None
     relative = [os.path.relpath(path, folder) for path in features.paths]
-    return _gallery(folder, relative, np.asarray(features), [known[path] for path in features.paths], features.modality)
+    return _gallery(
+        folder, relative, np.asarray(features), [known[path] for path in features.paths], np.asarray(features.modality)
+    )
 
 
 def _gallery(

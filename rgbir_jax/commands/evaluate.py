@@ -3,14 +3,20 @@
     python eval.py --workdir runs/quickstart
     python eval.py --features F.npz --rand_perm rand_perm_cam.mat --test_ids test_id.mat
     python eval.py --table 7 --runs runs
+    python eval.py --compare runs/a runs/b
 
-The first prints the table and writes `scores.json` and `report.html` into the run's folder; with `--features_out` also
-a file for the second. Scores of other data than the run's own (--data_dir) do not replace them: they go into the folder
-other_data/NAME in the run's, where NAME is that of the data's folder with a checksum. Another system's .npz file has
-`feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and `index`, the image's number from 1
-within person and camera. These are images of SYSU-MM01 unless there are `dataset`, `modality` and `split` as well, see
-`rgbir_jax.evaluation.feature_file`. The third prints Table 6, 7 or 8 as Markdown, or a table of RegDB or LLCM
-(--table=regdb), with every run that the first has scored on its own data. Runs on the folds of RegDB are averaged.
+The first prints the table and writes `scores.json`, `per_probe.npz`, `thresholds.json` and `report.html` into the run's
+folder; with `--features_out` also a file for the second. Scores of other data than the run's own (--data_dir) do not
+replace them: they go into the folder other_data/NAME in the run's, where NAME is that of the data's folder with a
+checksum. Another system's .npz file has `feature` float [images, size], `person_id` (or `pid`), `camera` (or `cam`) and
+`index`, the image's number from 1 within person and camera. These are images of SYSU-MM01 unless there are `dataset`,
+`modality` and `split` as well, see `rgbir_jax.evaluation.feature_file`. The third prints Table 6, 7 or 8 as Markdown,
+or a table of RegDB or LLCM (--table=regdb), with every run that the first has scored on its own data. Runs on the folds
+of RegDB are averaged. The fourth says by how much runs that the first has scored are ahead of the first of them, with
+paired bootstrap intervals.
+
+`--rerank` also scores after k-reciprocal re-ranking. These scores use the other probes and have tables of their own,
+labelled "re-ranked (k1, k2, λ)".
 """
 
 import itertools
@@ -54,7 +60,13 @@ RUNS = flags.DEFINE_string(
     "With --table: the folder of the runs; without it only published rows. Runs that differ only in config.fold are "
     "averaged.",
 )
-JSON = flags.DEFINE_string("json", None, "With --features or --table: file to write the same to, as JSON.")
+COMPARE = flags.DEFINE_multi_string(
+    "compare", None, "Folders of scored runs to compare with the first of them: --compare runs/a runs/b."
+)
+RERANK = flags.DEFINE_bool(
+    "rerank", None, "With --workdir or --features: also score after k-reciprocal re-ranking, in tables of their own."
+)
+JSON = flags.DEFINE_string("json", None, "With --features, --table or --compare: file to write the same to, as JSON.")
 
 # By the flag that says what to do: the flags that it is used with.
 MODES = {
@@ -67,9 +79,11 @@ MODES = {
         "protocol",
         "disentanglement",
         "judge",
+        "rerank",
     ),
-    "features": ("rand_perm", "test_ids", "protocol", "json"),
+    "features": ("rand_perm", "test_ids", "protocol", "json", "rerank"),
     "table": ("runs", "json"),
+    "compare": ("json",),
 }
 
 
@@ -82,11 +96,16 @@ def evaluate() -> None:
     if FEATURES.value is not None:
         from rgbir_jax.evaluation.feature_file import score_feature_file
 
-        _show(*score_feature_file(FEATURES.value, RAND_PERM.value, TEST_IDS.value, PROTOCOL.value))
+        rest = (RAND_PERM.value, TEST_IDS.value, PROTOCOL.value, _reranking())
+        _show(*score_feature_file(FEATURES.value, *rest))
     elif TABLE.value is not None:
         from rgbir_jax.evaluation import tables
 
         _show(*tables.table_with_runs(TABLE.value, RUNS.value))
+    elif COMPARE.value is not None:
+        from rgbir_jax.evaluation.comparison import compare
+
+        _show(*compare(COMPARE.value))
     elif WORKDIR.value is not None:
         _score(WORKDIR.value)
 
@@ -109,8 +128,8 @@ def _check_flags() -> None:
     modes = [mode for mode in MODES if _given(mode)]
     if len(modes) != 1:
         raise UserError(
-            "give exactly one of --workdir (a run to score), --features (a file to score) and "
-            "--table (6, 7, 8, regdb or llcm)."
+            "give exactly one of --workdir (a run to score), --features (a file to score), "
+            "--table (6, 7, 8, regdb or llcm) and --compare (runs)."
         )
     for name in filter(_given, itertools.chain(*MODES.values())):
         if name not in MODES[modes[0]]:
@@ -118,6 +137,15 @@ def _check_flags() -> None:
             raise UserError(f"--{name} belongs to {others} and is not used with --{modes[0]}; leave it out.")
     if _given("judge") and not DISENTANGLEMENT.value:
         raise UserError("--judge belongs to --disentanglement; add it, or leave --judge out.")
+    if COMPARE.value and len(COMPARE.value) < 2:
+        raise UserError(f"--compare takes two runs or more; {COMPARE.value[0]} is one.")
+
+
+def _reranking():
+    """Returns the published parameters of re-ranking; None if it is not asked for."""
+    from rgbir_jax.evaluation.reranking import Reranking
+
+    return Reranking() if RERANK.value else None
 
 
 def _score(workdir: str) -> None:
@@ -126,11 +154,12 @@ def _score(workdir: str) -> None:
     from rgbir_jax.evaluation.scores import tables as score_tables
     from rgbir_jax.run import load
 
+    reranking = _reranking()
     changes = {flag.name: flag.value for flag in (DATA_DIR, PREPARED_DIR, SOURCE, RAND_PERM, PROTOCOL) if flag.value}
     run = load(workdir)
     run.config.update(changes)
     judge = disentanglement.check(run, JUDGE.value) if DISENTANGLEMENT.value else None
-    scored = scoring.compute(run)
+    scored = scoring.compute(run, reranking=reranking)
     print(score_tables(scored.scores), flush=True)  # also if the run is on a disk that cannot be written
     scoring.write(scored)
     if FEATURES_OUT.value:

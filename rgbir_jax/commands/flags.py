@@ -65,7 +65,7 @@ def _is_recipe(path: Path) -> bool:
 def _parse(argv: list[str]) -> list[str]:
     _show_in_help(argv[0])
     try:
-        sys.argv = argv = _with_config_file(list(map(_with_home, argv)))
+        sys.argv = argv = _with_config_file(list(map(_with_home, _repeated(argv))))
     except UserError as error:
         sys.exit(f"{_program()}: {error}")
     try:
@@ -83,6 +83,20 @@ def _show_in_help(program: str) -> None:
         if module.startswith("rgbir_jax."):
             for flag in members:
                 flags.FLAGS.register_key_flag_for_module(program, flag)
+
+
+def _repeated(argv: list[str]) -> list[str]:
+    """Writes `--compare A B` as `--compare=A --compare=B`, for every flag that may be repeated."""
+    repeated, name = [], ""
+    for argument in argv:
+        if argument.startswith("-"):
+            name = argument.lstrip("-")
+            many = name in flags.FLAGS and isinstance(flags.FLAGS[name], flags.MultiFlag)
+            name = name if many else ""
+            repeated += [] if many else [argument]
+        else:
+            repeated.append(f"--{name}={argument}" if name else argument)
+    return repeated
 
 
 def _with_home(argument: str) -> str:

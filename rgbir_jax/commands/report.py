@@ -1,26 +1,30 @@
 """The report of a scored run: its figures and what they are made of."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from rgbir_jax.commands import explained
+from rgbir_jax.commands import explained, failures
 from rgbir_jax.commands.recipe import sample_rows
 from rgbir_jax.commands.scoring import Scored, way_out
 from rgbir_jax.data import augment
 from rgbir_jax.datasets import find_dataset
+from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import disentanglement
+from rgbir_jax.evaluation.comparison import SEEDS, signed, verdict
 from rgbir_jax.evaluation.counterfactuals import swapper, true_drawing
-from rgbir_jax.evaluation.nearest import nearest
-from rgbir_jax.evaluation.scores import comparison, systems
+from rgbir_jax.evaluation.disentanglement import Table
+from rgbir_jax.evaluation.scores import earlier_stages, systems, verification_table
+from rgbir_jax.evaluation.thresholds import Thresholds
+from rgbir_jax.evaluation.verification import CURVE, SUPPORT
 from rgbir_jax.synthetic import open_drawn
-from rgbir_jax.visualize import curves, rankings, report, swaps, tsne
+from rgbir_jax.visualize import curves, report, swaps, tsne
 from rgbir_jax.visualize.counterfactuals import beside_truth
 
-PROBES, LIST, PEOPLE = 8, 10, 10
+PEOPLE = 10
 PAPER_ITERATIONS = 150_000  # of the image stage, as DG-Net trains with this many identities
 
 
@@ -34,38 +38,122 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
     Returns:
         The path of the page.
     """
-    run = scored.run
-    figures = [_cmc(scored), _rankings(scored), *filter(None, [explained.shown(scored)])]
-    people, shown = _some_people(scored)
-    if not (without := tsne.cannot_plot(scored.features[shown])):
-        figures.append(_tsne(scored, people, shown))
-    figures += _pictures(scored)
-    if measured and "dci" in measured and len(sample_rows(run.config, scored.source.records)):
-        figures.append(_truth(scored))
-    figures += [shown for name in run.stages if (shown := _training(scored, name))]
-    notes = [sentence] if (sentence := comparison(scored.scores)) else []
+    run, figure = scored.run, report.Section.of
     verdicts = disentanglement.sentences(measured) if measured else []
-    notes += [*verdicts[:1], *filter(None, [without])]
-    if "control" in run.stages:
+    people, shown = _some_people(scored)
+    without = tsne.cannot_plot(scored.features[shown])
+    sections = [_reranked(scored.scores["reranked"], scored)] if "reranked" in scored.scores else []
+    sections += [figure(_cmc(scored)), _verification(scored), failures.section(scored), failures.ranked_lists(scored)]
+    if evidence := explained.shown(scored):
+        sections.append(figure(evidence))
+    if not without:
+        sections.append(figure(_tsne(scored, people, shown)))
+    if measured:
+        sections.append(report.Section("Disentanglement", verdicts[1:], disentanglement.tables(measured)))
+    sections += map(figure, _pictures(scored))
+    if measured and "dci" in measured and len(sample_rows(run.config, scored.source.records)):
+        sections.append(figure(_truth(scored)))
+    sections += [figure(shown) for name in run.stages if (shown := _training(scored, name))]
+    path = report.write(
+        scored.folder,
+        title=f"{run.folder.resolve().name}: RGB-infrared person re-identification",
+        headline=_headline(scored, [*verdicts[:1], *filter(None, [without])]),
+        facts=_facts(scored),
+        scores=scored.scores,
+        sections=sections,
+        way_out=way_out(run),
+    )
+    return str(path)
+
+
+def _headline(scored: Scored, notes: Sequence[str]) -> report.Headline:
+    """Puts rank-1 and mAP of the first search beside those of what the run is compared with."""
+    scores, search = scored.scores, scored.benchmark.searches[0]
+    own = scores["trained"][search.name]
+    people = len(np.unique(scored.benchmark.records.person_id[search.probes]))
+    rows = [["trained", *_percent(own), "", ""]]
+    for name in ("chance", "raw_pixels", *earlier_stages(scores)):
+        ahead = ["", ""]
+        if name != "chance":
+            gain = scored.probes.ahead(scored.probes, search.name, "AP", "trained", name)
+            ahead = [signed(gain), verdict(gain)]
+        rows.append([report.SYSTEM_NAMES.get(name, name), *_percent(scores[name][search.name]), *ahead])
+    table = Table(
+        f"What it is compared with, in %. How far the trained stage is ahead in mAP, with the 95% interval of a paired "
+        f"bootstrap over the {people} persons",
+        ["", "rank-1", "mAP", "trained is ahead by", "verdict"],
+        rows,
+    )
+    text = (
+        f"{search.title}, protocol {scores['protocol']}: {own['counted_probes']:,} images of {people} people never "
+        f"seen in training are looked for among {own['gallery_images']:,} images. {scores['dataset']}."
+    )
+    return report.Headline(100 * own["cmc"][0], 100 * own["mAP"], text, table, [*_notes(scored), *notes])
+
+
+def _percent(score: Mapping) -> list[str]:
+    return [f"{100 * score['cmc'][0]:.2f}", f"{100 * score['mAP']:.2f}"]
+
+
+def _notes(scored: Scored) -> list[str]:
+    notes = [SEEDS]
+    if "control" in scored.run.stages:
         notes.append(
             "control: the teacher, trained for as many more iterations as the image stages, with the same batches and "
             "learning rates, by its identification loss only."
         )
     if "(drawn)" in scored.scores["dataset"]:
         notes.append("The people in this dataset are drawn by a program: its scores say nothing about real cameras.")
-    title = f"{run.folder.resolve().name}: RGB-infrared person re-identification"
-    path = report.write(
-        scored.folder,
-        title=title,
-        facts=_facts(scored),
-        scores=scored.scores,
-        notes=notes,
-        verdicts=verdicts[1:],
-        measured=disentanglement.tables(measured) if measured else [],
-        figures=figures,
-        way_out=way_out(run),
+    return notes
+
+
+def _reranked(again: Mapping, scored: Scored) -> report.Section:
+    """Shows re-ranked scores apart from the others."""
+    rows = [
+        [scored.scores["settings"][setting], *_percent(row), f"{100 * row['cmc'][9]:.2f}", f"{100 * row['mINP']:.2f}"]
+        for setting, row in again["scores"].items()
+    ]
+    caption = f"trained, {again['label']}; protocol {scored.scores['protocol']}; in %, mean over the trials"
+    text = (
+        "Images are near if they have the same neighbours, the other probes among them. A search for one person has no "
+        "other probes, so these scores do not compare with those above, nor with published ones that are not re-ranked."
     )
-    return str(path)
+    return report.Section("Re-ranked", [text], [Table(caption, ["", "rank-1", "mAP", "rank-10", "mINP"], rows)])
+
+
+def _verification(scored: Scored) -> report.Section:
+    """Says how well a threshold of distance tells whether two images show the same person."""
+    search = scored.benchmark.searches[0]
+    rows = {
+        report.SYSTEM_NAMES.get(name, name): by_setting[search.name]["verification"]
+        for name, by_setting in systems(scored.scores).items()
+        if "verification" in by_setting[search.name]
+    }
+    curve = {"chance": (CURVE, CURVE)} | {name: tuple(row["roc"].values()) for name, row in rows.items()}
+    figure = report.Shown(
+        "roc",
+        "ROC",
+        f"Share of the pairs of one person and of two persons that a threshold accepts; {search.title}. The line ends "
+        f"where fewer than {SUPPORT} pairs would decide.",
+        curves.roc_curves(curve),
+    )
+    return report.Section(
+        "Same person or not", [_threshold(scored.thresholds)], [verification_table(rows, search.title)], [figure]
+    )
+
+
+def _threshold(found: Thresholds | None) -> str:
+    """Says which threshold the run keeps."""
+    if found is None:
+        return "No identities were kept out of training for validation, so the run keeps no threshold."
+    try:
+        distance = found.at(1e-3)
+    except UserError as error:
+        return f"The run keeps thresholds found on validation identities: {error}"
+    return (
+        f"On {found.people} validation identities, one in 1,000 of {found.different_pairs:,} pairs of two persons is "
+        f"closer than {distance:.3f}: Run.threshold(1e-3) gives this distance."
+    )
 
 
 def _facts(scored: Scored) -> dict[str, str]:
@@ -114,44 +202,6 @@ def _cmc(scored: Scored) -> report.Shown:
     }
     caption = f"Share of probes whose person is among the first k; {title}, mean over the trials."
     return report.Shown("cmc", "CMC curves", caption, curves.cmc_curves(curve))
-
-
-def _rankings(scored: Scored) -> report.Shown:
-    """Draws the lists of probes from the best to the worst in the gallery of the first trial."""
-    table, features = scored.benchmark.records, scored.features
-    search = scored.benchmark.searches[0]
-    gallery = search.galleries[0]
-    probes = _spread(search.probes, table.person_id)
-    hidden = search.hidden(table.select(probes), table.select(gallery))
-    order, distance = nearest(features[probes], features[gallery], hidden=hidden)
-    right = (table.person_id[gallery[order]] == table.person_id[probes][:, None]) & np.isfinite(distance)
-    found = right.any(axis=1)
-    first = np.where(found, right.argmax(axis=1), len(gallery))
-    probes, order, distance, right, first = (
-        x[np.argsort(first, kind="stable")] for x in (probes, order, distance, right, first)
-    )
-    chosen = np.unique(np.linspace(0, len(probes) - 1, min(PROBES, len(probes))).astype(int))
-    ranked = gallery[order[chosen, :LIST]]
-
-    def images(rows):
-        return scored.source.read(scored.benchmark.rows[rows])
-
-    figure = rankings.ranked_lists(
-        images(probes[chosen]),
-        images(ranked.ravel()).reshape(*ranked.shape, *scored.source.image_size, 3),
-        right[chosen, :LIST],
-        [f"{table.person_id[row]}, camera {table.camera[row]}" for row in probes[chosen]],
-        [
-            [f"{table.person_id[row]}, c{table.camera[row]}\n{d:.2f}" for row, d in zip(rows, distances, strict=True)]
-            for rows, distances in zip(ranked, distance[chosen, :LIST], strict=True)
-        ],
-    )
-    caption = (
-        f"{search.title}: probes from the best found (top) to the worst (bottom), one per person, and their nearest "
-        f"images in the gallery of the first trial, with identity, camera and distance. "
-        "Solid green with a tick: the same person; dashed red with a cross: somebody else."
-    )
-    return report.Shown("rankings", "Ranked lists", caption, figure)
 
 
 def _some_people(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
@@ -238,9 +288,3 @@ def _training(scored: Scored, name: str) -> report.Shown | None:
     figure = curves.training_curves(curves.read_log(scored.run.folder / name / "metrics.jsonl"))
     caption = "Losses by the paper's symbols."
     return figure and report.Shown(f"training_{name}", f"Training of stage {name}", caption, figure)
-
-
-def _spread(probes: np.ndarray, person_id: np.ndarray) -> np.ndarray:
-    """Returns one probe of each person."""
-    _, first = np.unique(person_id[probes], return_index=True)
-    return probes[first]

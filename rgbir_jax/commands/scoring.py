@@ -17,10 +17,15 @@ from rgbir_jax.data.source import Source
 from rgbir_jax.data.sources import ImageSource, fingerprint, open_source
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
-from rgbir_jax.evaluation import feature_file
-from rgbir_jax.evaluation.benchmark import Benchmark
-from rgbir_jax.evaluation.evaluate import chance, say_collapsed
+from rgbir_jax.errors import UserError
+from rgbir_jax.evaluation import feature_file, per_probe, thresholds
+from rgbir_jax.evaluation.benchmark import Benchmark, validation
+from rgbir_jax.evaluation.evaluate import chance, ranked, reranked, say_collapsed, summarised
+from rgbir_jax.evaluation.per_probe import PerProbe
 from rgbir_jax.evaluation.reconstruction import reconstruction
+from rgbir_jax.evaluation.reranking import Reranking
+from rgbir_jax.evaluation.thresholds import Thresholds
+from rgbir_jax.evaluation.verification import with_verification
 from rgbir_jax.files import write_json, writing
 from rgbir_jax.inference.features import extractor, of_rows
 from rgbir_jax.lookup import expand_home, expanded
@@ -42,6 +47,8 @@ class Scored(NamedTuple):
         benchmark: the rows that were scored, and the searches.
         features: features of the last stage, for the benchmark's rows.
         scores: the content of scores.json.
+        probes: the content of per_probe.npz.
+        thresholds: the content of thresholds.json; None if there are no validation identities, or for other data.
         folder: where what is written about the scores goes; `write` makes it.
     """
 
@@ -50,20 +57,22 @@ class Scored(NamedTuple):
     benchmark: Benchmark
     features: Float[np.ndarray, "n d"]
     scores: dict
+    probes: PerProbe
+    thresholds: Thresholds | None
     folder: Path
 
 
 def score(run: Run, changes: dict | None = None) -> Scored:
-    """Scores a run on its dataset's test identities and writes `scores.json`.
+    """Scores a run on its dataset's test identities and writes what `write` writes.
 
-    It is written into the run's folder, or, if other data is scored, into `OTHER`/NAME-CHECKSUM below.
+    It goes into the run's folder, or, if other data is scored, into `OTHER`/NAME-CHECKSUM below.
 
     Args:
         run: the run.
         changes: values of its config to replace: `data_dir`, `protocol`, `rand_perm`, ...
 
     Raises:
-        UserError: if its data is missing or incomplete, or if the file cannot be written.
+        UserError: if its data is missing or incomplete, or if a file cannot be written.
         NotFiniteError: for features that are not finite.
     """
     scored = compute(run, changes)
@@ -72,15 +81,18 @@ def score(run: Run, changes: dict | None = None) -> Scored:
 
 
 def write(scored: Scored) -> None:
-    """Writes `scores.json`.
+    """Writes `scores.json`, `per_probe.npz` and, if there are thresholds, `thresholds.json`.
 
     Raises:
-        UserError: if it cannot be written.
+        UserError: if one cannot be written.
     """
     if not scored.folder.is_dir():
         with writing(scored.folder, way_out(scored.run)):
             scored.folder.mkdir(parents=True)
     write_json(scored.folder / "scores.json", scored.scores, way_out(scored.run))
+    scored.probes.write(scored.folder / per_probe.FILE, way_out(scored.run))
+    if scored.thresholds:
+        write_json(scored.folder / thresholds.FILE, scored.thresholds.content(), way_out(scored.run))
 
 
 def way_out(run: Run) -> str:
@@ -88,13 +100,19 @@ def way_out(run: Run) -> str:
     return f"make room on its disk, or copy {run.folder} to one that you may write to and score the copy."
 
 
-def compute(run: Run, changes: dict | None = None) -> Scored:
-    """Scores a run as `score` does, and writes no scores."""
+def compute(run: Run, changes: dict | None = None, reranking: Reranking | None = None) -> Scored:
+    """Scores a run as `score` does, and writes no scores.
+
+    Args:
+        run: see `score`.
+        changes: see `score`.
+        reranking: parameters with which the trained stage is also scored after re-ranking; None: it is not.
+    """
     with complete(run.folder, run.config, run.facts):
-        return _compute(run, changes or {})
+        return _compute(run, changes or {}, reranking)
 
 
-def _compute(run: Run, changes: dict) -> Scored:
+def _compute(run: Run, changes: dict, reranking: Reranking | None) -> Scored:
     config = run.config
     config.update(changes)
     expand_home(config)
@@ -120,18 +138,43 @@ def _compute(run: Run, changes: dict) -> Scored:
     for control, other in stage.controls.items():
         features[control] = extract(run.last, other, state)
 
+    searches, records = benchmark.searches, benchmark.records
     scores = {
         "protocol": config.protocol,
         "dataset": find_dataset(config.dataset).title_of(Path(config.data_dir), source.records),
         "steps": int(state.step),
         "controls": list(stage.controls),
-        "settings": {search.name: search.title for search in benchmark.searches},
-        "chance": chance(benchmark.records, benchmark.searches),
+        "settings": {search.name: search.title for search in searches},
+        "chance": chance(records, searches),
     }
-    scores |= {system: benchmark.score(found) for system, found in features.items()}
+    ranks = {system: ranked(found, records, searches) for system, found in features.items()}
+    scores |= {
+        system: with_verification(summarised(ranks[system], searches), features[system], records, searches)
+        for system in features
+    }
+    if reranking:
+        again = reranked(features["trained"], records, searches, reranking, progress=str(reranking))
+        scores["reranked"] = reranking.labelled(summarised(again, searches))
     if stage.renders:
         scores["reconstruction"] = reconstruction(stage, state, source, benchmark.rows)._asdict()
-    return Scored(run, source, benchmark, features["trained"], scores, folder)
+    probes = PerProbe.of(records, searches, ranks)
+    is_own = folder == run.folder
+    found = _thresholds(run, source, inputs[run.last], scores["dataset"]) if is_own else None
+    return Scored(run, source, benchmark, features["trained"], scores, probes, found, folder)
+
+
+def _thresholds(run: Run, source: ImageSource, inputs: Source, dataset: str) -> Thresholds | None:
+    """Finds the thresholds of the last stage on the validation identities, if there are any."""
+    try:
+        benchmark = validation(run.config, source.records)
+    except UserError as error:
+        print(f"No thresholds are found: {error}", file=sys.stderr)
+        return None
+    if benchmark is None:
+        return None
+    stage, state = run.stages[run.last], run.states[run.last]
+    features = extractor((stage,))((state,), *of_rows(inputs, benchmark.rows), progress="validation")
+    return Thresholds.of(features, benchmark, stage=run.last, steps=int(state.step), dataset=dataset)
 
 
 def folder_of(run: Run, records: Records) -> Path:

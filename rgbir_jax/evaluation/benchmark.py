@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from rgbir_jax.data.source import Source
@@ -53,10 +53,6 @@ class Benchmark:
         images = records.select(rows)
         searches = searches_of(dataset, images, config.protocol, Path(config.rand_perm or config.data_dir))
         return cls(rows, images, searches)
-
-    def score(self, features: Float[np.ndarray, "n d"]) -> dict[str, dict]:
-        """Scores the features of `rows`, in their order, by the name of the search."""
-        return evaluate(features, self.records, self.searches)
 
 
 def validation(config: ConfigDict, records: Records) -> Benchmark | None:

@@ -14,8 +14,10 @@ from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import MODALITIES, Records
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import scores
-from rgbir_jax.evaluation.evaluate import evaluate, say_collapsed
+from rgbir_jax.evaluation.evaluate import evaluate, reranked, say_collapsed, summarised
+from rgbir_jax.evaluation.reranking import Reranking
 from rgbir_jax.evaluation.searches import searches_of
+from rgbir_jax.evaluation.verification import with_verification
 from rgbir_jax.files import writing
 
 EXPANDED, ALWAYS_READ = 20, 1 << 28  # a file may become as many times as large, or have as many bytes
@@ -86,7 +88,11 @@ def read_features(path: str | Path) -> FeatureFile:
 
 
 def score_feature_file(
-    features_path: str, rand_perm: str | None = None, test_ids: str | None = None, protocol: str | None = None
+    features_path: str,
+    rand_perm: str | None = None,
+    test_ids: str | None = None,
+    protocol: str | None = None,
+    reranking: Reranking | None = None,
 ) -> tuple[str, dict]:
     """Scores an .npz file of features by the searches of its dataset: `eval.py --features`.
 
@@ -95,9 +101,10 @@ def score_feature_file(
         rand_perm: the file that draws the galleries; None for a protocol that needs none.
         test_ids: .mat or text file with the identities of SYSU-MM01 to score; None: all in the file.
         protocol: one of the dataset's protocols; None: the first.
+        reranking: parameters with which they are also scored after re-ranking; None: they are not.
 
     Returns:
-        The table to print, and the same as values for a JSON file.
+        The tables to print, and the same as values for a JSON file.
 
     Raises:
         UserError: if a file cannot be read, or does not fit the others or the protocol.
@@ -113,9 +120,17 @@ def score_feature_file(
         file = _select(file, test_ids, features_path)
     searches = searches_of(dataset, file.records, protocol, None if rand_perm is None else Path(rand_perm))
     say_collapsed(file.feature, features_path)
-    scored = evaluate(file.feature, file.records, searches)
-    table = scores.table(scored, protocol, f"{file.title}, {Path(features_path).name}")
-    return table, {"dataset": file.title, "protocol": protocol} | scored
+    scored = with_verification(evaluate(file.feature, file.records, searches), file.feature, file.records, searches)
+    content = {"dataset": file.title, "protocol": protocol} | scored
+    title = f"{file.title}, {Path(features_path).name}"
+    parts = [scores.table(scored, protocol, title)]
+    if reranking:
+        again = summarised(reranked(file.feature, file.records, searches, reranking, str(reranking)), searches)
+        content["reranked"] = reranking.labelled(again)
+        parts.append(scores.table(again, protocol, f"{title}, {reranking}"))
+    pairs = {name: score["verification"] for name, score in scored.items()}
+    parts.append(str(scores.verification_table(pairs, title)))
+    return "\n\n".join(parts), content
 
 
 def _select(file: FeatureFile, test_ids: str, path: str) -> FeatureFile:

@@ -64,7 +64,8 @@ def _mean(by_fold: Mapping[int, Run]) -> Run:
 def _mean_score(scores: Sequence[Mapping]) -> dict:
     """Averages what `metrics.summarise` gives; the deviations are those of the folds."""
     rank1, mAP = ([score["cmc"][0] for score in scores], [score["mAP"] for score in scores])
-    return dict(scores[0]) | {
+    first = {name: value for name, value in scores[0].items() if name != "verification"}  # pairs of one network
+    return first | {
         "cmc": [statistics.fmean(column) for column in zip(*(score["cmc"] for score in scores), strict=True)],
         "mAP": statistics.fmean(mAP),
         "mINP": statistics.fmean(score["mINP"] for score in scores),

@@ -7,17 +7,17 @@ read from the ranking of their union, so ten trials share the distances and the 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from rgbir_jax.datasets.search import AP, Hidden
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation.nearest import DISTANCES, packed, squared_distances, unpacked
+from rgbir_jax.evaluation import distances
 
 MAX_ROWS = 64  # probes that a thread ranks at a time: more are not faster; this few fit in the cache
 CMC_LENGTH = 50
@@ -69,12 +69,13 @@ def rank(
     unit: Literal["identity", "image"],
     *,
     trapezoid: bool = False,
+    other_distances: Callable[[slice], Float64[np.ndarray, "_ g"]] | None = None,
 ) -> list[Ranks]:
-    """Ranks several galleries by Euclidean distance to each probe.
+    """Ranks several galleries by Euclidean distance to each probe, or by other distances.
 
     Distances are float64, whatever the dtype of the features. Distances whose squares agree in about
     52 - log2(gallery) bits count as equal and keep the order of `gallery`. Memory beyond the features is bounded by
-    `DISTANCES`.
+    `distances.DISTANCES`.
 
     Args:
         probe: the queries.
@@ -84,28 +85,34 @@ def rank(
         unit: what `Ranks.first` counts: persons, each at their nearest image (SYSU-MM01, LLCM), or images
             (Market-1501, RegDB).
         trapezoid: whether to compute `Ranks.trapezoid` as well.
+        other_distances: (probes) -> their distances, 0 or more, to all of `gallery`, which are overwritten; None:
+            the Euclidean distances of the features.
 
     Returns:
         One `Ranks` per gallery, each with all probes.
     """
     gallery = replace(gallery, feature=np.asarray(gallery.feature, np.float64))
-    squares = np.einsum("gd,gd->g", gallery.feature, gallery.feature)
+    squares = distances.squares(gallery.feature)
     lists = [_List.of(rows, gallery.person_id) for rows in galleries]
     workers = os.cpu_count() or 1
-    block_rows = max(DISTANCES // len(gallery), 1)
+    block_rows = max(distances.DISTANCES // len(gallery), 1)
     rows = int(np.clip(block_rows // workers, 1, MAX_ROWS))
 
-    def chunk_ranks(products: np.ndarray, probes: Images) -> list[Ranks]:
-        return _read(_keys(products, probes, gallery, squares, hidden), lists, unit, trapezoid)
+    def chunk_ranks(values: np.ndarray, probes: Images) -> list[Ranks]:
+        distance = values if other_distances else distances.complete(values, probes.feature, squares)
+        return _read(_keys(distance, probes, gallery, hidden), lists, unit, trapezoid)
 
     chunks = []
     with ThreadPoolExecutor(workers) as pool:  # NumPy releases the interpreter's lock to sort and gather
         for start in range(0, len(probe), block_rows):
             block = probe[start : start + block_rows]
             # Outside the threads: the product uses all cores itself and is faster for many probes at a time.
-            products = -2 * np.asarray(block.feature, np.float64) @ gallery.feature.T
+            if other_distances:
+                values = other_distances(slice(start, start + block_rows))
+            else:
+                values = distances.products(block.feature, gallery.feature)
             parts = [slice(first, first + rows) for first in range(0, len(block), rows)]
-            chunks += pool.map(chunk_ranks, [products[part] for part in parts], [block[part] for part in parts])
+            chunks += pool.map(chunk_ranks, [values[part] for part in parts], [block[part] for part in parts])
     return [_join(gallery_chunks) for gallery_chunks in zip(*chunks, strict=True)]
 
 
@@ -156,18 +163,15 @@ class _List:
         return cls(rows, np.flatnonzero(np.diff(person_id[rows], prepend=person_id[rows[0]] - 1)), member)
 
 
-def _keys(
-    products: np.ndarray, probe: Images, gallery: Images, squares: Float[np.ndarray, "g"], hidden: Hidden
-) -> np.ndarray:
+def _keys(distance: Float64[np.ndarray, "p g"], probe: Images, gallery: Images, hidden: Hidden) -> np.ndarray:
     """Packs int64 keys [probes, gallery], ordered as (distance, position in the gallery); lowest bit 1 for a match.
 
-    The keys overwrite `products`, which holds -2 p·g.
+    The keys overwrite the distances.
     """
-    distance = squared_distances(products, np.asarray(probe.feature, np.float64), squares)
     removed = hidden(probe, gallery)
     np.copyto(distance, np.inf, where=removed)
     match = (probe.person_id[:, None] == gallery.person_id) & ~removed
-    keys = packed(distance, np.arange(len(gallery)), len(gallery))
+    keys = distances.keys(distance)
     keys |= match
     return keys
 
@@ -181,7 +185,7 @@ def _read(keys: np.ndarray, lists: Sequence[_List], unit: str, trapezoid: bool) 
     ranked = np.sort(keys, axis=1)
     hit = np.flatnonzero((ranked & 1).astype(bool))
     probe = hit // keys.shape[1]
-    image = unpacked(ranked, keys.shape[1])
+    image = distances.places(ranked, keys.shape[1])
     image_hit, key_hit = image.ravel()[hit], ranked.ravel()[hit]
 
     bits = max(len(gallery.rows) for gallery in lists).bit_length()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rgbir_jax.evaluation.disentanglement import Table
+
 _COLUMNS = ("rank-1", "rank-5", "rank-10", "rank-20", "AP by", "mAP", "mINP", "gallery", "probes")
 _WIDTHS = {"rank-1": 13, "mAP": 13, "AP by": 9}  # of the columns that are wider than 7
 
@@ -19,6 +21,12 @@ def systems(scores: Mapping) -> dict[str, dict]:
         for name, entry in scores.items()
         if isinstance(entry, dict) and entry and all(isinstance(scored, dict) for scored in entry.values())
     }
+
+
+def earlier_stages(scores: Mapping) -> list[str]:
+    """Returns the systems that are stages before the last one, such as the teacher and the control."""
+    others = {"chance", "raw_pixels", "untrained", "trained", *scores["controls"]}
+    return [system for system in systems(scores) if system not in others]
 
 
 def table(rows: Mapping[str, Mapping], protocol: str, title: str) -> str:
@@ -63,12 +71,13 @@ def _cells(row: Mapping) -> str:
 
 
 def tables(scores: Mapping) -> str:
-    """Formats all settings as text, one row per system, and how well images are reconstructed.
+    """Formats all settings as text, one row per system; re-ranked scores, pairs, and how well images are reconstructed.
 
     Args:
         scores: the content of scores.json.
     """
     scored = systems(scores)
+
     parts = [
         table(
             {name: by_setting[setting] for name, by_setting in scored.items()},
@@ -77,6 +86,12 @@ def tables(scores: Mapping) -> str:
         )
         for setting in scores["settings"]
     ]
+    if again := scores.get("reranked"):
+        parts.append(table(again["scores"], scores["protocol"], f"{scores['dataset']}, trained, {again['label']}"))
+    first, title = next(iter(scores["settings"].items()))
+    pairs = {name: row[first]["verification"] for name, row in scored.items() if "verification" in row[first]}
+    if pairs:
+        parts.append(str(verification_table(pairs, f"{scores['dataset']}, {title}")))
     if sentence := comparison(scores):
         parts.append(sentence)
     if "reconstruction" in scores:
@@ -84,6 +99,32 @@ def tables(scores: Mapping) -> str:
             **scores["reconstruction"]
         ))  # fmt: skip
     return "\n\n".join(parts)
+
+
+def verification_table(rows: Mapping[str, Mapping], title: str) -> Table:
+    """Makes the table of EER and TPR at small FPR, in percent, with the pairs of two persons that each rate accepts.
+
+    Args:
+        rows: what `verification` gives for a setting, by the name of the row.
+        title: what all rows share, for the caption.
+    """
+    rates = list(next(iter(rows.values()))["tpr_at_fpr"])
+    figures = [figure for row in rows.values() for figure in row["tpr_at_fpr"].values()]
+    reasons = dict.fromkeys(figure["reason"] for figure in figures if figure["tpr"] is None)
+    caption = (
+        f"{title}: same person or not? In %, with the number of pairs of two persons that are accepted"
+        f"{''.join(f'. {reason}' for reason in reasons)}"
+    )
+    lines = []
+    for name, row in rows.items():
+        found = [
+            "-" if figure["tpr"] is None else f"{100 * figure['tpr']:.2f} ({figure['false_matches']:,})"
+            for figure in row["tpr_at_fpr"].values()
+        ]
+        eer = "-" if row["eer"] is None else f"{100 * row['eer']:.2f}"
+        lines.append([name, eer, *found, f"{row['same_pairs']:,}", f"{row['different_pairs']:,}"])
+    head = ["", "EER", *(f"TPR at FPR {rate}" for rate in rates), "pairs of one person", "of two"]
+    return Table(caption, head, lines)
 
 
 def comparison(scores: Mapping) -> str:

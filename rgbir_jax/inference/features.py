@@ -1,4 +1,4 @@
-"""Retrieval features: a pure function of images, and the same in batches on every device of every process."""
+"""Retrieval features and swaps: pure functions of images, and features in batches on all devices of all processes."""
 
 from collections.abc import Callable
 
@@ -47,13 +47,12 @@ def both_views(
 ) -> tuple[Float[Array, "2*n height width 3"], Int[Array, "2*n"]]:
     """Returns normalised images followed by their mirror images, and the modality of each."""
     x = augment.normalise(images)
-    return jnp.concatenate([x, x[:, :, ::-1]]), jnp.concatenate([modality, modality])
+    return jnp.concatenate([x, jnp.flip(x, 2)]), jnp.concatenate([modality, modality])
 
 
 def of_both_views(vectors: Float[Array, "both dim"]) -> Float[Array, "n dim"]:
     """Adds the features of images and those of their mirror images."""
-    images, mirrored = jnp.split(vectors, 2)
-    return images + mirrored
+    return vectors.reshape(2, -1, vectors.shape[1]).sum(axis=0)
 
 
 def later_features(
@@ -63,6 +62,23 @@ def later_features(
     for before, stage, state in zip(chain[:-1], chain[1:], states[1:], strict=True):
         vectors = stage.features(state, before.normalise(vectors), modality)
     return vectors
+
+
+def swap(
+    stage: Stage,
+    state: State,
+    structure: UInt8[Array, "n height width 3"],
+    appearance: UInt8[Array, "n height width 3"],
+) -> UInt8[Array, "n height width 3"]:
+    """Generates images G(a, s): the persons of some images in the poses and places of others.
+
+    Args:
+        stage: a stage that generates images.
+        state: its State.
+        structure: the images that give s.
+        appearance: the images that give a.
+    """
+    return augment.denormalise(stage.render(state, augment.normalise(structure), augment.normalise(appearance)))
 
 
 def extractor(chain: Chain, batch_size: int = BATCH) -> Callable:

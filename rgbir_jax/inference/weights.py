@@ -1,7 +1,8 @@
 """The weights that features and images need, as one small .safetensors file.
 
 A tensor is named STAGE/KIND/NETWORK/..., KIND being `params` or `batch_stats`, such as
-`image/params/E_a/trunk/conv1/kernel`. Matrices and kernels are float16; biases, scales and statistics float32.
+`image/params/E_a/trunk/conv1/kernel`. Matrices and kernels are float16, or int8 with their scales as NAME/scale;
+biases, other scales and statistics are float32.
 """
 
 from pathlib import Path
@@ -15,20 +16,23 @@ from safetensors.numpy import load_file, save
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import writing
+from rgbir_jax.inference.quantization import quantize
 from rgbir_jax.models.shapes import first_difference
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State, path_name
 
 FILE = "weights.safetensors"
+SCALE = "/scale"  # follows the name of an int8 tensor
 
 
-def write(path: Path, stages: dict[str, Stage], states: dict[str, State]) -> None:
+def write(path: Path, stages: dict[str, Stage], states: dict[str, State], int8: bool = False) -> None:
     """Writes the weights of stages, without what only training uses.
 
     Args:
         path: the file.
         stages: the stages by name.
         states: their States.
+        int8: whether matrices and kernels are int8.
 
     Raises:
         UserError: for a weight that float16 cannot hold, or a file that cannot be written.
@@ -37,6 +41,9 @@ def write(path: Path, stages: dict[str, Stage], states: dict[str, State]) -> Non
     for name, stage in stages.items():
         params, batch_stats = jax.device_get((states[name].params, states[name].batch_stats))
         for key, weight in _needed(name, stage, params, batch_stats).items():
+            if int8 and weight.ndim > 1:
+                tensors[key], tensors[f"{key}{SCALE}"] = quantize(weight)
+                continue
             with np.errstate(over="ignore"):  # to infinity, which is refused
                 tensors[key] = np.asarray(weight, np.float16 if weight.ndim > 1 else np.float32)
             if not np.isfinite(tensors[key]).all():
@@ -57,8 +64,8 @@ def read(path: Path, name: str, stage: Stage) -> State:
         UserError: for a file that is damaged or of another model.
     """
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        tensors = _dequantized(load_file(path))
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); export the run once more.") from error
     variables = {network: spec.shapes()[0] for network, spec in stage.networks.items()}
     params, batch_stats = (
@@ -76,6 +83,13 @@ def read(path: Path, name: str, stage: Stage) -> State:
         return np.asarray(tensors[key], np.float32) if key in wanted else np.zeros(spec.shape, np.float32)
 
     return jax.tree_util.tree_map_with_path(filled, State(np.int32(0), params, batch_stats, {}))
+
+
+def _dequantized(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Multiplies each int8 tensor by its scale."""
+    quantized = [key for key, tensor in tensors.items() if tensor.dtype == np.int8]
+    scales = {key: tensors.pop(f"{key}{SCALE}") for key in quantized}
+    return tensors | {key: tensors[key] * scale for key, scale in scales.items()}
 
 
 def _needed(name: str, stage: Stage, params: PyTree, batch_stats: PyTree) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def convolve(
     if kernel.shape[:2] != (1, 1):
         return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
     down, across = window_strides
-    x = x[:, ::down, ::across]
+    x = jax.lax.slice(x, (0, 0, 0, 0), x.shape, (1, down, across, 1))
     # Flatten first: XLA also transposes the operands of a multi-axis dot.
     return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
 
@@ -181,7 +181,7 @@ def global_max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     """Returns the maximum of each channel."""
     # max_pool, not jnp.max: the gradient of jnp.max divides by the number of maxima, which is 0 (NaN) if XLA
     # rematerialises x with different rounding.
-    return nn.max_pool(x, x.shape[1:3])[:, 0, 0]
+    return nn.max_pool(x, x.shape[1:3]).squeeze((1, 2))
 
 
 def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n parts c"]:
@@ -197,7 +197,7 @@ def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n par
             f"set config.image_size to a height of at least {16 * parts}."
         )
     edges = [(i * height // parts, -(-(i + 1) * height // parts)) for i in range(parts)]
-    return jnp.stack([global_max_pool(x[:, start:end]) for start, end in edges], axis=1)
+    return jnp.stack([global_max_pool(jax.lax.slice_in_dim(x, start, end, axis=1)) for start, end in edges], axis=1)
 
 
 def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:

@@ -135,10 +135,12 @@ def _shape(image_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _thumbnails(image_size: tuple[int, int]) -> Callable[[Path], Image.Image]:
+    height, width = _shape(image_size)
+
     def thumbnail(path: Path) -> Image.Image:
         try:
-            return Image.fromarray(np.array(decode(path, _shape(image_size))))
+            return Image.fromarray(np.array(decode(path, (height, width))))
         except UserError:
-            return Image.new("RGB", _shape(image_size)[::-1], GREY)
+            return Image.new("RGB", (width, height), GREY)
 
     return thumbnail

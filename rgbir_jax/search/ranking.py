@@ -53,7 +53,7 @@ class Ranking(NamedTuple):
     @property
     def paths(self) -> list[list[str]]:
         """The paths of each list."""
-        return [[self.gallery.paths[row] for row in rows] for rows in self.order.tolist()]
+        return [[str(self.gallery.paths[row]) for row in rows] for rows in self.order]
 
     def matches(self, number: int) -> list[dict]:
         """Returns the list of a query: `rank` from 1, `distance`, `modality` and `path` of each gallery image."""

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from rgbir_jax.visualize import style
 
 _LINES = ("-", "--", "-.", ":")
+_OUTSIDE: dict[str, Any] = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
 
 
 def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure:
@@ -20,12 +22,54 @@ def cmc_curves(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> Figure
         curves: shares from rank 1, 0..1, by the system's name.
         ranks: the number of ranks to show.
     """
-    drawing, (axes,) = style.figure(5.2, 3.6)
+    drawing, (axes,) = style.figure(6.0, 3.4)
     for i, (name, shares) in enumerate(curves.items()):
         shown = np.asarray(shares[:ranks]) * 100
-        axes.plot(np.arange(1, len(shown) + 1), shown, _LINES[i % 4], color=style.COLOURS[i % 10], label=name)
+        axes.plot(np.arange(1, len(shown) + 1), shown, **_line(i, name))
     axes.set_xticks([1, *range(5, ranks + 1, 5)])
     axes.set(xlabel="rank k", ylabel="probes matched within k (%)", ylim=(0, 100), xlim=(1, ranks))
+    axes.legend(**_OUTSIDE)
+    return drawing
+
+
+def _line(i: int, name: str) -> dict[str, Any]:
+    """Returns the look of the i-th system's line; that of the run itself is thick."""
+    width = 2.4 if name == "trained" else 1.2
+    return {"linestyle": _LINES[i % 4], "color": style.COLOURS[i % 10], "linewidth": width, "label": name}
+
+
+def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float | None]]]) -> Figure:
+    """Draws TPR by FPR on a logarithmic axis.
+
+    Args:
+        curves: (FPR, TPR) in 0..1 by the system's name; a TPR is None where there are too few pairs.
+    """
+    drawing, (axes,) = style.figure(6.0, 3.4)
+    for i, (name, (fpr, tpr)) in enumerate(curves.items()):
+        points = np.array([(x, 100 * y) for x, y in zip(fpr, tpr, strict=True) if y is not None]).reshape(-1, 2)
+        axes.plot(*points.T, **_line(i, name))
+    axes.set(xscale="log", ylim=(0, 100), xlim=(min(fpr for fprs, _ in curves.values() for fpr in fprs), 1))
+    axes.set(xlabel="pairs of two persons accepted, FPR", ylabel="pairs of one person accepted, TPR (%)")
+    axes.legend(**_OUTSIDE)
+    return drawing
+
+
+def rank_histograms(shares: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draws at which ranks the probes' persons are found, as groups of bars.
+
+    Args:
+        shares: by the system's name the share of probes, 0..1, by the range of ranks.
+    """
+    drawing, (axes,) = style.figure(5.2, 3.0)
+    width = 0.8 / len(shares)
+    for i, (name, by_range) in enumerate(shares.items()):
+        places = np.arange(len(by_range)) + (i - (len(shares) - 1) / 2) * width
+        bars = axes.bar(places, [100 * share for share in by_range.values()], width, color=style.COLOURS[i], label=name)
+        axes.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
+    ranges = list(next(iter(shares.values())))
+    axes.set_xticks(range(len(ranges)), ranges)
+    axes.set(xlabel="rank of the probe's person", ylabel="probes (%)")
+    axes.grid(False, axis="x")
     axes.legend(frameon=False)
     return drawing
 
@@ -85,7 +129,7 @@ def training_curves(log: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure 
         cell.set(title=title, xlabel="iteration")
         if title in ("loss", "learning rate") and any(np.any(values > 0) for _, values in lines.values()):
             cell.set_yscale("log")
-        cell.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+        cell.legend(fontsize=7.5, **_OUTSIDE)
     for cell in axes[len(panels) :]:
         cell.set_visible(False)
     return drawing

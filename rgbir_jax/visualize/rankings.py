@@ -15,6 +15,7 @@ def ranked_lists(
     right: Bool[np.ndarray, "p count"],
     probe_labels: Sequence[str],
     labels: Sequence[Sequence[str]],
+    titles: Sequence[str],
 ) -> Figure:
     """Draws one row per probe: the probe, then its list.
 
@@ -24,6 +25,7 @@ def ranked_lists(
         right: whether it is the same person; a solid green frame and a tick, otherwise a dashed red one and a cross.
         probe_labels: the text under each probe.
         labels: the text under each gallery image.
+        titles: the text above each column of gallery images.
     """
     rows, columns = right.shape
     height, width = probes.shape[1:3]
@@ -44,7 +46,7 @@ def ranked_lists(
             _frame(cell, colour, "solid" if ok else "dashed")
             cell.set_xlabel(f"{'✓' if ok else '✗'} {labels[row][column]}", fontsize=7, color=colour, labelpad=2)
             if row == 0:
-                cell.set_title(str(column + 1), fontsize=8)
+                cell.set_title(titles[column], fontsize=8)
     axes[0].set_title("probe", fontsize=8)
     return figure
 

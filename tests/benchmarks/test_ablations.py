@@ -39,15 +39,6 @@ def test_a_difference_is_found_and_a_tie_is_not(runs):
     assert rows["control"]["mAP"]["mean"] == pytest.approx(40, abs=1)
 
 
-def test_the_interval_is_over_persons():
-    """Probes of one person are drawn together: copies of a person's probes make nothing more certain."""
-    of_person = np.random.default_rng(1).normal(size=40)
-    once = ablations.interval(of_person, np.arange(40), np.random.default_rng(0))
-    often = ablations.interval(np.repeat(of_person, 5), PERSON, np.random.default_rng(0))
-    assert once == pytest.approx(often)
-    assert 0.2 < once["high"] - once["low"] < 1.2  # about 4 / sqrt(40)
-
-
 def test_the_table(runs):
     text = ablations.markdown(ablations.tabulate(runs, 3, ["paper"]), 3)
     assert "| paper |" in text

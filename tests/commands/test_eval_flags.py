@@ -24,7 +24,7 @@ def refusal(*flags) -> str:
 @pytest.mark.parametrize(
     ("mode", "name", "others"),
     [
-        ("workdir", "json", "--features or --table"),
+        ("workdir", "json", "--features or --table or --compare"),
         ("workdir", "test_ids", "--features"),
         ("workdir", "runs", "--table"),
         ("features", "judge", "--workdir"),
@@ -37,6 +37,8 @@ def refusal(*flags) -> str:
         ("table", "data_dir", "--workdir"),
         ("table", "features_out", "--workdir"),
         ("table", "protocol", "--workdir or --features"),
+        ("compare", "protocol", "--workdir or --features"),
+        ("compare", "runs", "--table"),
     ],
 )
 def test_a_flag_of_another_mode_is_refused(mode, name, others):
@@ -59,6 +61,24 @@ def test_a_file_that_cannot_be_written_is_refused_first(tmp_path, mode, name):
 def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     assert "cannot be written: permission denied" in refusal("--table=6", f"--json={tmp_path / 'out'}")
+
+
+@pytest.mark.parametrize("mode", ["table", "compare"])
+def test_only_features_are_reranked(mode):
+    sentence = f"--rerank belongs to --workdir or --features and is not used with --{mode}; leave it out."
+    assert refusal(f"--{mode}=6", "--rerank") == sentence
+
+
+def test_one_run_is_not_compared():
+    assert refusal("--compare", "runs/a") == "--compare takes two runs or more; runs/a is one."
+
+
+def test_runs_to_compare_follow_their_flag(tmp_path):
+    """The flag is written once, and before another one."""
+    sentence = f"{tmp_path}/a has no scores.json; eval.py --workdir {tmp_path}/a writes it."
+    assert refusal("--compare", f"{tmp_path}/a", f"{tmp_path}/b") == sentence
+    assert refusal("--compare", f"{tmp_path}/a", f"{tmp_path}/b", f"--json={tmp_path / 'c.json'}") == sentence
+    assert "runs/b is not understood; flags are written --name=value" in refusal("--workdir=runs/a", "runs/b")
 
 
 def test_missing_data_and_files_are_named_with_the_flags_of_eval(tmp_path):

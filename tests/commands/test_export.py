@@ -1,6 +1,7 @@
 """A small model of a run opens as the run does, and gives what it gives."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import rgbir_jax
-from rgbir_jax.commands import recipe
+from rgbir_jax.commands import recipe, scoring
 from rgbir_jax.commands.export import export, main
 from rgbir_jax.errors import UserError
 from rgbir_jax.inference import weights
@@ -89,6 +90,20 @@ def test_what_only_trains_changes_neither_features_nor_images(config, name, tmp_
     if stage.renders:
         before, after = (np.asarray(stage.render(s, x, x[::-1])) for s in (state, read))
         np.testing.assert_allclose(after, before, atol=0.05)
+
+
+def test_a_model_takes_the_thresholds_along(trained, tmp_path):
+    assert not (trained / "thresholds.json").exists()
+    shutil.copytree(trained, tmp_path / "run")
+    scoring.score(rgbir_jax.load(tmp_path / "run"))
+    run = rgbir_jax.load(tmp_path / "run")
+    export(run, tmp_path / "model")
+    assert rgbir_jax.load(tmp_path / "model").threshold(0.1) == run.threshold(0.1)
+    path = tmp_path / "run" / "thresholds.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"steps": 1}))
+    with pytest.raises(UserError, match=r"is of iteration 1 of image, and the run is now at iteration \d of image"):
+        export(run, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_is_not_overwritten(trained, tmp_path, capsys):

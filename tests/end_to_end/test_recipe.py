@@ -10,6 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from rgbir_jax.commands import describe, disentanglement, evaluate, recipe, report, scoring
+from rgbir_jax.data.sources import open_source
 from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.disentanglement import sentences, tables
@@ -55,6 +56,45 @@ def test_scores_of_every_system_and_setting(run, drawn):
     assert "the control (rank-1 " in table
 
 
+def test_pairs_of_every_system(run):
+    _, scored = run
+    for system in SYSTEMS - {"chance"}:
+        pairs = scored.scores[system]["all_multi"]["verification"]
+        assert 0 < pairs["same_pairs"] < pairs["different_pairs"]
+        assert 0 <= pairs["eer"] <= 1
+        assert pairs["tpr_at_fpr"]["0.0001"]["tpr"] is None  # of so few pairs
+    assert "verification" not in scored.scores["chance"]["all_multi"]
+    assert "same person or not?" in score_tables(scored.scores)
+
+
+def test_a_run_keeps_its_thresholds(run, drawn, tmp_path):
+    workdir, scored = run
+    opened = load(workdir)
+    threshold = opened.threshold(0.1)
+    records = read_sysu_mm01(drawn)
+    val = np.flatnonzero(records.split == "val")
+    features = opened.features(open_source(opened.config).read(val), records.modality[val])
+    ir, rgb = (records.modality[val] == modality for modality in (1, 0))
+    distance = np.linalg.norm(features[ir, None] - features[rgb], axis=2)
+    other = records.person_id[val][ir, None] != records.person_id[val][rgb]
+    seen = ~((records.camera[val][ir, None] == 3) & (records.camera[val][rgb] == 2))
+    assert 0.05 < np.mean(distance[other & seen] <= threshold + 1e-6) <= 0.1
+    with pytest.raises(
+        UserError, match=r"a false positive rate of 1e-05 cannot be found from .* \(4 people of SYSU-MM01"
+    ):
+        opened.threshold(1e-5)
+    shutil.copytree(workdir, tmp_path / "run")
+    content = scored.thresholds.content() | {"steps": 999}
+    (tmp_path / "run" / "thresholds.json").write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=r"is of iteration 999 of image, and the run is now at iteration \d of image; eval"
+    ):
+        load(tmp_path / "run").threshold(0.1)
+    (tmp_path / "run" / "thresholds.json").unlink()
+    with pytest.raises(UserError, match=r"has no thresholds: eval.py --workdir .* finds them on validation identities"):
+        load(tmp_path / "run").threshold(0.1)
+
+
 def test_the_comparison_is_a_sentence():
     def system(rank1, mAP):
         return {"all_single": {"cmc": [rank1], "mAP": mAP}}
@@ -77,9 +117,15 @@ def test_the_report_is_self_contained(run):
     _, scored = run
     page = Path(report.write(scored)).read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
-    for heading in ("Scores", "CMC curves", "Ranked lists", "Features in the plane", "Swapped images"):
+    for heading in ("Scores", "CMC curves", "Same person or not", "Where it fails", "Ranked lists", "What was run"):
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("data:image/png;base64,") == page.count("<img ") >= 8
+    assert page.count("data:image/webp;base64,") == page.count("<img ") >= 11
+    assert len(page.encode()) < 5e6
+    own = scored.scores["trained"]["all_single"]
+    assert f"<b>{100 * own['cmc'][0]:.1f}%</b> rank-1" in page
+    assert f"<b>{100 * own['mAP']:.1f}%</b> mAP" in page
+    assert "paired bootstrap over the 5 persons" in page
+    assert "Re-ranked" not in page
     assert "drawn by a program" in page
     assert f"Drawn after {scored.scores['steps']} iterations; the paper trains 150,000." in page
 
@@ -126,13 +172,24 @@ def test_the_command_measures_and_reports(run, monkeypatch, capsys):
     monkeypatch.setattr(disentanglement, "NEW_PEOPLE", 10)
     monkeypatch.setattr(disentanglement, "CHOSEN", 3)
     flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(workdir=workdir, disentanglement=True):
+    with flagsaver.flagsaver(workdir=workdir, disentanglement=True, rerank=True):
         evaluate.evaluate()
     printed = capsys.readouterr().out
     assert "all-search, single-shot" in printed
     assert "Table 1 of the paper" in printed
     assert json.loads(file.read_text())["steps"] == scored.scores["steps"]
-    assert "<h2>Disentanglement</h2>" in Path(workdir, "report.html").read_text()
+    page = Path(workdir, "report.html").read_text()
+    assert "<h2>Disentanglement</h2>" in page
+    # Re-ranked scores are apart from the others, with their label.
+    scores = json.loads(Path(workdir, "scores.json").read_text())
+    again, label = scores.pop("reranked"), "re-ranked (k1 20, k2 6, λ 0.3)"
+    assert scores == json.loads(json.dumps(scored.scores))
+    assert again["label"] == label
+    assert set(again["scores"]) == SETTINGS
+    (headline,) = (line for line in printed.splitlines() if label in line)
+    assert headline.startswith(f"SYSU-MM01 (drawn), trained, {label}; protocol official")
+    assert page.count(label) == 1
+    assert "<h2>Re-ranked</h2>" in page
 
 
 def test_who_cannot_judge(run, measured):

@@ -9,7 +9,9 @@ import pytest
 from rgbir_jax.datasets import market1501, sysu_mm01
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.evaluate import evaluate, reranked, summarised
+from rgbir_jax.evaluation.reranking import Reranking
+from tests.evaluation.test_reranking import literal
 
 PEOPLE, TEST_IDS = 12, [2, 3, 5, 7, 8, 11, 12]
 
@@ -124,6 +126,35 @@ def test_every_setting_agrees_with_a_plain_loop(dataset, protocol, name):
     assert scores["probe_images"] == is_probe.sum()
     assert len(scores["cmc"]) == 50
     assert np.all(np.diff(scores["cmc"]) >= 0)
+
+
+@pytest.mark.parametrize("name", ["all_single", "indoor_multi"])
+def test_reranked_scores_agree_with_a_plain_loop(dataset, name):
+    """All probes and one trial's gallery are a list. What a probe does not see is in it, and is not scored."""
+    images, permutations = dataset
+    features, person_id, camera, index = images
+    records = table(person_id, camera, index)
+    (search,) = (s for s in sysu_mm01.drawn_searches(records, "official", permutations) if s.name == name)
+    parameters = Reranking(5, 3, 0.2)
+    (scores,) = summarised(reranked(features, records, [search], parameters), [search]).values()
+    trials = []
+    for gallery in search.galleries:
+        listed = features[np.concatenate([search.probes, gallery])]
+        distance = literal(listed, len(search.probes), 5, 3, 0.2)
+        figures = []
+        for p, probe in enumerate(search.probes):
+            order = [g for g in np.argsort(distance[p]) if (camera[probe], camera[gallery[g]]) != (3, 2)]
+            people = person_id[gallery[order]].tolist()
+            hits = [k for k, person in enumerate(people) if person == person_id[probe]]
+            if hits:
+                precision = np.mean([(n + 1) / (k + 1) for n, k in enumerate(hits)])
+                figures.append((people[0] == person_id[probe], precision, len(hits) / (hits[-1] + 1)))
+        trials.append(np.mean(figures, axis=0))
+    rank1, precision, penalty = np.mean(trials, axis=0)
+    assert scores["cmc"][0] == pytest.approx(rank1, abs=1e-12)
+    assert (scores["mAP"], scores["mINP"]) == (pytest.approx(precision), pytest.approx(penalty))
+    (plain,) = evaluate(features, records, [search]).values()
+    assert plain["mAP"] != scores["mAP"]
 
 
 def test_perfect_features_score_one(dataset):

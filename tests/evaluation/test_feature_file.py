@@ -12,7 +12,9 @@ from rgbir_jax.datasets.records import tabulate
 from rgbir_jax.datasets.search import Search
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import feature_file
-from rgbir_jax.evaluation.evaluate import evaluate
+from rgbir_jax.evaluation.evaluate import evaluate, reranked, summarised
+from rgbir_jax.evaluation.reranking import Reranking
+from rgbir_jax.evaluation.verification import with_verification
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -98,8 +100,12 @@ def test_scores_are_a_table_and_values(tmp_path):
     file = feature_file.read_features(tmp_path / "f.npz")
     asked = file.records.person_id != 3
     records = file.records.select(asked)
-    assert content == evaluate(file.feature[asked], records, sysu_mm01.drawn_searches(records, "agw"))
-    headline, _, *rows = table.splitlines()
+    searches = sysu_mm01.drawn_searches(records, "agw")
+    feature = file.feature[asked]
+    assert content == with_verification(evaluate(feature, records, searches), feature, records, searches)
+    scores, pairs = table.split("\n\n")
+    assert "same person or not?" in pairs
+    headline, _, *rows = scores.splitlines()
     assert "f.npz; protocol agw" in headline
     assert [row.split()[0] for row in rows] == list(sysu_mm01.SETTINGS)
     single = content["all_single"]
@@ -110,6 +116,22 @@ def test_scores_are_a_table_and_values(tmp_path):
     ]
     assert (single["gallery_images"], single["probe_images"]) == (12, 12)
     assert rows[0].split()[-2:] == ["12", "12"]
+
+
+def test_reranked_scores_have_a_table_of_their_own(tmp_path):
+    np.savez(tmp_path / "f.npz", **arrays())
+    parameters = Reranking(3, 2)
+    plain, _ = score(tmp_path / "f.npz", protocol="agw")
+    text, content = feature_file.score_feature_file(str(tmp_path / "f.npz"), None, None, "agw", parameters)
+    before, table, after = text.split("\n\n")
+    assert plain == f"{before}\n\n{after}"
+    assert table.startswith("SYSU-MM01, f.npz, re-ranked (k1 3, k2 2, λ 0.3); protocol agw")
+    file = feature_file.read_features(tmp_path / "f.npz")
+    searches = sysu_mm01.drawn_searches(file.records, "agw")
+    assert content["reranked"]["scores"] == summarised(
+        reranked(file.feature, file.records, searches, parameters), searches
+    )
+    assert "re-ranked" not in plain
 
 
 def score(path, *, rand_perm=None, test_ids=None, protocol=None) -> tuple[str, dict]:
@@ -142,7 +164,8 @@ def test_drawn_people_are_scored_as_drawn_without_lists_of_identities(drawn, tmp
     table, content = score(path, rand_perm=drawn)
     assert table.startswith("SYSU-MM01 (drawn), f.npz; protocol official; ")
     assert (content.pop("dataset"), content.pop("protocol")) == ("SYSU-MM01 (drawn)", "official")
-    assert content == evaluate(feature, records, sysu_mm01.searches(records, "official", drawn))
+    searches = sysu_mm01.searches(records, "official", drawn)
+    assert content == with_verification(evaluate(feature, records, searches), feature, records, searches)
     with pytest.raises(UserError, match=r"official needs rand_perm_cam\.mat: .*--rand_perm"):
         score(path)
     with pytest.raises(UserError, match="agw of SYSU-MM01 draws no galleries from a file; leave --rand_perm out"):
@@ -156,7 +179,7 @@ def test_market_is_scored_by_its_own_searches(market_root, tmp_path):
     records = tabulate(images)
     path, feature = written(tmp_path / "f.npz", records, "market1501", "Market-1501")
     table, content = score(path)
-    headline, _, *rows = table.splitlines()
+    headline, _, *rows = table.split("\n\n")[0].splitlines()
     assert headline.startswith("Market-1501, f.npz; protocol single_query; ")
     assert [row.split()[0] for row in rows] == ["single_query_trapezoid", "single_query_hits"]
     scores = content["single_query_hits"]
@@ -198,7 +221,7 @@ MINE = Dataset(
 def test_a_user_s_own_dataset_is_scored_by_its_own_searches(tmp_path):
     records = tabulate((f"{split}/{i}.jpg", i, 9, 1, split) for split in "ab" for i in range(8))
     path, _ = written(tmp_path / "f.npz", records, f"{__name__}:MINE", "Mine")
-    headline, _, row = score(path)[0].splitlines()
+    headline, _, row = score(path)[0].split("\n\n")[0].splitlines()
     assert headline == "Mine, f.npz; protocol all; in %, one trial"
     assert (row.split()[0], row.split()[-2:]) == ("a_to_b", ["8", "8"])
     with pytest.raises(UserError, match=r'--protocol.* "agw" is unknown; choose "all"'):
@@ -233,7 +256,7 @@ def test_a_setting_without_a_gallery_is_left_out(tmp_path, capsys):
     content = arrays()
     kept = content["camera"] > 2
     np.savez(tmp_path / "f.npz", **{name: array[kept] for name, array in content.items()})
-    rows = score(tmp_path / "f.npz", protocol="agw")[0].splitlines()[2:]
+    rows = score(tmp_path / "f.npz", protocol="agw")[0].split("\n\n")[0].splitlines()[2:]
     assert [row.split()[0] for row in rows] == ["all_single", "all_multi"]
     assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["indoor_single", "indoor_multi"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rgbir_jax.evaluation import metrics
+from rgbir_jax.evaluation import distances, metrics
 from rgbir_jax.evaluation.metrics import Images
 
 
@@ -116,7 +116,7 @@ def test_equal_images_keep_the_gallery_s_order():
 def test_memory_bound_decides_the_chunks_and_not_the_result(monkeypatch):
     probe, gallery = images(50, seed=4), images(80, seed=5)
     whole = metrics.rank(probe, gallery, [np.arange(80)], hide_nothing, "identity")[0]
-    monkeypatch.setattr(metrics, "DISTANCES", 1)
+    monkeypatch.setattr(distances, "DISTANCES", 1)
     single = metrics.rank(probe, gallery, [np.arange(80)], hide_nothing, "identity")[0]
     np.testing.assert_array_equal(whole.first, single.first)
     np.testing.assert_array_equal(whole.average_precision, single.average_precision)

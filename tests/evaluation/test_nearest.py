@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rgbir_jax.evaluation import nearest as module
+from rgbir_jax.evaluation import distances
 from rgbir_jax.evaluation.nearest import nearest
 
 RNG = np.random.default_rng(0)
@@ -19,8 +19,8 @@ def by_loop(probe, gallery, hidden):
 def test_it_agrees_with_a_loop_and_puts_hidden_images_last(monkeypatch):
     probe, gallery = RNG.normal(size=(5, 3)), RNG.normal(size=(20, 3))
     hidden = RNG.random((5, 20)) < 0.3
-    for distances in (module.DISTANCES, 45):  # the second: two probes at a time
-        monkeypatch.setattr(module, "DISTANCES", distances)
+    for in_memory in (distances.DISTANCES, 45):  # the second: two probes at a time
+        monkeypatch.setattr(distances, "DISTANCES", in_memory)
         order, distance = nearest(probe, gallery, hidden=hidden)
         for i, (visible, expected) in enumerate(by_loop(probe, gallery, hidden)):
             assert order[i, : len(visible)].tolist() == visible

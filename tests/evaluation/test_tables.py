@@ -464,8 +464,8 @@ def test_the_command(tmp_path):
         failure = eval_py(*flags)
         assert failure.returncode != 0
         assert failure.stderr.strip().splitlines() == [
-            "eval.py: give exactly one of --workdir (a run to score), --features (a file to score) "
-            "and --table (6, 7, 8, regdb or llcm)."
+            "eval.py: give exactly one of --workdir (a run to score), --features (a file to score), "
+            "--table (6, 7, 8, regdb or llcm) and --compare (runs)."
         ]
     absent = eval_py("--table=6", f"--runs={tmp_path / 'absent'}")
     assert absent.returncode != 0

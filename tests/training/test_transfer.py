@@ -298,7 +298,7 @@ def initial_states(monkeypatch):
         return Facts.now(contents, config, "", "")
 
     monkeypatch.setattr(Dataset, "read_with", lambda dataset, root, config: Drawn.records)
-    monkeypatch.setattr(recipe, "_open", lambda config, records: (Drawn(), Contents(people=[1, 2, 3, 4])))
+    monkeypatch.setattr(recipe, "_open", lambda config, folder, records: (Drawn(), Contents(people=[1, 2, 3, 4])))
     monkeypatch.setattr(start, "note_run", note_run)
     monkeypatch.setattr(start, "say_faults", lambda config, records: None)  # the images have no files
     monkeypatch.setattr(recipe, "fit", fit)

@@ -21,7 +21,7 @@ def test_ranked_lists_frame_right_and_wrong_differently():
     probes, ranked = images(2), images(2, 3)
     right = np.array([[True, False, False], [False, True, True]])
     labels = [["a", "b", "c"], ["d", "e", "f"]]
-    figure = rankings.ranked_lists(probes, ranked, right, ["first", "second"], labels)
+    figure = rankings.ranked_lists(probes, ranked, right, ["first", "second"], labels, ["1", "2", "right"])
     expected = [picture for row in range(2) for picture in (probes[row], *ranked[row])]
     for actual, picture in zip(pictures_of(figure), expected, strict=True):
         np.testing.assert_array_equal(actual, picture)
