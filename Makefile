@@ -12,7 +12,7 @@ STEP_FLAGS := --size 128 64 --width-divisor 2
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
-.PHONY: drawn judge showcase test test-slow test-lowest test-newest chaos soak benchmarks docs notebook lint clean
+.PHONY: drawn judge showcase browse test test-slow test-lowest test-newest chaos soak benchmarks docs notebook lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make quickstart-folders  draw people in folders such as your own, check them, train on them and score them"
 	@echo "make showcase            the same system on more people and for longer, which draws them well"
 	@echo "make judge               the recogniser that says whom the images of the showcase show"
+	@echo "make browse              a page in the browser: the model that comes along, on drawn people whom it never saw"
 	@echo "make test                style, types and tests"
 	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
 	@echo "make chaos               kill, damage and starve trainings, and compare their ends; about 10 minutes"
@@ -39,12 +40,16 @@ $(VENV)/run.stamp: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report]'
 	touch $@
 
+$(VENV)/browse.stamp: $(VENV)/run.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,browse]'
+	touch $@
+
 $(VENV)/test.stamp: $(VENV)/run.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,browse,test]'
 	touch $@
 
 $(VENV)/parity.stamp: $(VENV)/test.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,browse,test,parity]'
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/run.stamp
@@ -117,6 +122,10 @@ quickstart-folders: $(VENV)/run.stamp
 	$(BIN)/python train.py --config quickstart/own_folders --workdir runs/quickstart_folders $(TRAIN_FLAGS)
 	$(BIN)/python eval.py --workdir runs/quickstart_folders
 
+browse: $(VENV)/browse.stamp
+	$(DRAW) --out data/drawn_browse --train 8 --val 2 --test 24
+	$(BIN)/python -m rgbir_jax.commands.browse drawn --gallery data/drawn_browse --open
+
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -133,13 +142,13 @@ SPHINX_FLAGS := --fail-on-warning --keep-going --quiet
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 VERSIONS_TESTS := tests/losses tests/models tests/datasets tests/data tests/evaluation tests/inference tests/training \
-  tests/visualize tests/commands tests/search tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
+  tests/visualize tests/commands tests/search tests/browse tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
 test-lowest test-newest: test-%:
 	rm -rf build/$*
 	$(PYTHON) -m venv build/$*
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/uv pip compile --quiet --python build/$*/bin/python --resolution $(RESOLUTION_$*) \
-	  --extra data --extra report --extra search --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
+	  --extra data --extra report --extra search --extra browse --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --requirements build/$*/versions.txt
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --no-deps --editable .
 	build/$*/bin/python -m pytest -n 2 -m "not slow" $(VERSIONS_TESTS)

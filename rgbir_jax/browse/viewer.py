@@ -17,7 +17,7 @@ from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.nearest import nearest
 from rgbir_jax.run import Run
-from rgbir_jax.visualize.overlay import overlay
+from rgbir_jax.visualize.overlay import overlay_of_any_size
 
 HEIGHT = 256  # of pictures in pixels
 STEPS = 17  # positions of the slider
@@ -125,8 +125,8 @@ class Viewer:
         query, match = self._pair(given)
         maps = self.run.explain(query.pixels, match.pixels, query.modality, match.modality)
         return {
-            "query": _data(overlay(query.shown, _enlarged(maps.query[0], self.shown_size))),
-            "match": _data(overlay(match.shown, _enlarged(maps.gallery[0], self.shown_size))),
+            "query": _data(overlay_of_any_size(query.shown, maps.query[0])),
+            "match": _data(overlay_of_any_size(match.shown, maps.gallery[0])),
         }
 
     def swap(self, given: dict[str, Any]) -> dict[str, list[str]]:
@@ -202,11 +202,6 @@ def _modality(given: Any) -> int | None:
 
 def _guessed(upload: Upload) -> int:
     return int(has_equal_channels(upload.pixels[None])[0])
-
-
-def _enlarged(values: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Float[np.ndarray, "height width"]:
-    height, width = size
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _reason(check: Callable[[], None]) -> str:

@@ -5,9 +5,10 @@
 
 A QUERY is a file, a folder or a pattern. The gallery is an index of rgbir-index, or a folder: if that has an index next
 to it, FOLDER.index, this is used; otherwise its images are read for this search only. An index is searched with the run
-that made it. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json).
---same-at-fpr says of each image whether it shows the query's person, by the threshold that lets this share of the pairs
-of two persons pass; the run must have found it on validation identities.
+that made it. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json). --explain
+adds activation maps to pages and pictures: where in each image the similarity comes from. --same-at-fpr says of each
+image whether it shows the query's person, by the threshold that lets this share of the pairs of two persons pass; the
+run must have found it on validation identities.
 
 Exit status: 0 if all images were read; 1 if some could not be read and were left out; 2 if nothing was found; 130 after
 Ctrl-C.
@@ -24,8 +25,9 @@ from rgbir_jax.commands.index import index_of
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import check_writable, whole_file
 from rgbir_jax.run import Run
+from rgbir_jax.search.explaining import maps_of
 from rgbir_jax.search.index import Index, open_index
-from rgbir_jax.search.pictures import write_page, write_sheet
+from rgbir_jax.search.pictures import Maps, Places, write_page, write_sheet
 from rgbir_jax.search.ranking import NOT_KNOWN, Ranking, rank
 from rgbir_jax.search.store import is_index
 
@@ -39,10 +41,13 @@ def main(argv: list[str] | None = None) -> None:
     flags.add_argument("--gallery", required=True, metavar="FOLDER|INDEX", help="the images to look among")
     flags.add_argument("--top", type=int, default=10, help="number of images in each list")
     flags.add_argument("--out", action="append", default=[], metavar="FILE", help=" or ".join(ENDINGS))
+    flags.add_argument("--explain", action="store_true", help="show activation maps in .html and .png")
     flags.add_argument("--same-at-fpr", type=float, metavar="RATE", help="share of wrong pairs to accept, such as 1e-3")
     options = flags.parse_args(argv)
     if options.top < 1:
         flags.error("--top must be at least 1.")
+    if options.explain and not any(out.lower().endswith(ENDINGS[:2]) for out in options.out):
+        flags.error("--explain shows activation maps in a page or a picture; add --out FILE.html or FILE.png.")
 
     own_images.ends("rgbir-search", lambda: _search(options))
 
@@ -59,26 +64,29 @@ def _search(options: argparse.Namespace) -> bool:
     if indexes:
         index = indexes[0].load()
         model = _run_of(index, options.run)
-        _check_threshold(model, options)
+        _check(model, options)
         queries = model.features(options.queries, options.modality)
         ranking, folder, skipped = index.search(queries, options.top), index.gallery, queries.skipped
         print(f"{index.folder}: {len(index.table):,} images.", file=sys.stderr)
     else:
         model = own_images.opened(options.run)
-        _check_threshold(model, options)
+        _check(model, options)
         queries, images = model.features(options.queries, options.modality), model.features(gallery)
         ranking, folder, skipped = rank(queries, images, options.top), Path(), queries.skipped + images.skipped
     if options.same_at_fpr is not None:
         ranking = ranking.judged(model.thresholds(), options.same_at_fpr)
         _say_threshold(ranking, model, options.same_at_fpr)
     print(ranking)
-    height, width = model.facts.image_size
+    maps = maps_of(model, ranking, (Path(), folder)) if options.explain else None
     for out in outs:
-        _write(out, ranking, (Path(), folder), (height, width), f"{gallery}, searched with {model.name}")
+        _write(out, ranking, (Path(), folder), model, f"{gallery}, searched with {model.name}", maps)
     return not skipped
 
 
-def _check_threshold(model: Run, options: argparse.Namespace) -> None:
+def _check(model: Run, options: argparse.Namespace) -> None:
+    """Refuses what the run cannot do, before images are read."""
+    if options.explain:
+        model.check_explains()
     if options.same_at_fpr is not None:
         model.threshold(options.same_at_fpr)
 
@@ -110,12 +118,13 @@ def _run_of(index: Index, run: str | None) -> Run:
     return model
 
 
-def _write(out: Path, ranking: Ranking, places: tuple[Path, Path], image_size: tuple[int, int], title: str) -> None:
+def _write(out: Path, ranking: Ranking, places: Places, model: Run, title: str, maps: Maps | None) -> None:
     ending = out.suffix.lower()
+    height, width = model.facts.image_size
     if ending == ".html":
-        write_page(out, ranking, places, image_size, title)
+        write_page(out, ranking, places, (height, width), title, maps)
     elif ending == ".png":
-        write_sheet(out, ranking, places, image_size)
+        write_sheet(out, ranking, places, (height, width), maps)
     else:
         with whole_file(out) as file:
             file.write(json.dumps({"title": title, "queries": ranking.as_json()}, indent=1).encode() + b"\n")

@@ -2,17 +2,19 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import whole_file
 from rgbir_jax.search.ranking import Ranking, mark
+from rgbir_jax.visualize.overlay import overlay_of_any_size
 
 HEIGHT = 128  # of a thumbnail in pixels
 GAP, LINE = 8, 14  # pixels between thumbnails, and of a line of text
@@ -28,9 +30,15 @@ img { display: block; } small { color: #59636e; }
 """
 
 Places = tuple[Path, Path]  # the folders that the paths of the queries and of the gallery are relative to
+# Activation maps of a query's list, by the number of the query: of the query with its first match, then of each match.
+# None for an image without one.
+Maps = Callable[[int], Sequence[Float32[np.ndarray, "h w"] | None]]
+EXPLAINED = "Below each image: where its similarity to the query comes from (Grad-CAM); the query's is that to match 1."
 
 
-def write_page(path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int], title: str) -> None:
+def write_page(
+    path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int], title: str, maps: Maps | None = None
+) -> None:
     """Writes ranked lists as an HTML page with thumbnails inside.
 
     Args:
@@ -39,34 +47,40 @@ def write_page(path: Path, ranking: Ranking, places: Places, image_size: tuple[i
         places: the folders of the queries and of the gallery.
         image_size: (height, width) of images, for the shape of thumbnails.
         title: the headline.
+        maps: activation maps, which are shown below the images; None: there are none.
 
     Raises:
         UserError: if the file cannot be written.
     """
     thumbnail = _thumbnails(image_size)
 
-    def picture(image: Path) -> str:
+    def picture(image: Image.Image) -> str:
         content = io.BytesIO()
-        thumbnail(image).save(content, "JPEG", quality=85)
+        image.save(content, "JPEG", quality=85)
         source = base64.b64encode(content.getvalue()).decode()
-        return f'<img alt="" width="{thumbnail(image).width}" height="{HEIGHT}" src="data:image/jpeg;base64,{source}">'
+        return f'<img alt="" width="{image.width}" height="{HEIGHT}" src="data:image/jpeg;base64,{source}">'
 
     parts = [f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>']
     parts += [f"<style>{_STYLE}</style>", f"<h1>{escape(title)}</h1>"]
-    for query in ranking.as_json():
+    parts += [f"<p>{escape(EXPLAINED)}</p>"] * bool(maps)
+    for number, query in enumerate(ranking.as_json()):
+        images = [places[0] / query["path"], *(places[1] / match["path"] for match in query["matches"])]
+        pictures = ["".join(map(picture, column)) for column in _columns(images, thumbnail, maps and maps(number))]
         parts += [f"<h2>{escape(query['path'])}</h2>", "<ol>"]
-        parts.append(f'<li class="query">{picture(places[0] / query["path"])}query<br>{query["modality"]}</li>')
+        parts.append(f'<li class="query">{pictures[0]}query<br>{query["modality"]}</li>')
         parts += [
-            f"<li>{picture(places[1] / match['path'])}{match['rank']}. {match['distance']:.3f} {match['modality']}"
+            f"<li>{shown}{match['rank']}. {match['distance']:.3f} {match['modality']}"
             f"{_marked(match)}<br><small>{escape(match['path'])}</small></li>"
-            for match in query["matches"]
+            for shown, match in zip(pictures[1:], query["matches"], strict=True)
         ]
         parts.append("</ol>")
     with whole_file(path) as file:
         file.write("\n".join([*parts, "</html>\n"]).encode(errors="backslashreplace"))
 
 
-def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int]) -> None:
+def write_sheet(
+    path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int], maps: Maps | None = None
+) -> None:
     """Writes ranked lists as a PNG: a row per query, with the query first.
 
     Args:
@@ -74,13 +88,15 @@ def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[
         ranking: the lists.
         places: the folders of the queries and of the gallery.
         image_size: (height, width) of images, for the shape of thumbnails.
+        maps: activation maps, which are shown below the images; None: there are none.
 
     Raises:
         UserError: if the file cannot be written.
     """
     thumbnail, font = _thumbnails(image_size), ImageFont.load_default(11)
     width = max(_shape(image_size)[1], 64) + GAP
-    height = HEIGHT + 2 * LINE + GAP
+    tall = HEIGHT * (2 if maps else 1)
+    height = tall + 2 * LINE + GAP
     rows, columns = len(ranking.order), ranking.order.shape[1] + 1
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
     pen = ImageDraw.Draw(sheet)
@@ -94,11 +110,13 @@ def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[
             )
             for match in query["matches"]
         ]
-        for column, (image, *lines) in enumerate(cells):
+        columns_of_row = _columns([image for image, *_ in cells], thumbnail, maps and maps(row))
+        for column, (shown, (_, *lines)) in enumerate(zip(columns_of_row, cells, strict=True)):
             x, y = GAP + column * width, GAP + row * height
-            sheet.paste(thumbnail(image), (x, y))
+            for number, image in enumerate(shown):
+                sheet.paste(image, (x, y + number * HEIGHT))
             for number, line in enumerate(lines):
-                pen.text((x, y + HEIGHT + number * LINE), line, "black", font)
+                pen.text((x, y + tall + number * LINE), line, "black", font)
     with whole_file(path) as file:
         sheet.save(file, "PNG")
 
@@ -106,6 +124,19 @@ def write_sheet(path: Path, ranking: Ranking, places: Places, image_size: tuple[
 def _marked(match: dict) -> str:
     """Returns the mark of a match as a line of HTML; empty without a threshold."""
     return f"<br><b>{mark(match)}</b>" if mark(match) else ""
+
+
+def _columns(
+    images: Sequence[Path],
+    thumbnail: Callable[[Path], Image.Image],
+    maps: Sequence[Float32[np.ndarray, "h w"] | None] | None,
+) -> list[list[Image.Image]]:
+    """Returns the thumbnail of each image and, if there are maps, the same with its map."""
+    columns = [[thumbnail(image)] for image in images]
+    for column, values in zip(columns, maps or (), strict=bool(maps)):
+        plain = column[0]
+        column.append(plain if values is None else Image.fromarray(overlay_of_any_size(np.asarray(plain), values)))
+    return columns
 
 
 def _shape(image_size: tuple[int, int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 # Matplotlib's inferno at 17 positions: its lightness rises steadily, so it can be read without colour vision, in print.
 _COLOURS = (
@@ -24,3 +25,12 @@ def overlay(images: UInt8[np.ndarray, "*batch 3"], maps: Float[np.ndarray, "*bat
     positions = np.linspace(0, 1, len(COLOURS))
     colours = np.stack([np.interp(maps, positions, channel) for channel in COLOURS.T], -1)
     return np.round((1 - opacity) * grey + opacity * colours).astype(np.uint8)
+
+
+def overlay_of_any_size(
+    image: UInt8[np.ndarray, "height width 3"], values: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Lays a map over a grey copy of an image of another size; see `overlay`."""
+    height, width = image.shape[:2]
+    enlarged = Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return overlay(image, np.clip(np.asarray(enlarged), 0, 1))

@@ -15,6 +15,7 @@ import rgbir_jax
 from rgbir_jax.commands import features, index, own_images, search
 from rgbir_jax.origin import INCLUDED
 from rgbir_jax.search import updating
+from rgbir_jax.visualize.overlay import overlay_of_any_size
 from tests.own_people import NIGHT, OTHER_DAY, write_people
 
 
@@ -118,6 +119,36 @@ def test_the_lists_are_written_as_a_page_a_picture_and_values(folder, call):
     assert picture.shape[0] > 3 * 128
     query = np.asarray(Image.open("queries/00.png").resize((64, 128), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(picture[8:136, 8:72], query)
+
+
+def test_lists_are_explained_below_the_images(folder, call, opened):
+    """A page and a picture have each image and, below it, the image with its map."""
+    call(index, "people")
+    (folder / "people/03.png").unlink()
+    status, _, _ = call(search, "queries", "--gallery=people", "--top=6", "--explain", "--out=f.html", "--out=f.png")
+    assert status == 0
+    page = (folder / "f.html").read_text()
+    assert "Grad-CAM" in page
+    assert page.count("<img ") == 2 * 3 * 7
+    picture = np.asarray(Image.open("f.png"))
+    ranking = rgbir_jax.rank(opened("drawn").features("queries"), opened("drawn").features("people"), 1)
+    first = ranking.paths[0][0]
+    maps = opened("drawn").explain("queries/00.png", first, "rgb", "rgb")
+    expected = overlay_of_any_size(np.asarray(Image.open("queries/00.png").resize((64, 128))), maps.query[0])
+    explained = picture[136:264, 8:72]
+    assert np.abs(explained.astype(int) - expected).mean() < 1
+    assert np.abs(explained.astype(int) - picture[8:136, 8:72]).mean() > 10
+
+
+def test_what_cannot_be_explained_is_refused_first(folder, call, opened, monkeypatch):
+    for outs in ((), ("--out=f.json",)):
+        status, out, err = call(search, "queries", "--gallery=people", "--explain", *outs)
+        assert (status, out) == (2, "")
+        assert "add --out FILE.html or FILE.png." in err
+    monkeypatch.setattr(type(opened("drawn").stages["drawing"]), "has_feature_map", False)
+    status, out, err = call(search, "queries", "--gallery=people", "--explain", "--out=f.png")
+    assert (status, out) == (2, "")
+    assert "drawn has no activation maps" in err
 
 
 def test_a_vanished_image_is_grey_in_a_page(folder, call):

@@ -50,6 +50,10 @@ RUN_BY = {
     "rgbir-index run": "tests/commands/test_search_commands.py::test_an_index_is_appended_to",
     "rgbir-search gallery out": "tests/commands/test_search_commands.py::"
     "test_the_lists_are_written_as_a_page_a_picture_and_values",
+    "rgbir-search gallery explain out": "tests/commands/test_search_commands.py::"
+    "test_lists_are_explained_below_the_images",
+    "rgbir-browse gallery": "make browse",
+    "rgbir-browse gallery port open": "tests/commands/test_browse.py::test_it_is_served_until_ctrl_c",
     "rgbir-export out": "tests/commands/test_export.py::test_a_folder_is_not_overwritten",
     "examples/own_images.py": "tests/examples/test_examples.py::test_a_person_is_found_in_own_images",
     "examples/swap.py": "tests/examples/test_examples.py::test_people_are_swapped",
