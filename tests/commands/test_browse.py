@@ -94,7 +94,7 @@ def test_a_missing_package_is_named(call, tmp_path, monkeypatch, package):
     status, out, err = call("drawn", "--gallery", tmp_path)
     assert (status, out) == (2, "")
     assert err == (
-        f"rgbir-browse: the page needs {package}, which is not installed: pip install 'rgbir-jax[browse]'.\n"
+        f"rgbir-browse: the page needs {package}; install it: pip install 'rgbir-jax[browse]'.\n"
     )
 
 
