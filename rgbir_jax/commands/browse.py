@@ -44,9 +44,9 @@ def _serve(options: argparse.Namespace) -> bool:
     from rgbir_jax.browse.gallery import open_gallery
     from rgbir_jax.browse.viewer import Viewer
 
-    taken = reserve(options.port)
-    run = own_images.opened(options.run)
-    serve(application(Viewer(run, open_gallery(options.gallery, run, options.modality))), taken, options.open)
+    with reserve(options.port) as taken:
+        run = own_images.opened(options.run)
+        serve(application(Viewer(run, open_gallery(options.gallery, run, options.modality))), taken, options.open)
     return True
 
 

@@ -86,10 +86,11 @@ def test_a_port_that_is_taken_is_refused_first(call, tmp_path):
 
 
 @pytest.mark.usefixtures("nothing_is_loaded")
-@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
-def test_a_missing_package_is_named(call, tmp_path, monkeypatch, package):
-    for module in [name for name in sys.modules if name.startswith("rgbir_jax.browse.")]:
+@pytest.mark.parametrize(("package", "used_in"), [("starlette", "app"), ("uvicorn", "serving")])
+def test_a_missing_package_is_named(call, tmp_path, monkeypatch, package, used_in):
+    for module in [name for name in sys.modules if name.startswith(f"{package}.")]:
         monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, f"rgbir_jax.browse.{used_in}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     status, out, err = call("drawn", "--gallery", tmp_path)
     assert (status, out) == (2, "")
