@@ -42,8 +42,6 @@ def serve(app: ASGIApp, taken: socket.socket, opens: bool) -> None:
     print(f"{address} shows the page, on this machine only. Ctrl-C ends it.", flush=True)
     if opens:
         webbrowser.open(address)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[taken])
