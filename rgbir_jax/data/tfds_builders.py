@@ -110,7 +110,7 @@ class TreeBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def serialised(self, root: Path, records: Records, row: int) -> bytes:
         """Decodes an image and returns it with its row of the records, as `tf.train.Example`."""
         features = cast(tfds.features.FeaturesDict, self.info.features)
-        return features.serialize_example(features.encode_example(self._example(root, records, row)))
+        return features.serialize_example(self._example(root, records, row))
 
     def _example(self, root: Path, records: Records, row: int) -> dict:
         path = str(records.path[row])
