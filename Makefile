@@ -40,11 +40,11 @@ $(VENV)/run.stamp: pyproject.toml
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,browse,test]'
 	touch $@
 
 $(VENV)/parity.stamp: $(VENV)/test.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,test,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,browse,test,parity]'
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/run.stamp
@@ -133,13 +133,13 @@ SPHINX_FLAGS := --fail-on-warning --keep-going --quiet
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 VERSIONS_TESTS := tests/losses tests/models tests/datasets tests/data tests/evaluation tests/inference tests/training \
-  tests/visualize tests/commands tests/search tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
+  tests/visualize tests/commands tests/search tests/browse tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
 test-lowest test-newest: test-%:
 	rm -rf build/$*
 	$(PYTHON) -m venv build/$*
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/uv pip compile --quiet --python build/$*/bin/python --resolution $(RESOLUTION_$*) \
-	  --extra data --extra report --extra search --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
+	  --extra data --extra report --extra search --extra browse --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --requirements build/$*/versions.txt
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --no-deps --editable .
 	build/$*/bin/python -m pytest -n 2 -m "not slow" $(VERSIONS_TESTS)
@@ -166,6 +166,7 @@ benchmarks: $(VENV)/parity.stamp drawn
 	$(BIN)/python -m benchmarks.features $(STEP_FLAGS) --json runs/benchmarks/features.json
 	$(BIN)/python -m benchmarks.input --data_dir $(DRAWN) --json runs/benchmarks/input.json
 	$(BIN)/python -m benchmarks.scoring --json runs/benchmarks/scoring.json
+	$(BIN)/python -m benchmarks.pairs --json runs/benchmarks/pairs.json
 	$(BIN)/python -m benchmarks.search --json runs/benchmarks/search.json
 	$(BIN)/python -m benchmarks.start_up --json runs/benchmarks/start_up.json
 	$(BIN)/python -m benchmarks.growth --out runs/benchmarks

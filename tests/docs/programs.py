@@ -42,6 +42,10 @@ RUN_BY = {
     "eval.py features rand_perm test_ids": "tests/evaluation/test_feature_file.py::"
     "test_listed_identities_without_features_are_named",
     "eval.py table runs": "make quickstart-method2",
+    "eval.py workdir rerank": "tests/end_to_end/test_recipe.py::test_the_command_measures_and_reports",
+    "eval.py features rerank": "tests/evaluation/test_feature_file.py::test_reranked_scores_have_a_table_of_their_own",
+    "eval.py compare": "tests/evaluation/test_per_probe.py::test_a_better_run_is_ahead_and_one_as_good_is_undecided",
+    "rgbir-browse gallery open": "tests/browse/test_command.py::test_the_command_serves_a_gallery",
     "rgbir-check": "make quickstart-folders",
     "rgbir-check quick": "tests/commands/test_check.py::test_damaged_images_are_named",
     "rgbir-draw out layout train test": "make quickstart-method2",
@@ -60,7 +64,7 @@ RUN_BY = {
     "benchmarks.arithmetic preset": "make benchmarks",
 } | {
     f"benchmarks.{name}": "make benchmarks"
-    for name in ("training_step", "features", "scoring", "search", "start_up", "growth")
+    for name in ("training_step", "features", "scoring", "search", "pairs", "start_up", "growth")
 }
 
 
