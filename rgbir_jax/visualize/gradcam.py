@@ -13,20 +13,19 @@ from rgbir_jax.inference.gradcam import PairMaps
 from rgbir_jax.visualize import style
 
 COLOURS = colormaps["inferno"]  # its lightness rises steadily: it can be read without colour vision and in print
-OPACITY = 0.8  # where the map is 1
+OPACITY = 0.6
 _INCHES, _BLOCKS = 0.82, 2
 
 
 def overlay(images: UInt8[np.ndarray, "*batch 3"], maps: Float[np.ndarray, "*batch"]) -> UInt8[np.ndarray, "*batch 3"]:
-    """Lays maps over grey copies of images: grey at 0, then red, then yellow at 1.
+    """Lays maps over grey copies of images: dark at 0, then red, and bright yellow at 1.
 
     Args:
         images: RGB.
         maps: values in 0..1.
     """
     grey = (images @ np.array([0.299, 0.587, 0.114]))[..., None]
-    opacity = OPACITY * maps[..., None]
-    return np.round((1 - opacity) * grey + opacity * 255 * COLOURS(maps)[..., :3]).astype(np.uint8)
+    return np.round((1 - OPACITY) * grey + OPACITY * 255 * COLOURS(maps)[..., :3]).astype(np.uint8)
 
 
 def pairs_with_maps(
