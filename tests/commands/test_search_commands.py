@@ -145,7 +145,7 @@ def test_what_cannot_be_explained_is_refused_first(folder, call, opened, monkeyp
         status, out, err = call(search, "queries", "--gallery=people", "--explain", *outs)
         assert (status, out) == (2, "")
         assert "add --out FILE.html or FILE.png." in err
-    monkeypatch.setattr(type(opened("drawn").stages["drawing"]), "has_feature_map", False)
+    monkeypatch.setattr(type(next(iter(opened("drawn").stages.values()))), "has_feature_map", False)
     status, out, err = call(search, "queries", "--gallery=people", "--explain", "--out=f.png")
     assert (status, out) == (2, "")
     assert "drawn has no activation maps" in err

@@ -65,6 +65,8 @@ RUN_BY = {
     "tests.datasets.test_broken_trees": "tests/datasets/test_broken_trees.py::test_the_page_has_these_messages",
     "benchmarks.seeds": "tests/benchmarks/test_seeds.py::test_every_seed_is_trained_then_scored_and_not_a_second_time",
     "benchmarks.ablations": "tests/benchmarks/test_ablations.py::test_the_table",
+    "benchmarks.activation_maps": "make benchmarks",
+    "benchmarks.activation_maps run": "tests/benchmarks/test_activation_maps.py",
     "benchmarks.input data_dir": "make benchmarks",
     "benchmarks.arithmetic preset": "make benchmarks",
 } | {
