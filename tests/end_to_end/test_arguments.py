@@ -1,4 +1,4 @@
-"""Errors of a user: one sentence, a non-zero exit code, and nothing is written."""
+"""Wrong arguments of a user: one sentence, a non-zero exit code, and nothing is written."""
 
 import shutil
 
