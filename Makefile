@@ -7,6 +7,9 @@ DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 4 --size 128 64 --seed 0
 # People of the quickstarts in other trees, and flags of their trainings. The tests make both smaller.
 PEOPLE := --train 96 --test 32
 TRAIN_FLAGS :=
+# What the tests need.
+EXTRAS := data,report,search,browse,export,onnx,test
+COMMA := ,
 # Half the size and width: at full size a step takes half a minute on two CPU cores.
 STEP_FLAGS := --size 128 64 --width-divisor 2
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
@@ -45,11 +48,11 @@ $(VENV)/browse.stamp: $(VENV)/run.stamp
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,browse,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	touch $@
 
 $(VENV)/parity.stamp: $(VENV)/test.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[data,report,search,browse,test,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS),parity]'
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/run.stamp
@@ -142,13 +145,14 @@ SPHINX_FLAGS := --fail-on-warning --keep-going --quiet
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 VERSIONS_TESTS := tests/losses tests/models tests/datasets tests/data tests/evaluation tests/inference tests/training \
-  tests/visualize tests/commands tests/search tests/browse tests/test_run.py tests/test_own_images.py tests/test_trained.py tests/end_to_end/test_recipe.py
+  tests/visualize tests/commands tests/search tests/browse tests/test_run.py tests/test_own_images.py \
+  tests/test_trained.py tests/end_to_end/test_recipe.py
 test-lowest test-newest: test-%:
 	rm -rf build/$*
 	$(PYTHON) -m venv build/$*
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/uv pip compile --quiet --python build/$*/bin/python --resolution $(RESOLUTION_$*) \
-	  --extra data --extra report --extra search --extra browse --extra docs --extra test --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
+	  $(addprefix --extra ,$(subst $(COMMA), ,$(EXTRAS)) docs) --no-emit-index-url --output-file build/$*/versions.txt pyproject.toml
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --requirements build/$*/versions.txt
 	build/uv/bin/uv pip install --quiet --python build/$*/bin/python --no-deps --editable .
 	build/$*/bin/python -m pytest -n 2 -m "not slow" $(VERSIONS_TESTS)
