@@ -373,7 +373,7 @@ def test_one_call_of_the_run_at_a_time(viewer, monkeypatch):
         return {}
 
     monkeypatch.setattr(Viewer, "swap", slow)
-    monkeypatch.setattr(Viewer, "warm_up", lambda self: None)
+    monkeypatch.setattr(Viewer, "first_calls", lambda self: [])
     with TestClient(application(viewer), base_url=HOME) as client:
         threads = [threading.Thread(target=lambda: client.post("/api/swap", json={})) for _ in range(3)]
         for thread in threads:
