@@ -37,10 +37,11 @@ def _serve(options: argparse.Namespace) -> bool:
         from rgbir_jax.browse.app import application
         from rgbir_jax.browse.serving import reserve, serve
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("starlette", "uvicorn"):
             raise
         raise UserError(
-            f"the page needs {error.name}, which is not installed: pip install 'rgbir-jax[browse]'."
+            f"the page needs {package}, which is not installed: pip install 'rgbir-jax[browse]'."
         ) from error
     from rgbir_jax.browse.gallery import open_gallery
     from rgbir_jax.browse.viewer import Viewer

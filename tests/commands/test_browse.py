@@ -1,6 +1,7 @@
 """rgbir-browse: it is served until Ctrl-C, on the loopback address only; what is wrong is one sentence."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -21,9 +22,16 @@ pytest.importorskip("starlette")
 from rgbir_jax.browse.serving import reserve
 
 
+@pytest.fixture(scope="module")
+def load():
+    """Opens each run once only."""
+    return functools.cache(rgbir_jax.load)
+
+
 @pytest.fixture
-def call(capsys):
+def call(capsys, load, monkeypatch):
     """Returns a function that runs the program: (status, standard output, standard error)."""
+    monkeypatch.setattr(own_images, "load", load)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as end:
@@ -34,7 +42,7 @@ def call(capsys):
 
 
 @pytest.fixture
-def nothing_is_loaded(monkeypatch):
+def nothing_is_loaded(call, monkeypatch):
     monkeypatch.setattr(own_images, "load", lambda run: pytest.fail("the run is loaded first"))
 
 
@@ -119,4 +127,3 @@ def test_ctrl_c_before_it_is_served(call, tmp_path, monkeypatch):
     monkeypatch.setattr(own_images, "load", stop)
     status, out, err = call("drawn", "--gallery", tmp_path)
     assert (status, out, err) == (130, "", "rgbir-browse: stopped.\n")
-    assert rgbir_jax.load is not stop
