@@ -9,6 +9,12 @@ DataLoader.
 DIR is a tree of SYSU-MM01, real or drawn, with 8 training identities or more. The time to open a source includes the
 import of TensorFlow and, the first time, the preparation of the dataset. Without PyTorch there is no DataLoader to
 compare with. `--json FILE` writes the figures.
+
+`python -m benchmarks.input --images 45000,450000` measures something else: how much memory both sources need for
+datasets of these sizes, and how fast they are then. It writes drawn datasets into `--prepared_dir` and removes them.
+`--height 64` sets the size of their images; twice the datasets' bytes must fit on that disk. For each source and size
+it prints images/s, once with the prepared files in the system's memory and once without, and the peak of a process's
+memory: all of it, what the imports take, and at the end the part that is pages of files. Linux only.
 """
 
 import itertools
@@ -21,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from benchmarks.large_sets import measured
 from benchmarks.machine import keep, machine, versions
 from benchmarks.sources import opened
 from benchmarks.timing import in_turn, medians
@@ -29,7 +36,10 @@ from rgbir_jax.data.sampling import IdentitySampler
 from rgbir_jax.data.source import batches
 from rgbir_jax.datasets import SYSU_MM01
 
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Tree of SYSU-MM01.", required=True)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Tree of SYSU-MM01.")
+IMAGES = flags.DEFINE_list("images", None, "Instead of data_dir: sizes of drawn datasets whose memory is measured.")
+HEIGHT = flags.DEFINE_integer("height", 64, "With images: the height of the images, twice their width.")
+flags.mark_flags_as_mutual_exclusive(["data_dir", "images"], required=True)
 PREPARED_DIR = flags.DEFINE_string("prepared_dir", "", "Folder for decoded images; empty: next to data_dir.")
 WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of the DataLoader's processes.")
 BATCHES = flags.DEFINE_integer("batches", 50, "Number of batches that a round times, after as many that it does not.")
@@ -42,7 +52,37 @@ TARGETS = {"tf_data": 2, "memory": 20}
 
 def main(argv):
     del argv
-    environment = {"machine": machine(), "versions": versions("numpy", "pillow", "tensorflow-cpu", "torch")}
+    packages = ("numpy", "pillow", "tensorflow-cpu", "tensorflow-datasets", "array-record", "torch")
+    environment = {"machine": machine(), "versions": versions(*packages)}
+    if IMAGES.value:
+        large(environment)
+    else:
+        compare(environment)
+
+
+def large(environment):
+    """Measures memory and speed on datasets of the given sizes."""
+    size = (HEIGHT.value, HEIGHT.value // 2)
+    print("; ".join([*environment.values(), f"images of {size[0]}x{size[1]}"]))
+    sets = {}
+    for images in map(int, IMAGES.value):
+        sets[images] = measured(images, size, BATCHES.value, ROUNDS.value, PREPARED_DIR.value or None)
+        for (name, source), state in itertools.product(sets[images].items(), ("warm", "cold")):
+            run = source[state]
+            print(
+                f"{images:9,} images {name:8} {state} {run['images_per_second']:8,.0f} images/s; peak "
+                f"{run['peak_MiB']:6,.0f} MiB (imports {run['imported_MiB']:,.0f}, pages {run['mapped_MiB']:,.0f}); "
+                f"opened in {run['opening_s']:5.1f} s, prepared in {source['preparation']['opening_s']:6.0f} s"
+            )
+    command = (
+        f"python -m benchmarks.input --images {','.join(IMAGES.value)} --height {HEIGHT.value} "
+        f"--batches {BATCHES.value} --rounds {ROUNDS.value}"
+    )
+    keep(JSON.value, {"command": command} | environment | {"image_size": size, "sets": sets})
+
+
+def compare(environment):
+    """Compares both sources with a DataLoader."""
     records = SYSU_MM01.read(Path(DATA_DIR.value))
     sampler = IdentitySampler(records, SYSU_MM01.rows(records, "train"), identities=8, shots=2)
     streams, opening = {}, {}

@@ -52,7 +52,7 @@ def main():
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             rows += compare(Path(folder), enlarged(gallery, size), query, run)
-    keep(arguments.json, environment | vars(arguments) | {"rows": rows})
+    keep(arguments.json, environment | {"images": arguments.images, "queries": arguments.queries, "rows": rows})
 
 
 def parse():

@@ -1,6 +1,9 @@
 """The kinds of error that a user can do something about."""
 
 import errno
+import re
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # line breaks and what else a terminal obeys
 
 # Reasons of the operating system, by which the machine is at fault and not this code.
 OF_SYSTEM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
@@ -8,7 +11,13 @@ OF_SYSTEM |= {errno.EMFILE, errno.ENFILE, errno.ELOOP, errno.ENAMETOOLONG, errno
 
 
 class UserError(ValueError):
-    """Bad input: its message is a sentence that names the thing and the way out. The programs print only that."""
+    """Bad input: its message is a sentence that names the thing and the way out. The programs print only that.
+
+    Names of files, which may have any characters, stay within one line: a line break is written as "\\n".
+    """
+
+    def __init__(self, message: str):
+        super().__init__(CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), message))
 
 
 class MissingKeyError(UserError):

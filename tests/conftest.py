@@ -3,17 +3,33 @@
 A test runs its program only a few times, so most of XLA's optimisations would cost more time than they save.
 """
 
+import ctypes
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # read when JAX is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from rgbir_jax import synthetic
+
+MEMORY = Path("/proc/self/statm")  # of Linux: the second number is the resident memory in pages
+MOST_PAGES = 3_000_000_000 // os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_compiled_programs():
+    """Lets go of compiled programs once they fill the memory: a thousand tests compile several gigabytes of them."""
+    yield
+    if MEMORY.is_file() and int(MEMORY.read_text().split()[1]) > MOST_PAGES:
+        jax.clear_caches()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps freed memory otherwise
+            trim(0)
+
 
 SYSU_CAMERAS = {1: "RGB", 2: "RGB", 3: "IR", 4: "RGB", 5: "RGB", 6: "IR"}
 

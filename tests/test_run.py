@@ -16,6 +16,7 @@ from rgbir_jax.evaluation.feature_file import score_feature_file
 from rgbir_jax.lookup import CONFIG_FOLDER
 from rgbir_jax.origin import Facts
 from tests.end_to_end.recipe import get_config
+from tests.linear_stage import Linear
 from tests.stages.test_embedding import tiny_config as tiny_embedding_config
 
 
@@ -110,6 +111,33 @@ def test_other_images_are_refused(trained):
     with pytest.raises(UserError, match="the images are uint8 64x32x2; give uint8"):
         run.features(images[0, ..., :2], np.array([0]))
     assert run.features(images[:0], np.zeros(0, int)).shape == (0, run.features(images, np.array([0, 1])).shape[1])
+
+
+def test_maps_of_pairs(trained):
+    folder, images, modality, _ = trained
+    run = rgbir_jax.load(folder)
+    (rgb, *_), (ir, *_) = (np.flatnonzero(modality == kind) for kind in (0, 1))
+    query, gallery = [ir, rgb, rgb], [rgb, ir, rgb]
+    maps = run.explain(images[query], images[gallery], modality[query], modality[gallery])
+    for side in maps:
+        assert side.shape == (3, 64, 32)
+        assert side.dtype == np.float32
+        assert side.min() >= 0
+        assert side.max() == pytest.approx(1)
+    np.testing.assert_allclose(maps.query[0], maps.gallery[1], atol=1e-4)
+    np.testing.assert_allclose(maps.query[2], maps.gallery[2], atol=1e-6)
+    assert [side.shape for side in run.explain(images[:0], images[:0], modality[:0], modality[:0])] == [(0, 64, 32)] * 2
+    with pytest.raises(
+        UserError, match="there are 2 query images and 1 gallery images; give one of each for every pair"
+    ):
+        run.explain(images[:2], images[:1], modality[:2], modality[:1])
+    with pytest.raises(UserError, match="there are 1 images and the modalities are 2;"):
+        run.explain(images[:1], images[:1], modality[:1], modality[:2])
+    first = next(iter(run.stages))
+    run.stages[first] = Linear(**{field: getattr(run.stages[first], field) for field in Linear.__dataclass_fields__})
+    text = f"run has no activation maps: the features of its stage {first} are not pooled from a feature map; use"
+    with pytest.raises(UserError, match=text):
+        run.explain(images[:1], images[:1], modality[:1], modality[:1])
 
 
 def test_a_folder_without_a_run_is_refused(trained, tmp_path):

@@ -40,9 +40,7 @@ def _serve(options: argparse.Namespace) -> bool:
         package = (error.name or "").partition(".")[0]
         if package not in ("starlette", "uvicorn"):
             raise
-        raise UserError(
-            f"the page needs {package}, which is not installed: pip install 'rgbir-jax[browse]'."
-        ) from error
+        raise UserError(f"the page needs {package}; install it: pip install 'rgbir-jax[browse]'.") from error
     from rgbir_jax.browse.gallery import open_gallery
     from rgbir_jax.browse.viewer import Viewer
 

@@ -42,7 +42,7 @@ def shown(scored: Scored) -> report.Shown | None:
         f"similarity of their features. Solid green with a tick: the same person; dashed red with a cross: somebody "
         f"else. The maps (Grad-CAM) show roughly from where in each image the features come that make the two similar. "
         f"They have {rows} × {columns} positions, each map is scaled by its own maximum, and an image in which no "
-        f"position adds to the similarity stays grey."
+        f"position adds to the similarity stays dark."
     )
     return report.Shown("evidence", "Where it looks", caption, figure)
 

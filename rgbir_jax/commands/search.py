@@ -6,7 +6,9 @@
 A QUERY is a file, a folder or a pattern. The gallery is an index of rgbir-index, or a folder: if that has an index next
 to it, FOLDER.index, this is used; otherwise its images are read for this search only. An index is searched with the run
 that made it. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json). --explain
-adds activation maps to pages and pictures: where in each image the similarity comes from.
+adds activation maps to pages and pictures: where in each image the similarity comes from. --same-at-fpr says of each
+image whether it shows the query's person, by the threshold that lets this share of the pairs of two persons pass; the
+run must have found it on validation identities.
 
 Exit status: 0 if all images were read; 1 if some could not be read and were left out; 2 if nothing was found; 130 after
 Ctrl-C.
@@ -26,7 +28,7 @@ from rgbir_jax.run import Run
 from rgbir_jax.search.explaining import maps_of
 from rgbir_jax.search.index import Index, open_index
 from rgbir_jax.search.pictures import Maps, Places, write_page, write_sheet
-from rgbir_jax.search.ranking import Ranking, rank
+from rgbir_jax.search.ranking import NOT_KNOWN, Ranking, rank
 from rgbir_jax.search.store import is_index
 
 ENDINGS = (".html", ".png", ".json")
@@ -40,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     flags.add_argument("--top", type=int, default=10, help="number of images in each list")
     flags.add_argument("--out", action="append", default=[], metavar="FILE", help=" or ".join(ENDINGS))
     flags.add_argument("--explain", action="store_true", help="show activation maps in .html and .png")
+    flags.add_argument("--same-at-fpr", type=float, metavar="RATE", help="share of wrong pairs to accept, such as 1e-3")
     options = flags.parse_args(argv)
     if options.top < 1:
         flags.error("--top must be at least 1.")
@@ -61,15 +64,18 @@ def _search(options: argparse.Namespace) -> bool:
     if indexes:
         index = indexes[0].load()
         model = _run_of(index, options.run)
-        _check_explains(model, options)
+        _check(model, options)
         queries = model.features(options.queries, options.modality)
         ranking, folder, skipped = index.search(queries, options.top), index.gallery, queries.skipped
         print(f"{index.folder}: {len(index.table):,} images.", file=sys.stderr)
     else:
         model = own_images.opened(options.run)
-        _check_explains(model, options)
+        _check(model, options)
         queries, images = model.features(options.queries, options.modality), model.features(gallery)
         ranking, folder, skipped = rank(queries, images, options.top), Path(), queries.skipped + images.skipped
+    if options.same_at_fpr is not None:
+        ranking = ranking.judged(model.thresholds(), options.same_at_fpr)
+        _say_threshold(ranking, model, options.same_at_fpr)
     print(ranking)
     maps = maps_of(model, ranking, (Path(), folder)) if options.explain else None
     for out in outs:
@@ -77,9 +83,27 @@ def _search(options: argparse.Namespace) -> bool:
     return not skipped
 
 
-def _check_explains(model: Run, options: argparse.Namespace) -> None:
+def _check(model: Run, options: argparse.Namespace) -> None:
+    """Refuses what the run cannot do, before images are read."""
     if options.explain:
         model.check_explains()
+    if options.same_at_fpr is not None:
+        model.threshold(options.same_at_fpr)
+
+
+def _say_threshold(ranking: Ranking, model: Run, fpr: float) -> None:
+    found = model.thresholds()
+    print(
+        f"same: closer than {found.at(fpr):.3f}, found on {found.people} people of {found.dataset} ({found.search}); "
+        f"other data may need another threshold.",
+        file=sys.stderr,
+    )
+    if ranking.same is not None and (ranking.same < 0).any():
+        kinds = f"{' or '.join(found.probe).upper()} with {' or '.join(found.gallery).upper()}"
+        print(
+            f"{NOT_KNOWN}: the threshold was found on pairs of {kinds} images and applies to no others.",
+            file=sys.stderr,
+        )
 
 
 def _run_of(index: Index, run: str | None) -> Run:

@@ -66,7 +66,7 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "images hei
     except (ValueError, EOFError) as error:
         raise damaged(path, error) from error
     if (images.shape, images.dtype) != (shape, np.uint8):
-        raise damaged(path, f"{images.dtype} {images.shape} instead of uint8 {shape}")
+        raise damaged(path, "it does not have the images of this tree at this size")
     return images
 
 

@@ -82,8 +82,5 @@ class TfDataSource:
             yield images.reshape(*chosen.shape, *images.shape[1:]) if len(images) else self.read(chosen)
 
     def _decode_examples(self, examples: tf.Tensor) -> tf.Tensor:
-        stored = tf.io.parse_example(examples, {"image": tf.io.FixedLenFeature((), tf.string)})["image"]
-        return tf.map_fn(self._decode_image, stored, fn_output_signature=tf.uint8)
-
-    def _decode_image(self, stored: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.io.decode_bmp(stored, channels=3), (*self.image_size, 3))
+        pixels = tf.io.parse_example(examples, {"image": tf.io.FixedLenFeature((), tf.string)})["image"]
+        return tf.reshape(tf.io.decode_raw(pixels, tf.uint8), (tf.size(examples), *self.image_size, 3))

@@ -6,7 +6,7 @@ everything is in it. A file that is missing there is written by the next start.
 
     import tensorflow_datasets as tfds
 
-    tfds.builder_from_directory("data/SYSU-MM01.prepared/0123456789ab/sysu_mm01/256x128/2.0.0").as_data_source("images")
+    tfds.builder_from_directory("data/SYSU-MM01.prepared/0123456789ab/sysu_mm01/256x128/3.0.0").as_data_source("images")
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """Functions of images that fit in files: a run's features, and its swaps. A file needs nothing of this package."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ def features_program(chain: Chain, states: States, image_size: Sequence[int]) ->
     modality = jax.ShapeDtypeStruct((batch,), jnp.int32)
 
     def compute(images: Array, modality: Array) -> Array:
-        return features(chain, tuple(map(dequantized, states)), images, modality)
+        return features(chain, tuple(map(_weights, states)), images, modality)
 
     return Program("features", compute, {"images": images, "modality": modality})
 
@@ -85,6 +86,12 @@ def swap_program(stage: Stage, state: State, image_size: Sequence[int]) -> Progr
     images = jax.ShapeDtypeStruct((batch, *image_size, 3), jnp.uint8)
 
     def compute(structure: Array, appearance: Array) -> Array:
-        return swap(stage, dequantized(state), structure, appearance)
+        return swap(stage, _weights(state), structure, appearance)
 
     return Program("swap", compute, {"structure": images, "appearance": images})
+
+
+def _weights(state: State) -> State:
+    """Keeps XLA from computing with the weights while it compiles, which takes long and rounds differently."""
+    held = jax.tree.map(jax.lax.optimization_barrier, {"params": state.params, "batch_stats": state.batch_stats})
+    return dequantized(dataclasses.replace(state, **held))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int8
+from jaxtyping import Float, Float32, Int8
 
 from rgbir_jax.training.state import State
 
@@ -43,13 +43,10 @@ def quantized(state: State) -> State:
 
 
 def dequantized(state: State) -> State:
-    """Turns each `Quantized` into float32, inside a compiled function: what the function holds is int8."""
+    """Turns each `Quantized` into float32. Inside a compiled function, what the function holds is int8."""
 
-    def weight(leaf: Quantized | Array) -> Array:
-        if not isinstance(leaf, Quantized):
-            return leaf
-        # Otherwise XLA computes the float32 weights while it compiles, which takes long, and keeps them.
-        return jax.lax.optimization_barrier(jnp.asarray(leaf.values)).astype(jnp.float32) * leaf.scale
+    def weight(leaf):
+        return leaf.values.astype(jnp.float32) * leaf.scale if isinstance(leaf, Quantized) else leaf
 
     params = jax.tree.map(weight, state.params, is_leaf=lambda leaf: isinstance(leaf, Quantized))
     return dataclasses.replace(state, params=params)

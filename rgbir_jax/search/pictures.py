@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import whole_file
-from rgbir_jax.search.ranking import Ranking
+from rgbir_jax.search.ranking import Ranking, mark
 from rgbir_jax.visualize.overlay import overlay_of_any_size
 
 HEIGHT = 128  # of a thumbnail in pixels
@@ -70,7 +70,7 @@ def write_page(
         parts.append(f'<li class="query">{pictures[0]}query<br>{query["modality"]}</li>')
         parts += [
             f"<li>{shown}{match['rank']}. {match['distance']:.3f} {match['modality']}"
-            f"<br><small>{escape(match['path'])}</small></li>"
+            f"{_marked(match)}<br><small>{escape(match['path'])}</small></li>"
             for shown, match in zip(pictures[1:], query["matches"], strict=True)
         ]
         parts.append("</ol>")
@@ -103,7 +103,11 @@ def write_sheet(
     for row, query in enumerate(ranking.as_json()):
         cells = [(places[0] / query["path"], "query", query["modality"])]
         cells += [
-            (places[1] / match["path"], f"{match['rank']}. {match['distance']:.3f}", match["modality"])
+            (
+                places[1] / match["path"],
+                f"{match['rank']}. {match['distance']:.3f}",
+                f"{match['modality']} {mark(match)}",
+            )
             for match in query["matches"]
         ]
         columns_of_row = _columns([image for image, *_ in cells], thumbnail, maps and maps(row))
@@ -115,6 +119,11 @@ def write_sheet(
                 pen.text((x, y + tall + number * LINE), line, "black", font)
     with whole_file(path) as file:
         sheet.save(file, "PNG")
+
+
+def _marked(match: dict) -> str:
+    """Returns the mark of a match as a line of HTML; empty without a threshold."""
+    return f"<br><b>{mark(match)}</b>" if mark(match) else ""
 
 
 def _columns(

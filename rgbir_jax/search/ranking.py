@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Int8, Shaped
 
 from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.nearest import nearest
+from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.inference.image_features import Features
+
+NOT_KNOWN = "not known"  # whether two images show the same person
 
 
 class Images(NamedTuple):
@@ -43,12 +46,15 @@ class Ranking(NamedTuple):
         distance: their Euclidean distances, 0..2 between unit vectors.
         query: the queries.
         gallery: the gallery.
+        same: 1 if a threshold says that both images show the same person, 0 if it says that they do not, -1 if it was
+            not found on images of these modalities; None: no threshold was applied.
     """
 
     order: Int[np.ndarray, "q k"]
     distance: Float[np.ndarray, "q k"]
     query: Images
     gallery: Images
+    same: Int8[np.ndarray, "q k"] | None = None
 
     @property
     def paths(self) -> list[list[str]]:
@@ -56,12 +62,42 @@ class Ranking(NamedTuple):
         return [[str(self.gallery.paths[row]) for row in rows] for rows in self.order]
 
     def matches(self, number: int) -> list[dict]:
-        """Returns the list of a query: `rank` from 1, `distance`, `modality` and `path` of each gallery image."""
+        """Returns the list of a query: `rank` from 1, `distance`, `modality` and `path` of each gallery image.
+
+        If a threshold was applied, `same` is true or false, or null if it does not apply to a pair.
+        """
         listed = zip(self.order[number].tolist(), self.distance[number].tolist(), strict=True)
-        return [
+        matches: list[dict] = [
             {"rank": rank, "distance": distance, "modality": self.gallery.kind(row), "path": self.gallery.paths[row]}
             for rank, (row, distance) in enumerate(listed, 1)
         ]
+        if self.same is not None:
+            for match, same in zip(matches, self.same[number].tolist(), strict=True):
+                match["same"] = None if same < 0 else bool(same)
+        return matches
+
+    def judged(self, thresholds: Thresholds, fpr: float) -> "Ranking":
+        """Says of each listed image whether it shows the query's person.
+
+        Args:
+            thresholds: those of the run, such as `Run.thresholds()`. They apply to pairs of the modalities that they
+                were found on, in either order: images of one modality are nearer to each other than those of two.
+            fpr: the share of the pairs of two persons that may be taken for the same person, such as 1e-3.
+
+        Raises:
+            UserError: if these thresholds cannot support this rate, or if a modality is not known.
+        """
+        if self.query.modality is None or self.gallery.modality is None:
+            raise UserError(
+                "the modality of the images is not known, and thresholds depend on it; rank features of a run."
+            )
+        query, gallery = self.query.modality[:, None], self.gallery.modality[self.order]
+        probe, other = (
+            np.array([MODALITIES.index(name) for name in names]) for names in (thresholds.probe, thresholds.gallery)
+        )
+        applies = (np.isin(query, probe) & np.isin(gallery, other)) | (np.isin(query, other) & np.isin(gallery, probe))
+        within = self.distance <= thresholds.at(fpr)
+        return self._replace(same=np.where(applies, within, -1).astype(np.int8))
 
     def as_json(self) -> list[dict]:
         """Returns, per query, `path`, `modality` and its `matches`."""
@@ -72,14 +108,21 @@ class Ranking(NamedTuple):
 
     def __str__(self) -> str:
         """Lists each query and, below it, its matches."""
-        lines = []
+        lines, width = [], 0 if self.same is None else len(NOT_KNOWN) + 2
         for number, path in enumerate(self.query.paths):
             kind = self.query.kind(number)
             lines.append(f"{path} ({kind})" if kind else path)
             lines += [
-                "{rank:5}  {distance:.3f}  {modality:3}  {path}".format(**match) for match in self.matches(number)
+                "{rank:5}  {distance:.3f}  {modality:3}  {mark}{path}".format(**match, mark=mark(match).ljust(width))
+                for match in self.matches(number)
             ]
         return "\n".join(lines)
+
+
+def mark(match: dict) -> str:
+    """Says in a word whether a match of `Ranking.matches` shows the query's person; empty without a threshold."""
+    words = {None: NOT_KNOWN, True: "same", False: "other"}
+    return words[match["same"]] if "same" in match else ""
 
 
 def rank(query: Shaped[np.ndarray, "..."], gallery: Shaped[np.ndarray, "..."], top: int | None = None) -> Ranking:

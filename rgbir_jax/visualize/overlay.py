@@ -10,21 +10,20 @@ _COLOURS = (
     "fcffa4"
 )
 COLOURS = np.array([list(bytes.fromhex(colour)) for colour in _COLOURS.split()], float)
-OPACITY = 0.8  # where the map is 1
+OPACITY = 0.6
 
 
 def overlay(images: UInt8[np.ndarray, "*batch 3"], maps: Float[np.ndarray, "*batch"]) -> UInt8[np.ndarray, "*batch 3"]:
-    """Lays maps over grey copies of images: grey at 0, then red, then yellow at 1.
+    """Lays maps over grey copies of images: dark at 0, then red, and bright yellow at 1.
 
     Args:
         images: RGB.
         maps: values in 0..1.
     """
     grey = (images @ np.array([0.299, 0.587, 0.114]))[..., None]
-    opacity = OPACITY * maps[..., None]
     positions = np.linspace(0, 1, len(COLOURS))
     colours = np.stack([np.interp(maps, positions, channel) for channel in COLOURS.T], -1)
-    return np.round((1 - opacity) * grey + opacity * colours).astype(np.uint8)
+    return np.round((1 - OPACITY) * grey + OPACITY * colours).astype(np.uint8)
 
 
 def overlay_of_any_size(

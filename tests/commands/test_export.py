@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -113,6 +114,43 @@ def test_a_folder_is_not_overwritten(trained, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"rgbir-export: .*config.json is missing: .* or load \"drawn\""):
         main([str(tmp_path), "--out", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_is_not_finished_is_not_exported(trained, tmp_path):
+    run = rgbir_jax.load(trained)
+    run.config.image.steps += 1
+    with pytest.raises(UserError, match=r"run is not finished: image has 4 of its 5 iterations; repeat the command"):
+        export(run, tmp_path / "model")
+    shutil.rmtree(shutil.copytree(trained, tmp_path / "half") / "image")
+    with pytest.raises(SystemExit, match=r"rgbir-export: .*image has no checkpoint; run train.py with --workdir"):
+        main([str(tmp_path / "half"), "--out", str(tmp_path / "model")])
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_missing_package_is_named_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("rgbir_jax.commands.export.find_spec", lambda name: None)
+    for name, extra in (("onnx", "onnx"), ("jax", "export")):
+        with pytest.raises(SystemExit, match=rf"the format {name} needs .*; pip install 'rgbir-jax\[{extra}\]'"):
+            main([str(tmp_path / "none"), "--out", str(tmp_path / "model"), "--format", name])
+
+
+def test_nothing_is_left_of_an_export_that_fails(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("rgbir_jax.commands.export.LOADER", tmp_path / "none")
+    with pytest.raises(UserError, match=r"model cannot be written \(No such file"):
+        export(rgbir_jax.load(trained), tmp_path / "model", ("safetensors", "jax"))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_in_int8_opens_as_well(trained, images, tmp_path):
+    run, modality = rgbir_jax.load(trained), np.array([0, 0, 1, 1])
+    main([str(trained), "--out", str(tmp_path / "model"), "--format", "safetensors", "jax", "--quantize", "int8"])
+    main([str(trained), "--out", str(tmp_path / "whole"), "--format", "jax"])
+    model = rgbir_jax.load(tmp_path / "model")
+    np.testing.assert_allclose(model.features(images, modality), run.features(images, modality), atol=0.1)
+    small, whole = ((tmp_path / name / "features.jaxexport").read_bytes() for name in ("model", "whole"))
+    assert len(small) < 0.6 * len(whole)
+    features = jax.export.deserialize(bytearray(small)).call(images, modality.astype(np.int32))
+    np.testing.assert_allclose(features, model.features(images, modality), atol=1e-5)
 
 
 def test_a_damaged_model_is_named(trained, tmp_path):

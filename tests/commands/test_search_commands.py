@@ -4,6 +4,7 @@ import functools
 import html
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 import rgbir_jax
 from rgbir_jax.commands import features, index, own_images, search
+from rgbir_jax.origin import INCLUDED
 from rgbir_jax.search import updating
 from rgbir_jax.visualize.overlay import overlay_of_any_size
 from tests.own_people import NIGHT, OTHER_DAY, write_people
@@ -143,7 +145,7 @@ def test_what_cannot_be_explained_is_refused_first(folder, call, opened, monkeyp
         status, out, err = call(search, "queries", "--gallery=people", "--explain", *outs)
         assert (status, out) == (2, "")
         assert "add --out FILE.html or FILE.png." in err
-    monkeypatch.setattr(type(opened("drawn").stages["drawing"]), "has_feature_map", False)
+    monkeypatch.setattr(type(next(iter(opened("drawn").stages.values()))), "has_feature_map", False)
     status, out, err = call(search, "queries", "--gallery=people", "--explain", "--out=f.png")
     assert (status, out) == (2, "")
     assert "drawn has no activation maps" in err
@@ -202,6 +204,52 @@ def test_what_is_wrong_is_one_sentence_and_status_2(folder, call, monkeypatch):
     status, _, err = call(index, "people", "--kind=hnsw")
     assert status == 2
     assert "pip install 'rgbir-jax[search]'" in err
+
+
+def with_threshold(folder, distance) -> dict:
+    """Makes a copy of the model `drawn` that has a threshold for FPR 0.01, and none for less."""
+    shutil.copytree(INCLUDED / "drawn", folder, ignore=shutil.ignore_patterns("thresholds.json"))
+    content = {
+        "stage": "image",
+        "steps": 1,
+        "dataset": "D",
+        "search": "one search",
+        "probe": ["ir"],
+        "gallery": ["rgb"],
+    }
+    content |= {"people": 9, "same_pairs": 90, "different_pairs": 5000}
+    content["rates"] = {"0.01": {"tpr": 0.5, "threshold": distance, "false_matches": 50}}
+    (folder / "thresholds.json").write_text(json.dumps(content))
+    return content
+
+
+def test_a_threshold_says_who_is_the_same_person(folder, call):
+    lists = rgbir_jax.rank(*map(rgbir_jax.load("drawn").features, ("queries", "people")))
+    distance = np.sort(lists.distance[2])[[1, 2]].mean()  # between the second and the third of the infrared query
+    with_threshold(folder / "run", float(distance))
+    arguments = ("queries", "--gallery=people", "--run=run", "--same-at-fpr=0.01", "--out=f.json", "--out=f.html")
+    status, out, err = call(search, *arguments)
+    assert status == 0
+    assert f"same: closer than {distance:.3f}, found on 9 people of D (one search)" in err
+    assert "not known: the threshold was found on pairs of IR with RGB images and applies to no others." in err
+    by_day, _, by_night = [block for block in json.loads((folder / "f.json").read_text())["queries"]]
+    assert {match["same"] for match in by_day["matches"]} == {None}
+    assert [match["same"] for match in by_night["matches"]] == [True] * 2 + [False] * 4
+    listed = [re.search("not known|same|other", line)[0] for line in out.splitlines() if re.match(" +[0-9]", line)]
+    assert listed == ["not known"] * 12 + ["same"] * 2 + ["other"] * 4
+    assert re.findall("<b>(.*?)</b>", (folder / "f.html").read_text()) == listed
+
+
+def test_a_threshold_that_is_not_there_is_refused_before_images_are_read(folder, call):
+    with_threshold(folder / "run", 0.5)
+    for rate, message in (("0.001", "0.001 cannot be found from 5,000 pairs"), ("2", "2 is none")):
+        status, out, err = call(search, "queries", "--gallery=people", "--run=run", f"--same-at-fpr={rate}")
+        assert (status, out) == (2, "")
+        assert message in err
+    (folder / "run/thresholds.json").unlink()
+    status, _, err = call(search, "queries", "--gallery=people", "--run=run", "--same-at-fpr=0.01")
+    assert status == 2
+    assert "run has no thresholds: eval.py --workdir" in err
 
 
 def test_the_run_of_an_index_is_opened_by_its_name(folder, call):

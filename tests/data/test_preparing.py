@@ -12,8 +12,7 @@ import pytest
 
 from rgbir_jax.data import decoding, memory, tfds_builders, tfds_prepared
 from rgbir_jax.data.source import batches
-from rgbir_jax.data.sources import open_source, prepared_folder
-from rgbir_jax.datasets.sysu_mm01 import read
+from rgbir_jax.data.sources import open_source
 from rgbir_jax.errors import UserError
 from tests.data.test_sources import SIZE, make_config, make_sampler
 
@@ -165,6 +164,16 @@ def test_a_flipped_bit_is_found_when_its_image_is_read(tree, tmp_path, monkeypat
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_an_array_of_other_images_is_not_believed(tree, tmp_path):
+    config = make_config(tree, tmp_path / "prepared")
+    open_source(config)
+    [path] = (tmp_path / "prepared").rglob("*.npy")
+    for other in (np.zeros((35, *SIZE, 3), np.uint8), np.zeros((36, *SIZE, 3), np.int8)):
+        np.save(path, other)
+        with pytest.raises(UserError, match=rf"^{path} is damaged \(it does not have the images of "):
+            open_source(config)
+
+
 def test_numbers_of_images_that_differ_are_not_believed(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds_prepared, "BLOCK", BLOCK)
     config = make_config(tree, tmp_path / "prepared", source="tf_data")
@@ -177,23 +186,26 @@ def test_numbers_of_images_that_differ_are_not_believed(tree, tmp_path, monkeypa
         open_source(config)
 
 
-def test_what_another_version_prepared_is_mentioned_and_left_alone(tree, tmp_path, capsys):
+@pytest.mark.parametrize("version", ["1.1.0", "2.0.0", "2.0.0.unfinished"])
+def test_what_another_version_prepared_is_mentioned_and_left_alone(version, tree, tmp_path, capsys):
     config = make_config(tree, tmp_path / "prepared", source="tf_data")
-    older = prepared_folder(config.prepared_dir, tree, read(tree)) / "sysu_mm01" / "24x12" / "1.1.0"
-    older.mkdir(parents=True)
-    (older / "dataset_info.json").write_text("{}")
+    images = open_source(config).read(np.arange(36))
+    [folder] = (tmp_path / "prepared").rglob("3.0.0")
+    older = folder.rename(folder.with_name(version))
+    [path] = older.glob("*.array_record-*")
+    path.write_bytes(b"images in another format")
     for _ in range(2):
-        open_source(config)
+        np.testing.assert_array_equal(open_source(config).read(np.arange(36)), images)
     expected = f"{older} was prepared by another version of this program and is not used; you can remove it."
     assert capsys.readouterr().out.count(expected) == 1
-    assert (older / "dataset_info.json").read_text() == "{}"
+    assert path.read_bytes() == b"images in another format"
 
 
 def test_tfds_reads_what_was_prepared(tree, tmp_path, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     monkeypatch.setattr(tfds_prepared, "BLOCK", BLOCK)
     source = open_source(make_config(tree, tmp_path / "prepared", source="tf_data"))
-    [folder] = (tmp_path / "prepared").rglob("2.0.0")
+    [folder] = (tmp_path / "prepared").rglob("3.0.0")
     for builder in (
         tfds.builder_from_directory(folder),
         tfds.builder("sysu_mm01/24x12", data_dir=folder.parents[2]),

@@ -42,6 +42,11 @@ RUN_BY = {
     "eval.py features rand_perm test_ids": "tests/evaluation/test_feature_file.py::"
     "test_listed_identities_without_features_are_named",
     "eval.py table runs": "make quickstart-method2",
+    "eval.py workdir rerank": "tests/end_to_end/test_recipe.py::test_the_command_measures_and_reports",
+    "eval.py features rerank": "tests/evaluation/test_feature_file.py::test_reranked_scores_have_a_table_of_their_own",
+    "eval.py compare": "tests/evaluation/test_per_probe.py::test_a_better_run_is_ahead_and_one_as_good_is_undecided",
+    "rgbir-browse gallery open": "tests/commands/test_browse.py::test_it_is_served_until_ctrl_c",
+    "rgbir-search same-at-fpr": "tests/commands/test_search_commands.py::test_a_threshold_says_who_is_the_same_person",
     "rgbir-check": "make quickstart-folders",
     "rgbir-check quick": "tests/commands/test_check.py::test_damaged_images_are_named",
     "rgbir-draw out layout train test": "make quickstart-method2",
@@ -60,11 +65,13 @@ RUN_BY = {
     "tests.datasets.test_broken_trees": "tests/datasets/test_broken_trees.py::test_the_page_has_these_messages",
     "benchmarks.seeds": "tests/benchmarks/test_seeds.py::test_every_seed_is_trained_then_scored_and_not_a_second_time",
     "benchmarks.ablations": "tests/benchmarks/test_ablations.py::test_the_table",
+    "benchmarks.activation_maps": "make benchmarks",
+    "benchmarks.activation_maps run": "tests/benchmarks/test_activation_maps.py",
     "benchmarks.input data_dir": "make benchmarks",
     "benchmarks.arithmetic preset": "make benchmarks",
 } | {
     f"benchmarks.{name}": "make benchmarks"
-    for name in ("training_step", "features", "scoring", "search", "start_up", "growth")
+    for name in ("training_step", "features", "scoring", "search", "pairs", "start_up", "growth")
 }
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from rgbir_jax.commands import flags
+from rgbir_jax.evaluation import thresholds
+from rgbir_jax.files import write_json
 from rgbir_jax.lookup import CONFIG_FOLDER
 from rgbir_jax.origin import INCLUDED
 from tests.docs import pages, programs
@@ -19,6 +22,12 @@ from tests.own_people import NIGHT, OTHER_DAY, person, write_people
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 COMMANDS = [command for page in PAGES for command in pages.commands(page)] + pages.notebook_commands()
 WITH_PYTHON = [page for page in PAGES if pages.blocks(page, {"python"})]
+
+
+# What the scoring of a run finds.
+THRESHOLDS = {"stage": "image", "steps": 1, "dataset": "people", "search": "all", "probe": ["ir"], "gallery": ["rgb"]}
+THRESHOLDS |= {"people": 4, "same_pairs": 9, "different_pairs": 99_999}
+THRESHOLDS |= {"rates": {"0.001": {"tpr": 0.5, "threshold": 0.7, "false_matches": 99}}}
 
 
 def of_programs(*names: str) -> list[Command]:
@@ -91,8 +100,8 @@ def folder(tmp_path, monkeypatch):
     write_people(tmp_path / "people", range(4))
     for query, camera in (("query", NIGHT), ("other", OTHER_DAY)):
         Image.fromarray(person(2, camera)).save(tmp_path / f"{query}.png")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "own").symlink_to(INCLUDED / "drawn")
+    shutil.copytree(INCLUDED / "drawn", tmp_path / "runs" / "own")
+    write_json(tmp_path / "runs" / "own" / thresholds.FILE, THRESHOLDS)
     monkeypatch.chdir(tmp_path)
 
 
@@ -105,6 +114,13 @@ def test_python_blocks_run(page):
         exec(compile(block, f"{name(page)}, block {number}", "exec"), namespace)
     if "get_config" in namespace:
         assert namespace["get_config"]().recipe
+
+
+def test_every_page_is_in_the_menu():
+    menus = re.findall(r"```{toctree}\n(.*?)```", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)
+    entries = {line for menu in menus for line in menu.split() if not line.startswith(":")}
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= entries | {"index"}
+    assert pages.NOTEBOOK.stem in entries
 
 
 def test_no_page_has_a_name_that_the_site_uses():

@@ -36,6 +36,7 @@ RECIPE = "tests/reliability/recipe.py"
 PEOPLE = ["--train", "6", "--val", "4", "--test", "5", "--images", "2", "--size", "64", "32"]
 EACH = {"starting": 1, "training": 2, "saving": 2, "stopping": 1, "full": 1}  # faults of each stage
 ONCE = ("preparing memory", "two", "preparing tf_data")  # faults of each recipe: at the start, amid it, at the end
+MOST_LOST = 2  # save intervals: that since the last checkpoint, and one more if that was still being written
 DAMAGED = 0.5  # the share of faults after which something is also damaged
 
 
@@ -193,8 +194,10 @@ class Journey:
             row.missed += code == 0 and kind != "finishing"
             return False
         last = trained[-1] if trained else None
-        lost = program.logged(last)[-1] - newest(self.workdir / last) if last else 0
-        self.tally.fault(kind, max(lost, 0))
+        lost = intervals(last, program.last(last) - newest(self.workdir / last)) if last else 0.0
+        if lost > MOST_LOST:
+            self.tally.fail(f"{kind}: {lost} save intervals of {last} are lost")
+        self.tally.fault(kind, lost)
         print(f"{self.system}, {last or 'before training'}: {kind}", flush=True)
         return True
 
@@ -202,7 +205,7 @@ class Journey:
         """Counts what a damage has cost, once a program trains from iteration `start`; without one, nothing may be."""
         if self.damaged:
             kind, damaged, step = self.damaged
-            self.tally.row(kind).lost.append(step - start if damaged == stage else 0)
+            self.tally.row(kind).lost.append(intervals(stage, step - start) if damaged == stage else 0.0)
             self.damaged = None
         elif start != self.newest[stage]:
             self.tally.fail(f"{stage} was resumed from iteration {start}, although {self.newest[stage]} was saved")
@@ -212,11 +215,16 @@ class Journey:
         advice = re.search(rf"delete ({self.workdir}/\w+) and train this stage again", program.text())
         if not advice or not self.damaged:
             return False
-        kind, _, step = self.damaged
-        self.tally.row(kind).lost.append(step)
+        kind, stage, step = self.damaged
+        self.tally.row(kind).lost.append(intervals(stage, step))
         self.damaged = None
         shutil.rmtree(advice[1])
         return True
+
+
+def intervals(stage: str, steps: int) -> float:
+    """Returns how many intervals between two checkpoints so many iterations of a stage are; 0 for a negative number."""
+    return round(max(steps, 0) / (STEPS[stage] // SAVES), 2)
 
 
 def plan(random: Random, stages: tuple[str, ...], only: list[str]) -> list[tuple[str, str]]:
@@ -251,7 +259,7 @@ def draw(tree: Path, kills: int, random: Random, tally: Tally, scratch: Path) ->
 
     for _ in range(kills):
         program = start()
-        if program.wait_until(partial(program.ran, random.uniform(0.3, 4))):
+        if program.wait_until(partial(program.ran, random.uniform(0.3, 2))):
             program.kill()
             tally.fault("SIGKILL while people are drawn")
     program = start()

@@ -13,7 +13,7 @@ class Row:
         faults: how often it took effect.
         missed: how often the program had finished before.
         recovered: after how many of them the same command trained further or had nothing left to do.
-        lost: the iterations that were done once more, of each fault.
+        lost: what was trained once more after each fault, in intervals between two checkpoints.
         refusals: how many programs ended with one sentence.
         tracebacks: how many programs printed a traceback.
     """
@@ -21,7 +21,7 @@ class Row:
     faults: int = 0
     missed: int = 0
     recovered: int = 0
-    lost: list[int] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
     refusals: int = 0
     tracebacks: int = 0
 
@@ -40,8 +40,8 @@ class Tally:
         """Returns the row of a kind."""
         return self.rows.setdefault(kind, Row())
 
-    def fault(self, kind: str, lost: int | None = None) -> None:
-        """Counts a fault that took effect, and the iterations that it cost if they are known."""
+    def fault(self, kind: str, lost: float | None = None) -> None:
+        """Counts a fault that took effect, and what it cost if that is known."""
         self.row(kind).faults += 1
         self._pending.append(kind)
         if lost is not None:
@@ -77,7 +77,7 @@ class Tally:
             "fault",
             "times",
             "recovered",
-            "iterations lost, mean",
+            "save intervals lost, mean",
             "at most",
             "ended with one sentence",
             "tracebacks",
@@ -86,5 +86,5 @@ class Tally:
 
 
 def _cells(row: Row) -> list[str]:
-    lost = [f"{sum(row.lost) / len(row.lost):.1f}", str(max(row.lost))] if row.lost else ["", ""]
+    lost = [f"{sum(row.lost) / len(row.lost):.2f}", f"{max(row.lost):.2f}"] if row.lost else ["", ""]
     return [str(row.faults), str(row.recovered), *lost, str(row.refusals), str(row.tracebacks)]

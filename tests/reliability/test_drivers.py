@@ -89,14 +89,18 @@ def test_ends_that_differ_in_one_bit_are_told_apart():
     assert differences(end, {"teacher, last: step": (24, b"\2")}) == ["teacher, last: params/w"]
 
 
+def test_losses_are_counted_in_save_intervals():
+    assert [chaos.intervals("teacher", steps) for steps in (-1, 0, 3, 8)] == [0, 0, 0.75, 2]
+
+
 def test_the_tally_counts():
     tally = Tally()
-    tally.fault("kill", 3)
+    tally.fault("kill", 0.5)
     tally.recovered()
-    tally.fault("kill", 5)
+    tally.fault("kill", 1.0)
     tally.row("full").refusals += 1
-    assert "| kill | 2 | 1 | 4.0 | 5 | 0 | 0 |" in tally.table()
-    assert "| all | 2 | 1 | 4.0 | 5 | 1 | 0 |" in tally.table()
+    assert "| kill | 2 | 1 | 0.75 | 1.00 | 0 | 0 |" in tally.table()
+    assert "| all | 2 | 1 | 0.75 | 1.00 | 1 | 0 |" in tally.table()
     tally.fail("it hangs")
     assert tally.content()["failures"] == ["it hangs"]
 

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from rgbir_jax.visualize import curves, rankings, style, swaps, tsne
+from rgbir_jax.inference.gradcam import PairMaps
+from rgbir_jax.visualize import curves, gradcam, rankings, style, swaps, tsne
 
 RNG = np.random.default_rng(0)
 
@@ -29,6 +30,32 @@ def test_ranked_lists_frame_right_and_wrong_differently():
     assert marks == ["first", "✓ a", "✗ b", "✗ c", "second", "✗ d", "✓ e", "✓ f"]
     frames = [axes.spines["left"] for axes in figure.axes]
     assert len({(frame.get_edgecolor(), frame.get_linestyle()) for frame in frames}) == 3
+
+
+def test_a_map_over_an_image_is_lighter_where_it_is_higher():
+    image = np.full((11, 1, 3), 100, np.uint8)
+    laid = gradcam.overlay(image, np.linspace(0, 1, 11)[:, None])
+    assert laid.shape == image.shape
+    assert laid.dtype == np.uint8
+    assert (np.diff(laid[:, 0] @ np.array([0.299, 0.587, 0.114])) > 0).all()  # readable without colour vision
+    colourful = np.array([[[200, 0, 0], [0, 102, 0]]], np.uint8)  # of the same lightness
+    np.testing.assert_array_equal(*gradcam.overlay(colourful, np.zeros((1, 2)))[0])
+
+
+def test_pairs_stand_beside_their_maps():
+    pairs = images(3), images(3)
+    maps = PairMaps(*RNG.random((2, 3, 8, 4), np.float32))
+    right = np.array([True, False, False])
+    figure = gradcam.pairs_with_maps(pairs, maps, right, ["q0", "q1", "q2"], ["g0", "g1", "g2"])
+    shown = [axes for axes in figure.axes if axes.images and axes.get_visible()]
+    by_label = {axes.get_xlabel(): i for i, axes in enumerate(shown)}
+    for pair, (query, match) in enumerate([("q0", "✓ g0"), ("q1", "✗ g1"), ("q2", "✗ g2")]):
+        first = by_label[query]
+        assert by_label[match] == first + 2
+        expected = [side for image, laid in zip(pairs, maps, strict=True) for side in (image[pair], laid[pair])]
+        expected[1::2] = (gradcam.overlay(expected[i], expected[i + 1]) for i in (0, 2))
+        for axes, picture in zip(shown[first : first + 4], expected, strict=True):
+            np.testing.assert_array_equal(axes.images[0].get_array(), picture)
 
 
 def test_swapped_grid_has_structures_as_rows_and_appearances_as_columns():
