@@ -51,10 +51,14 @@ def application(viewer: Viewer) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async def compile_all() -> None:
+            for call in viewer.first_calls():
+                await turns.call(call)
+
         del app
-        warming = asyncio.create_task(turns.call(viewer.warm_up))
+        compiling = asyncio.create_task(compile_all())
         yield
-        warming.cancel()
+        compiling.cancel()
 
     routes = [
         Route("/images/{number:int}", image),

@@ -30,6 +30,15 @@ def reserve(port: int) -> socket.socket:
     return taken
 
 
+def server(app: ASGIApp) -> uvicorn.Server:
+    """Returns a server, which is silent but for errors."""
+    # log_config: uvicorn's own would close all other handlers of the process.
+    config = uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
+    return uvicorn.Server(config)
+
+
 def serve(app: ASGIApp, taken: socket.socket, opens: bool) -> None:
     """Serves until Ctrl-C.
 
@@ -42,6 +51,5 @@ def serve(app: ASGIApp, taken: socket.socket, opens: bool) -> None:
     print(f"{address} shows the page, on this machine only. Ctrl-C ends it.", flush=True)
     if opens:
         webbrowser.open(address)
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2)
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[taken])
+        server(app).run(sockets=[taken])

@@ -141,14 +141,15 @@ class Viewer:
         generated = self.run.interpolate(both, both, both[::-1], STEPS)
         return {name: [_data(image) for image in row] for name, row in zip(("query", "match"), generated, strict=True)}
 
-    def warm_up(self) -> None:
-        """Compiles what the first look at a pair needs."""
+    def first_calls(self) -> list[Callable[[], Any]]:
+        """Returns calls that compile what the first look at a query and a pair needs."""
         black = np.zeros((2, *self.image_size, 3), np.uint8)
-        self.run.features(black[:1], 0)
+        calls: list[Callable[[], Any]] = [lambda: self.run.features(black[:1], 0)]
         if not _reason(self.run.check_explains):
-            self.run.explain(black[:1], black[:1], 0, 0)
+            calls.append(lambda: self.run.explain(black[:1], black[:1], 0, 0))
         if not _reason(self.run.check_generates):
-            self.run.interpolate(black, black, black, STEPS)
+            calls.append(lambda: self.run.interpolate(black, black, black, STEPS))
+        return calls
 
     def query(self, given: Any) -> Query:
         """Reads a query.

@@ -154,11 +154,19 @@ def test_maps_are_those_of_the_run(client, viewer, model, night_photo):
         assert np.corrcoef(blocks.ravel(), one.reshape(8, 8, 8, 4).mean((1, 3)).ravel())[0, 1] > 0.6
 
 
-def test_the_kind_of_camera_can_be_corrected(client, monkeypatch, viewer, night_photo):
-    sent = send(client, night_photo)
-    assert sent["modality"] == "ir"
+def test_the_kind_of_camera_is_guessed_and_can_be_corrected(client, monkeypatch, model, viewer, night_photo):
+    """Features and maps are computed with it; match 3 is an RGB image."""
+    sent, seen = send(client, night_photo), []
+    features, explain = type(model).features, type(model).explain
+    monkeypatch.setattr(type(model), "features", lambda run, *given: seen.append(given[1:]) or features(run, *given))
+    monkeypatch.setattr(type(model), "explain", lambda run, *given: seen.append(given[2:]) or explain(run, *given))
     for modality, number in ((None, 1), ("rgb", 0), ("ir", 1)):
-        assert viewer.query({"upload": sent["upload"], "modality": modality}).modality == number
+        query = {"upload": sent["upload"], "modality": modality}
+        ask(client, "search", query=query)
+        ask(client, "maps", query=query, match=3)
+        assert seen == [(number,), (number, 0)]
+        seen.clear()
+    assert (sent["modality"], viewer.gallery.modality[3]) == ("ir", 0)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
@@ -373,7 +381,7 @@ def test_one_call_of_the_run_at_a_time(viewer, monkeypatch):
         return {}
 
     monkeypatch.setattr(Viewer, "swap", slow)
-    monkeypatch.setattr(Viewer, "warm_up", lambda self: None)
+    monkeypatch.setattr(Viewer, "first_calls", lambda self: [])
     with TestClient(application(viewer), base_url=HOME) as client:
         threads = [threading.Thread(target=lambda: client.post("/api/swap", json={})) for _ in range(3)]
         for thread in threads:

@@ -103,7 +103,7 @@ def test_a_run_without_a_generator_says_why(viewer, monkeypatch):
     about = viewer.about()
     assert about["no_swap"].startswith("drawn generates no images")
     assert about["no_maps"].startswith("drawn has no activation maps")
-    viewer.warm_up()
+    assert len(viewer.first_calls()) == 1
     assert viewer.search({"query": {"number": 0}})["total"] == len(viewer.gallery) - 1
     for question in (viewer.maps, viewer.swap):
         with pytest.raises(UserError, match="drawn"):

@@ -7,10 +7,9 @@ import threading
 import time
 
 import pytest
-import uvicorn
 
 from rgbir_jax.browse.app import application
-from rgbir_jax.browse.serving import reserve
+from rgbir_jax.browse.serving import reserve, server
 from rgbir_jax.browse.uploads import LARGEST
 from rgbir_jax.browse.viewer import STEPS, Viewer
 from tests.browse.conftest import encoded
@@ -32,11 +31,11 @@ OUTSIDE = """width => [...document.querySelectorAll("main *")].filter((one) => {
 def address(viewer):
     """Serves the page in a thread. Yields its address."""
     taken = reserve(0)
-    server = uvicorn.Server(uvicorn.Config(application(viewer), log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=lambda: server.run(sockets=[taken]))
+    running = server(application(viewer))
+    thread = threading.Thread(target=lambda: running.run(sockets=[taken]))
     thread.start()
     yield f"http://127.0.0.1:{taken.getsockname()[1]}/"
-    server.should_exit = True
+    running.should_exit = True
     thread.join()
     taken.close()
 
@@ -271,14 +270,14 @@ def test_names_of_files_are_text_and_not_html(opened, photo):
 
 def test_a_server_that_has_ended_is_a_sentence(browser, viewer):
     taken = reserve(0)
-    server = uvicorn.Server(uvicorn.Config(application(viewer), log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=lambda: server.run(sockets=[taken]))
+    running = server(application(viewer))
+    thread = threading.Thread(target=lambda: running.run(sockets=[taken]))
     thread.start()
     page = browser.new_page()
     page.set_default_timeout(WAIT)
     page.goto(f"http://127.0.0.1:{taken.getsockname()[1]}/")
     expect(page.locator(".tile").first).to_be_visible()
-    server.should_exit = True
+    running.should_exit = True
     thread.join()
     taken.close()
     time.sleep(0.1)

@@ -1,12 +1,13 @@
 """rgbir-browse: it is served until Ctrl-C, on the loopback address only; what is wrong is one sentence."""
 
+import contextlib
+import functools
 import os
 import re
 import signal
 import socket
 import sys
 import threading
-import time
 import urllib.request
 import webbrowser
 
@@ -21,9 +22,16 @@ pytest.importorskip("starlette")
 from rgbir_jax.browse.serving import reserve
 
 
+@pytest.fixture(scope="module")
+def load():
+    """Opens each run once only."""
+    return functools.cache(rgbir_jax.load)
+
+
 @pytest.fixture
-def call(capsys):
+def call(capsys, load, monkeypatch):
     """Returns a function that runs the program: (status, standard output, standard error)."""
+    monkeypatch.setattr(own_images, "load", load)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as end:
@@ -34,7 +42,7 @@ def call(capsys):
 
 
 @pytest.fixture
-def nothing_is_loaded(monkeypatch):
+def nothing_is_loaded(call, monkeypatch):
     monkeypatch.setattr(own_images, "load", lambda run: pytest.fail("the run is loaded first"))
 
 
@@ -42,23 +50,23 @@ def test_it_is_served_until_ctrl_c(call, tmp_path, monkeypatch):
     write_people(tmp_path / "people", range(2))
     with reserve(0) as free:
         port = free.getsockname()[1]
-    answers, opened, address = [], [], f"http://127.0.0.1:{port}/"
+    answers, opened, ended, address = [], [], threading.Event(), f"http://127.0.0.1:{port}/"
     monkeypatch.setattr(webbrowser, "open", opened.append)
 
     def visit():
-        deadline = time.monotonic() + 120
-        while not answers and time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{address}images/1", timeout=60) as answer:
-                    answers.append((answer.status, answer.headers["content-type"]))
-            except OSError:
-                time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not ended.wait(0.1):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}images/1", timeout=60) as answer:
+                answers.append((answer.status, answer.headers["content-type"]))
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     visitor = threading.Thread(target=visit)
     visitor.start()
-    status, out, err = call("drawn", "--gallery", tmp_path / "people", "--port", port, "--open")
-    visitor.join()
+    try:
+        status, out, err = call("drawn", "--gallery", tmp_path / "people", "--port", port, "--open")
+    finally:
+        ended.set()
+        visitor.join()
     assert answers == [(200, "image/jpeg")]
     assert opened == [address]
     assert out == f"{address} shows the page, on this machine only. Ctrl-C ends it.\n"
@@ -117,4 +125,3 @@ def test_ctrl_c_before_it_is_served(call, tmp_path, monkeypatch):
     monkeypatch.setattr(own_images, "load", stop)
     status, out, err = call("drawn", "--gallery", tmp_path)
     assert (status, out, err) == (130, "", "rgbir-browse: stopped.\n")
-    assert rgbir_jax.load is not stop

@@ -106,3 +106,17 @@ def test_own_images_are_searched(programs, tmp_path):
     call(programs / "rgbir-draw", "--out=tree", "--train=40", "--val=0", "--test=8", "--images=2", "--size", "64", "32",
          cwd=tmp_path)  # fmt: skip
     assert float(call(programs / "python", "-c", SEARCH, cwd=tmp_path)) < 50  # ms
+
+
+def test_the_page_comes_along(programs, tmp_path):
+    """Its server needs packages that are not installed here."""
+    code = (
+        "from importlib.resources import files; "
+        "print(*sorted(file.name for file in files('rgbir_jax').joinpath('browse/static').iterdir()))"
+    )
+    names = call(programs / "python", "-c", code, cwd=tmp_path).split()
+    assert names == sorted(file.name for file in (ROOT / "rgbir_jax/browse/static").iterdir())
+    command = [str(programs / "rgbir-browse"), "drawn", "--gallery", "."]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "the page needs starlette; install it: pip install 'rgbir-jax[browse]'." in process.stderr
