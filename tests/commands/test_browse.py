@@ -94,9 +94,7 @@ def test_a_missing_package_is_named(call, tmp_path, monkeypatch, package, used_i
     monkeypatch.setitem(sys.modules, package, None)
     status, out, err = call("drawn", "--gallery", tmp_path)
     assert (status, out) == (2, "")
-    assert err == (
-        f"rgbir-browse: the page needs {package}; install it: pip install 'rgbir-jax[browse]'.\n"
-    )
+    assert err == (f"rgbir-browse: the page needs {package}; install it: pip install 'rgbir-jax[browse]'.\n")
 
 
 def test_what_cannot_be_shown_is_refused(call, tmp_path):
