@@ -40,12 +40,12 @@ def first_is_right(queries, gallery):
 def test_it_is_small_and_says_what_it_is():
     assert included() == ("drawn",)
     files = {path.name: path for path in (INCLUDED / "drawn").iterdir()}
-    assert sorted(files) == ["README.md", "config.json", "run.json", "weights.safetensors"]
+    assert sorted(files) == ["README.md", "config.json", "run.json", "thresholds.json", "weights.safetensors"]
     assert sum(path.stat().st_size for path in files.values()) <= 3_000_000
     card = files["README.md"].read_text()
     for heading in ("## What it is for", "## What it must not be used for", "## What it does not do well"):
         assert heading in card
-    for name in ("config.json", "run.json"):
+    for name in ("config.json", "run.json", "thresholds.json"):
         assert "/home" not in files[name].read_text()
         assert '"/' not in files[name].read_text()
 
@@ -58,6 +58,9 @@ def test_it_recognises_people(model, picture):
         sets[name] = model.features(images, np.full(PEOPLE, int(camera.infrared)))
     assert first_is_right(sets["day"], sets["other day"]) >= 0.5
     assert first_is_right(sets["night"], sets["day"]) >= 2 / PEOPLE
+    distance = np.linalg.norm(sets["night"][:, None] - sets["day"], axis=2)
+    of_two = distance[~np.eye(PEOPLE, dtype=bool)]
+    assert np.mean(of_two <= model.threshold(0.01)) < 0.1 < np.mean(of_two <= model.threshold(0.5))
 
 
 def test_swapped_people_are_nearer_to_the_truth_than_those_of_either_original(model, picture):

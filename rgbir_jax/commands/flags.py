@@ -90,10 +90,9 @@ def _repeated(argv: list[str]) -> list[str]:
     repeated, name = [], ""
     for argument in argv:
         if argument.startswith("-"):
-            name = argument.lstrip("-")
-            many = name in flags.FLAGS and isinstance(flags.FLAGS[name], flags.MultiFlag)
-            name = name if many else ""
-            repeated += [] if many else [argument]
+            name, equals, _ = argument.lstrip("-").partition("=")
+            name = name if name in flags.FLAGS and isinstance(flags.FLAGS[name], flags.MultiFlag) else ""
+            repeated += [argument] if equals or not name else []
         else:
             repeated.append(f"--{name}={argument}" if name else argument)
     return repeated

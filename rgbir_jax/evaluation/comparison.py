@@ -58,7 +58,10 @@ def _read(folder: str) -> _Scored:
     path = Path(folder).expanduser()
     if not (path / "scores.json").is_file():
         raise UserError(f"{folder} has no scores.json; eval.py --workdir {folder} writes it.")
-    return _Scored(folder, read_json(path / "scores.json"), PerProbe.read(path / FILE))
+    scores = read_json(path / "scores.json")
+    if absent := {"dataset", "protocol", "settings", "trained"} - scores.keys():
+        raise UserError(f"{path / 'scores.json'} has no {min(absent)}; eval.py --workdir {folder} writes it again.")
+    return _Scored(folder, scores, PerProbe.read(path / FILE))
 
 
 def _common(runs: Sequence[_Scored]) -> list[str]:

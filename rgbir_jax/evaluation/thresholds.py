@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float
@@ -86,10 +87,17 @@ class Thresholds:
         Raises:
             UserError: if it is damaged.
         """
+        kinds = {name: get_origin(kind) or kind for name, kind in get_type_hints(cls).items()}
         try:
-            return cls(**read_json(path))
-        except TypeError as error:
-            raise UserError(f"{path} is damaged; eval.py --workdir {path.parent} writes it again.") from error
+            found = cls(**read_json(path))
+            fits = all(isinstance(getattr(found, name), kind) for name, kind in kinds.items())
+            distances = {float(rate): figures["threshold"] for rate, figures in found.rates.items()} if fits else {}
+            fits &= all(distance is None or isinstance(distance, float) for distance in distances.values())
+        except (TypeError, ValueError, KeyError) as error:
+            raise _damaged(path) from error
+        if not fits:
+            raise _damaged(path)
+        return found
 
     def content(self) -> dict:
         """Returns what the file holds."""
@@ -118,3 +126,7 @@ class Thresholds:
                 f"the closest of {pairs}; choose a larger rate."
             )
         return threshold
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged; eval.py --workdir {path.parent} writes it again.")

@@ -23,7 +23,7 @@ from rgbir_jax.evaluation.metrics import Images
 RATES = (1e-2, 1e-3, 1e-4)
 SUPPORT = 10  # pairs of two persons that a rate must stand for
 CURVE = tuple(10 ** (exponent / 10) for exponent in range(-40, 1))  # FPRs at which scores.json has the ROC
-_EQUAL = (1 << 16) - 1  # squared distances that differ in these bits only count as equal: rounding decides them
+_BITS = 40  # of squared distances, from the largest possible one: what differs below, rounding may have made different
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,19 @@ def roc(images: Images, search: Search) -> Roc:
         search: its probes and the union of its galleries make the pairs. One probe at least has a match.
     """
     probe, gallery = images[search.probes], images[np.unique(np.concatenate(search.galleries))]
-    same = np.concatenate([squared[allowed & one] for squared, allowed, one in _blocks(probe, gallery, search.hidden)])
-    squared, counts = np.unique(same, return_counts=True)
+    largest = 2 * (distances.squares(probe.feature).max() + distances.squares(gallery.feature).max())
+    step = 2.0 ** (np.frexp(largest)[1] - _BITS)
+    same = [steps[allowed & one] for steps, allowed, one in _blocks(probe, gallery, search.hidden, step)]
+    squared, counts = np.unique(np.concatenate(same), return_counts=True)
     closer, different = np.zeros((2, len(squared)), np.int64)
     different_pairs = 0
-    for block, allowed, one_person in _blocks(probe, gallery, search.hidden):
-        of_two = np.sort(block[allowed & ~one_person])
+    for steps, allowed, one_person in _blocks(probe, gallery, search.hidden, step):
+        of_two = np.sort(steps[allowed & ~one_person])
         closer += np.searchsorted(of_two, squared, "left")
         different += np.searchsorted(of_two, squared, "right")
         different_pairs += len(of_two)
-    return Roc(np.sqrt(squared), np.cumsum(counts), closer, different, different_pairs)
+    # Half a step further, so that a threshold accepts the pair that it comes from.
+    return Roc(np.sqrt((squared + 0.5) * step), np.cumsum(counts), closer, different, different_pairs)
 
 
 def verification(features: Float[np.ndarray, "n d"], records: Records, searches: Sequence[Search]) -> dict[str, dict]:
@@ -151,14 +154,18 @@ def figures(curve: Roc) -> dict:
 
 
 def _blocks(
-    probe: Images, gallery: Images, hidden: Hidden
+    probe: Images, gallery: Images, hidden: Hidden, step: float
 ) -> Iterator[tuple[Float64[np.ndarray, "p g"], Bool[np.ndarray, "p g"], Bool[np.ndarray, "p g"]]]:
-    """Yields squared distances of some probes to the gallery, which of them are pairs, and which show one person."""
+    """Goes through the pairs of some probes at a time with the whole gallery.
+
+    Yields:
+        Squared distances in whole steps; which of them are pairs; which show one person.
+    """
     feature = np.asarray(gallery.feature, np.float64)
     squares = distances.squares(feature)
     rows = max(distances.BLOCK // len(gallery), 1)
     for block in (probe[start : start + rows] for start in range(0, len(probe), rows)):
-        squared = distances.squared_distances(block.feature, feature, squares)
-        bits = squared.view(np.int64)
-        bits |= _EQUAL  # rounds up, so that a threshold accepts the pair that it comes from
-        yield squared, ~hidden(block, gallery), block.person_id[:, None] == gallery.person_id
+        steps = distances.squared_distances(block.feature, feature, squares)
+        steps /= step
+        np.rint(steps, out=steps)
+        yield steps, ~hidden(block, gallery), block.person_id[:, None] == gallery.person_id

@@ -78,6 +78,7 @@ def test_runs_to_compare_follow_their_flag(tmp_path):
     sentence = f"{tmp_path}/a has no scores.json; eval.py --workdir {tmp_path}/a writes it."
     assert refusal("--compare", f"{tmp_path}/a", f"{tmp_path}/b") == sentence
     assert refusal("--compare", f"{tmp_path}/a", f"{tmp_path}/b", f"--json={tmp_path / 'c.json'}") == sentence
+    assert refusal(f"--compare={tmp_path}/a", f"{tmp_path}/b") == sentence
     assert "runs/b is not understood; flags are written --name=value" in refusal("--workdir=runs/a", "runs/b")
 
 

@@ -22,3 +22,9 @@ def test_probes_that_do_not_count_are_left_out():
     values, person = np.array([1.0, np.nan, 3.0, np.nan]), np.array([5, 5, 6, 7])
     found = interval(values, person)
     assert (found.mean, found.low, found.high, found.people) == (2, 1, 3, 2)
+
+
+def test_a_person_with_more_probes_counts_for_more():
+    """Two persons: of four draws one has the first twice, one the second twice, and two have both."""
+    found = interval(np.array([0.0, 1.0, 1.0, 1.0]), np.array([1, 2, 2, 2]))
+    assert (found.mean, found.low, found.high) == (0.75, 0, 1)

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rgbir_jax.datasets import market1501, sysu_mm01
+from rgbir_jax.datasets import folders, market1501, sysu_mm01
 from rgbir_jax.datasets.records import Records
+from rgbir_jax.datasets.search import Search
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation.evaluate import evaluate, reranked, summarised
+from rgbir_jax.evaluation.evaluate import evaluate, probes_of, reranked, summarised
 from rgbir_jax.evaluation.reranking import Reranking
 from tests.evaluation.test_reranking import literal
 
@@ -140,7 +141,8 @@ def test_reranked_scores_agree_with_a_plain_loop(dataset, name):
     trials = []
     for gallery in search.galleries:
         listed = features[np.concatenate([search.probes, gallery])]
-        distance = literal(listed, len(search.probes), 5, 3, 0.2)
+        count = len(search.probes)
+        distance = literal(listed, range(count), range(count, len(listed)), 5, 3, 0.2)
         figures = []
         for p, probe in enumerate(search.probes):
             order = [g for g in np.argsort(distance[p]) if (camera[probe], camera[gallery[g]]) != (3, 2)]
@@ -155,6 +157,18 @@ def test_reranked_scores_agree_with_a_plain_loop(dataset, name):
     assert (scores["mAP"], scores["mINP"]) == (pytest.approx(precision), pytest.approx(penalty))
     (plain,) = evaluate(features, records, [search]).values()
     assert plain["mAP"] != scores["mAP"]
+
+
+def test_an_image_that_is_a_probe_and_in_the_gallery_is_in_the_list_once(dataset):
+    (features, person_id, camera, index), _ = dataset
+    records, rows = table(person_id, camera, index), np.arange(len(person_id))
+    search = Search("both", "both", rows, (rows,), folders.hidden, "image")
+    (trial,) = reranked(features, records, [search], Reranking(5, 3, 0.2))["both"]
+    distance = literal(features, rows, rows, 5, 3, 0.2)
+    for probe, first in zip(probes_of(records, search), trial.first, strict=True):
+        seen = rows[records.modality != records.modality[probe]]
+        people = person_id[seen[np.argsort(distance[probe, seen])]]
+        assert first == np.flatnonzero(people == person_id[probe])[0]
 
 
 def test_perfect_features_score_one(dataset):

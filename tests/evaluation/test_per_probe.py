@@ -114,6 +114,9 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
     other, _ = write_run(tmp_path / "d", features(1, 1), fewer)
     with pytest.raises(UserError, match=rf"{a} and {other} were scored on other images \(one\)"):
         compare([a, other])
+    (tmp_path / "d" / "scores.json").write_text('{"dataset": "D", "protocol": "p", "trained": {}}')
+    with pytest.raises(UserError, match=rf"{other}/scores.json has no settings; eval.py --workdir {other} writes it"):
+        compare([a, other])
     (tmp_path / "a" / FILE).unlink()
     with pytest.raises(UserError, match=rf"{FILE} is missing; eval.py --workdir {a} writes it"):
         compare([a, a])

@@ -74,7 +74,10 @@ def test_the_file(tmp_path):
     thresholds, *_ = found(30)
     (tmp_path / FILE).write_text(json.dumps(thresholds.content()))
     assert Thresholds.read(tmp_path / FILE) == thresholds
-    for content in ("", "{}", json.dumps(thresholds.content() | {"other": 1})):
+    whole = thresholds.content()
+    changes: list[dict] = [{"other": 1}, {"people": "30"}, {"rates": []}, {"rates": {"few": {"threshold": 1.0}}}]
+    changes += [{"rates": {"0.1": figures}} for figures in ({}, {"threshold": "1"}, 1.0)]
+    for content in ("", "{}", *(json.dumps(whole | change) for change in changes)):
         (tmp_path / FILE).write_text(content)
         with pytest.raises(UserError, match=f"{FILE} is damaged"):
             Thresholds.read(tmp_path / FILE)

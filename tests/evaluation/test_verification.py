@@ -86,17 +86,30 @@ def test_ties_are_accepted_together():
     assert other.eer() == pytest.approx(1 / 3)
 
 
-def test_duplicated_images_are_ties_whatever_the_block(monkeypatch):
+@pytest.mark.parametrize("same_everywhere", [0.1, 0.1234, 0.0])
+def test_distances_that_only_rounding_makes_different_are_ties(monkeypatch, same_everywhere):
+    """All gallery images have the same numbers in another order, and the probe has one number everywhere."""
     rng = np.random.default_rng(0)
-    feature = np.repeat(rng.normal(size=(1, 512)), 41, axis=0)
-    person_id = np.array([1, *[1, 2] * 20])
-    probe = rng.normal(size=(1, 512))
-    images = Images(np.concatenate([probe, feature]), np.concatenate([[1], person_id]), np.ones(42, int))
+    gallery = np.stack([rng.permutation(np.arange(50) / 7) for _ in range(40)])
+    probe = np.full((1, 50), same_everywhere)
+    images = Images(np.concatenate([probe, gallery]), np.array([1, *[1, 2] * 20]), np.ones(41, int))
+    assert len(np.unique(((gallery - probe) ** 2).sum(axis=1))) > 1
     for block in (1, 10, 2**22):
         monkeypatch.setattr(distances, "BLOCK", block)
-        curve = roc(images, search([0], [np.arange(1, 42)]))
+        curve = roc(images, search([0], [np.arange(1, 41)]))
         assert curve.different.tolist() == [20]
         assert curve.closer.tolist() == [0]
+
+
+def test_equal_images_are_at_the_same_distance():
+    """0, although rounding may leave 1e-16 of it."""
+    feature = np.random.default_rng(0).normal(size=(60, 512))
+    feature = np.concatenate([feature, feature]).astype(np.float32)
+    feature /= np.linalg.norm(feature, axis=1, keepdims=True)
+    images = Images(feature, np.tile(np.arange(60), 2), np.ones(120, int))
+    curve = roc(images, search(np.arange(60), [np.arange(60, 120)]))
+    assert curve.same.tolist() == [60]
+    assert curve.distance == pytest.approx([0], abs=1e-5)
 
 
 def test_a_rate_of_too_few_pairs_is_left_out_with_the_reason():
