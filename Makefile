@@ -10,7 +10,7 @@ TRAIN_FLAGS :=
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
-.PHONY: drawn judge showcase test test-slow chaos soak lint clean
+.PHONY: drawn judge showcase test test-slow test-onnx chaos soak lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make judge               the recogniser that says whom the images of the showcase show"
 	@echo "make test                style, types and tests"
 	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
+	@echo "make test-onnx           exported ONNX files in ONNX Runtime, in an environment of its own, .venv-onnx"
 	@echo "make chaos               kill, damage and starve trainings, and compare their ends; about 10 minutes"
 	@echo "make soak                5,000 iterations in one process: memory, files and threads do not grow"
 	@echo "make clean               remove the environment, the drawn data and the quickstarts' runs"
@@ -118,6 +119,15 @@ test: lint
 test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
+# jax2onnx takes Orbax back to an older version.
+$(VENV)-onnx/test.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-onnx
+	$(VENV)-onnx/bin/pip install --quiet --disable-pip-version-check --editable '.[onnx,test]'
+	touch $@
+
+test-onnx: $(VENV)-onnx/test.stamp
+	$(VENV)-onnx/bin/python -m pytest tests/inference/test_onnx_file.py
+
 # docs/reliability.md has their tables.
 chaos: $(VENV)/test.stamp
 	$(BIN)/python -m tests.reliability.chaos --json runs/chaos.json
@@ -126,5 +136,5 @@ soak: $(VENV)/test.stamp
 	$(BIN)/python -m tests.reliability.soak --json runs/soak.json
 
 clean:
-	rm -rf $(VENV) $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
+	rm -rf $(VENV) $(VENV)-onnx $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
 	  runs/table6 runs/methods runs/quickstart_regdb runs/quickstart_llcm runs/quickstart_folders
