@@ -1,5 +1,6 @@
 """Exported functions give what the run gives, in a process that cannot import this package."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from rgbir_jax import stages
 from rgbir_jax.commands.export import LOADER, export
 from rgbir_jax.data.decoding import decode
 from rgbir_jax.inference.programs import features_program
+from rgbir_jax.inference.quantization import dequantized, quantized
 from tests.conftest import write_image
 from tests.untrained import configs, random_state, untrained
 
@@ -123,3 +125,18 @@ def test_what_only_trains_is_left_out(runs):
         program = features_program((stage,), (random_state(stage, {}),), run.facts.image_size)
         sizes.append(len(program.exported().serialize()))
     assert sizes[0] == sizes[1]
+
+
+def test_weights_of_int8_are_in_the_file_as_int8(runs):
+    run = runs["teacher"]
+    (stage,), size = run.stages.values(), run.facts.image_size
+    before, after = (
+        features_program((stage,), (state,), size).exported()
+        for state in (run.states["teacher"], quantized(run.states["teacher"]))
+    )
+    kernels = sum(leaf.size for leaf in jax.tree.leaves(run.states["teacher"].params) if leaf.ndim > 1)
+    assert len(before.serialize()) - len(after.serialize()) > 2 * kernels  # 3 bytes less each, and the scales
+    images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8)
+    states = {"teacher": dequantized(quantized(run.states["teacher"]))}
+    expected = dataclasses.replace(run, states=states).features(images, np.zeros(3, np.int32))
+    np.testing.assert_allclose(after.call(images, np.zeros(3, np.int32)), expected, rtol=0, atol=1e-5)
