@@ -8,14 +8,14 @@ DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 4 --size 128 64 --seed 0
 PEOPLE := --train 96 --test 32
 TRAIN_FLAGS :=
 # What the tests need.
-EXTRAS := data,report,search,browse,export,onnx,test
+EXTRAS := data,report,search,browse,export,test
 COMMA := ,
 # Half the size and width: at full size a step takes half a minute on two CPU cores.
 STEP_FLAGS := --size 128 64 --width-divisor 2
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
-.PHONY: drawn judge showcase browse test test-slow test-lowest test-newest chaos soak benchmarks docs notebook lint clean
+.PHONY: drawn judge showcase browse test test-slow test-lowest test-newest test-onnx chaos soak benchmarks docs notebook lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
@@ -29,6 +29,7 @@ help:
 	@echo "make browse              a page in the browser: the model that comes along, on drawn people whom it never saw"
 	@echo "make test                style, types and tests"
 	@echo "make test-slow           the tests that take minutes, PyTorch comparisons among them"
+	@echo "make test-onnx           exported ONNX files in ONNX Runtime, in an environment of its own, .venv-onnx"
 	@echo "make chaos               kill, damage and starve trainings, and compare their ends; about 10 minutes"
 	@echo "make soak                5,000 iterations in one process: memory, files and threads do not grow"
 	@echo "make test-lowest         tests with the lowest versions of the dependencies, in build/; test-newest: the newest"
@@ -140,6 +141,15 @@ test: lint
 test-slow: $(VENV)/parity.stamp
 	$(BIN)/python -m pytest -n 2 -m slow
 
+# jax2onnx takes Orbax back to an older version.
+$(VENV)-onnx/test.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-onnx
+	$(VENV)-onnx/bin/pip install --quiet --disable-pip-version-check --editable '.[onnx,test]'
+	touch $@
+
+test-onnx: $(VENV)-onnx/test.stamp
+	$(VENV)-onnx/bin/python -m pytest tests/inference/test_onnx_file.py
+
 # From scratch: an environment in build/ with the versions that pyproject.toml allows, which uv finds.
 SPHINX_FLAGS := --fail-on-warning --keep-going --quiet
 RESOLUTION_lowest := lowest-direct
@@ -186,5 +196,5 @@ benchmarks: $(VENV)/parity.stamp drawn
 	$(BIN)/python -m benchmarks.growth --out runs/benchmarks
 
 clean:
-	rm -rf build $(VENV) $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
+	rm -rf build $(VENV) $(VENV)-onnx $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
 	  runs/table6 runs/methods runs/quickstart_regdb runs/quickstart_llcm runs/quickstart_folders

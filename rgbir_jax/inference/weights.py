@@ -67,13 +67,9 @@ def read(path: Path, name: str, stage: Stage) -> State:
         tensors = _dequantized(load_file(path))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); export the run once more.") from error
-    variables = {network: spec.shapes()[0] for network, spec in stage.networks.items()}
-    params, batch_stats = (
-        {network: kinds[kind] for network, kinds in variables.items() if kind in kinds}
-        for kind in ("params", "batch_stats")
-    )
+    params, batch_stats = _variables(stage)
+    wanted = shapes(name, stage)
     saved = {key: tensor.shape for key, tensor in tensors.items() if key.startswith(f"{name}/")}
-    wanted = {key: tuple(spec.shape) for key, spec in _needed(name, stage, params, batch_stats).items()}
     if different := first_difference(saved, wanted):
         there, here = different
         raise UserError(f"{path} does not fit its config: it has {there}, the config makes {here}.")
@@ -83,6 +79,21 @@ def read(path: Path, name: str, stage: Stage) -> State:
         return np.asarray(tensors[key], np.float32) if key in wanted else np.zeros(spec.shape, np.float32)
 
     return jax.tree_util.tree_map_with_path(filled, State(np.int32(0), params, batch_stats, {}))
+
+
+def shapes(name: str, stage: Stage) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a stage's tensors by name."""
+    return {key: tuple(spec.shape) for key, spec in _needed(name, stage, *_variables(stage)).items()}
+
+
+def _variables(stage: Stage) -> tuple[PyTree, PyTree]:
+    """Returns the shapes of all parameters and running statistics, by network."""
+    variables = {network: spec.shapes()[0] for network, spec in stage.networks.items()}
+    params, batch_stats = (
+        {network: kinds[kind] for network, kinds in variables.items() if kind in kinds}
+        for kind in ("params", "batch_stats")
+    )
+    return params, batch_stats
 
 
 def _dequantized(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
