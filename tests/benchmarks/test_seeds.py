@@ -186,7 +186,7 @@ def test_options_go_to_training_and_other_configs_are_not_skipped(tmp_path, conf
     programs.clear()
     seeds.main([*command, "--", "--config.image.steps=6"])
     assert programs == []
-    seeds.main([*command, "--", "--config.image.setps=6"])  # train.py refuses it; see tests/end_to_end/test_arguments.py
+    seeds.main([*command, "--", "--config.image.setps=6"])  # train.py refuses it: tests/end_to_end/test_arguments.py
     assert programs[0][0] == "train.py"
 
 
