@@ -188,9 +188,11 @@ benchmarks: $(VENV)/parity.stamp drawn
 	$(BIN)/python -m benchmarks.training_step $(STEP_FLAGS) --json runs/benchmarks/step.json
 	$(BIN)/python -m benchmarks.features $(STEP_FLAGS) --json runs/benchmarks/features.json
 	$(BIN)/python -m benchmarks.input --data_dir $(DRAWN) --json runs/benchmarks/input.json
+	$(BIN)/python -m benchmarks.input --images 45000,450000 --height 64 --batches 1000 --rounds 3 --json runs/benchmarks/input_large.json
 	$(BIN)/python -m benchmarks.scoring --json runs/benchmarks/scoring.json
 	$(BIN)/python -m benchmarks.activation_maps --json runs/benchmarks/activation_maps.json
 	$(BIN)/python -m benchmarks.pairs --json runs/benchmarks/pairs.json
+	$(BIN)/python -m benchmarks.quantization drawn --data_dir $(DRAWN) --json runs/benchmarks/quantization.json
 	$(BIN)/python -m benchmarks.search --json runs/benchmarks/search.json
 	$(BIN)/python -m benchmarks.start_up --json runs/benchmarks/start_up.json
 	$(BIN)/python -m benchmarks.growth --out runs/benchmarks

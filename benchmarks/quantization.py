@@ -20,6 +20,7 @@ import rgbir_jax
 from benchmarks.machine import keep, machine, versions
 from rgbir_jax.data.sources import open_source
 from rgbir_jax.evaluation.benchmark import Benchmark
+from rgbir_jax.evaluation.evaluate import evaluate
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.features import extractor, of_rows, swap
 from rgbir_jax.run import chain
@@ -54,7 +55,7 @@ def measure(name: str, data_dir: str) -> list[dict]:
     for kind, (states, size) in states_of(run, stages).items():
         features = extract(tuple(states.values()), *inputs)
         exact = features if exact is None else exact
-        search, scores = next(iter(benchmark.score(features).items()))
+        search, scores = next(iter(evaluate(features, benchmark.records, benchmark.searches).items()))
         row = {"run": name, "weights": kind, "bytes": size, "search": search}
         row |= {"rank1": 100 * scores["cmc"][0], "mAP": 100 * scores["mAP"]}
         row |= {"largest_difference": float(np.abs(features - exact).max())}

@@ -126,6 +126,15 @@ def test_a_run_that_is_not_finished_is_not_exported(trained, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_formats_are_written_into_one_folder(trained, tmp_path):
+    main([str(trained), "--out", str(tmp_path / "model"), "--format", "safetensors", "jax"])
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        *(weights.FILE, "config.json", "run.json"),
+        *("features.jaxexport", "swap.jaxexport", "loader.py", "model.json"),
+    }
+    assert rgbir_jax.load(tmp_path / "model").last == "image"
+
+
 def test_a_missing_package_is_named_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("rgbir_jax.commands.export.find_spec", lambda name: None)
     for name, extra in (("onnx", "onnx"), ("jax", "export")):

@@ -60,6 +60,9 @@ RUN_BY = {
     "rgbir-browse gallery": "make browse",
     "rgbir-browse gallery port open": "tests/commands/test_browse.py::test_it_is_served_until_ctrl_c",
     "rgbir-export out": "tests/commands/test_export.py::test_a_folder_is_not_overwritten",
+    "rgbir-export out format": "tests/commands/test_export.py::test_formats_are_written_into_one_folder",
+    "rgbir-export out quantize": "tests/commands/test_export.py::test_a_model_in_int8_opens_as_well",
+    "loader.py ir": "tests/inference/test_programs.py::test_the_loader_is_a_program",
     "examples/own_images.py": "tests/examples/test_examples.py::test_a_person_is_found_in_own_images",
     "examples/swap.py": "tests/examples/test_examples.py::test_people_are_swapped",
     "tests.datasets.test_broken_trees": "tests/datasets/test_broken_trees.py::test_the_page_has_these_messages",
@@ -68,7 +71,9 @@ RUN_BY = {
     "benchmarks.activation_maps": "make benchmarks",
     "benchmarks.activation_maps run": "tests/benchmarks/test_activation_maps.py",
     "benchmarks.input data_dir": "make benchmarks",
+    "benchmarks.input images height batches rounds": "make benchmarks",
     "benchmarks.arithmetic preset": "make benchmarks",
+    "benchmarks.quantization data_dir": "make benchmarks",
 } | {
     f"benchmarks.{name}": "make benchmarks"
     for name in ("training_step", "features", "scoring", "search", "pairs", "start_up", "growth")

@@ -165,10 +165,10 @@ def has(config, keys: list[str]) -> bool:
 
 
 def test_extras_name_what_exists():
-    """`dev` has all that the tests and the site need, and jax calls its own extras so."""
+    """`dev` has all that the tests and the site need, with today's Orbax, and jax calls its own extras so."""
     assert "rgbir-jax[" in EXTRAS["dev"][0]
     named = set(re.findall(r"[\w]+", EXTRAS["dev"][0].partition("[")[2]))
-    assert named == set(EXTRAS) - {"dev", "cuda", "tpu"}
+    assert named == set(EXTRAS) - {"dev", "onnx", "cuda", "tpu"}
     of_jax = importlib.metadata.metadata("jax").get_all("Provides-Extra") or []
     for extra in ("cuda", "tpu"):
         (requirement,) = EXTRAS[extra]
