@@ -14,7 +14,7 @@ from rgbir_jax.data import augment
 from rgbir_jax.datasets import find_dataset
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import disentanglement
-from rgbir_jax.evaluation.comparison import SEEDS, signed, verdict
+from rgbir_jax.evaluation.comparison import SEEDS, sentence, signed, verdict
 from rgbir_jax.evaluation.counterfactuals import swapper, true_drawing
 from rgbir_jax.evaluation.disentanglement import Table
 from rgbir_jax.evaluation.scores import earlier_stages, systems, verification_table
@@ -71,12 +71,13 @@ def _headline(scored: Scored, notes: Sequence[str]) -> report.Headline:
     scores, search = scored.scores, scored.benchmark.searches[0]
     own = scores["trained"][search.name]
     people = len(np.unique(scored.benchmark.records.person_id[search.probes]))
-    rows = [["trained", *_percent(own), "", ""]]
+    rows, words = [["trained", *_percent(own), "", ""]], []
     for name in ("chance", "raw_pixels", *earlier_stages(scores)):
         ahead = ["", ""]
         if name != "chance":
             gain = scored.probes.ahead(scored.probes, search.name, "AP", "trained", name)
             ahead = [signed(gain), verdict(gain)]
+            words += [sentence(gain, f"its {name}")] if name in ("teacher", "control") else []
         rows.append([report.SYSTEM_NAMES.get(name, name), *_percent(scores[name][search.name]), *ahead])
     table = Table(
         f"What it is compared with, in %. How far the trained stage is ahead in mAP, with the 95% interval of a paired "
@@ -88,7 +89,7 @@ def _headline(scored: Scored, notes: Sequence[str]) -> report.Headline:
         f"{search.title}, protocol {scores['protocol']}: {own['counted_probes']:,} images of {people} people never "
         f"seen in training are looked for among {own['gallery_images']:,} images. {scores['dataset']}."
     )
-    return report.Headline(100 * own["cmc"][0], 100 * own["mAP"], text, table, [*_notes(scored), *notes])
+    return report.Headline(100 * own["cmc"][0], 100 * own["mAP"], text, table, [*words, *_notes(scored), *notes])
 
 
 def _percent(score: Mapping) -> list[str]:

@@ -49,6 +49,16 @@ def verdict(ahead: Interval) -> str:
     return "ahead" if ahead.low > 0 else "behind" if ahead.high < 0 else "undecided"
 
 
+def sentence(ahead: Interval, other: str) -> str:
+    """Says whether the trained stage finds people better than another system, from the differences in AP."""
+    better = {
+        "ahead": f"finds people better than {other}",
+        "behind": f"finds people worse than {other}",
+        "undecided": f"is neither better nor worse at finding people than {other}, as far as these people can tell",
+    }
+    return f"The trained stage {better[verdict(ahead)]}: its mAP is ahead by {signed(ahead)} points."
+
+
 def signed(ahead: Interval) -> str:
     """Formats differences in points with their interval."""
     return f"{100 * ahead.mean:+.2f} ({100 * ahead.low:+.2f} to {100 * ahead.high:+.2f})"

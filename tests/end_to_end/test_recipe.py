@@ -1,6 +1,7 @@
 """Drawn data, training, scoring and report, from end to end."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def test_the_report_is_self_contained(run):
     assert f"<b>{100 * own['cmc'][0]:.1f}%</b> rank-1" in page
     assert f"<b>{100 * own['mAP']:.1f}%</b> mAP" in page
     assert "paired bootstrap over the 5 persons" in page
+    assert re.search(r"The trained stage (finds|is neither).* its teacher.*: its mAP is ahead by", page)
     assert "Re-ranked" not in page
     assert "drawn by a program" in page
     assert f"Drawn after {scored.scores['steps']} iterations; the paper trains 150,000." in page

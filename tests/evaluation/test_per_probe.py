@@ -9,7 +9,7 @@ import pytest
 from rgbir_jax.datasets.search import Search, nothing_hidden
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.bootstrap import Interval
-from rgbir_jax.evaluation.comparison import SEEDS, compare, verdict
+from rgbir_jax.evaluation.comparison import SEEDS, compare, sentence, verdict
 from rgbir_jax.evaluation.evaluate import probes_of, ranked, summarised
 from rgbir_jax.evaluation.metrics import Ranks
 from rgbir_jax.evaluation.per_probe import FILE, PerProbe, averaged
@@ -122,3 +122,11 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
         compare([a, a])
     with pytest.raises(UserError, match=r"absent has no scores.json; eval.py --workdir"):
         compare([str(tmp_path / "absent"), a])
+
+
+def test_a_verdict_in_words():
+    assert sentence(Interval(0.007, -0.043, 0.056, 9), "its control") == (
+        "The trained stage is neither better nor worse at finding people than its control, as far as these people can "
+        "tell: its mAP is ahead by +0.70 (-4.30 to +5.60) points."
+    )
+    assert "finds people worse than its teacher" in sentence(Interval(-0.1, -0.2, -0.01, 9), "its teacher")
