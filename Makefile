@@ -15,7 +15,7 @@ STEP_FLAGS := --size 128 64 --width-divisor 2
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 .PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
-.PHONY: drawn judge showcase browse test test-slow test-lowest test-newest test-onnx chaos soak benchmarks docs notebook lint clean
+.PHONY: drawn drawn_market judge showcase browse test test-slow test-lowest test-newest test-onnx chaos soak benchmarks docs notebook lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
@@ -63,6 +63,9 @@ $(VENV)/docs.stamp: $(VENV)/run.stamp
 drawn: $(VENV)/run.stamp
 	$(DRAW) --out $(DRAWN) --train 320 --val 32 --test 48
 
+drawn_market: $(VENV)/run.stamp
+	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
+
 # Other people than the quickstart's, and more of them: it has to tell apart people whom it has never seen.
 judge: $(VENV)/run.stamp
 	$(BIN)/python -m rgbir_jax.synthetic --seed 1 --size 128 64 --images 3 --out data/drawn_judge \
@@ -95,8 +98,7 @@ quickstart-table6: drawn
 	$(BIN)/python eval.py --table 6 --runs runs/table6
 
 # Method1's E_a starts from the teacher, Method2's networks from the Market run; both are taught by Method1's teacher.
-quickstart-method2: drawn
-	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
+quickstart-method2: drawn drawn_market
 	$(BIN)/python train.py --config quickstart/market --workdir runs/quickstart_market
 	$(BIN)/python train.py --config quickstart/methods:method1 --workdir runs/methods/method1
 	$(BIN)/python train.py --config quickstart/methods:method2 --workdir runs/methods/method2 \
