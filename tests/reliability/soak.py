@@ -26,7 +26,8 @@ from rgbir_jax import synthetic
 from tests.reliability.program import Program
 from tests.reliability.recipe import SYSTEMS
 
-TOLERANCES = {"resident memory, MiB": 16.0, "open files": 1.0, "threads": 1.0}  # the rise of the fitted line
+# The rise of the fitted line. Threads of pools come and go, by three or so; one for each checkpoint would make 80.
+TOLERANCES = {"resident memory, MiB": 16.0, "open files": 1.0, "threads": 4.0}
 PATIENCE_S = 6 * 3600
 # Freed memory goes back to the system at once. Otherwise resident memory also counts what glibc keeps for later.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
