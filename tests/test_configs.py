@@ -37,10 +37,19 @@ PRESETS = {
     "own_folders": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_two_stream": ("bdtr", "baseline"),
+    "regdb_agw": ("agw", "base"),
+    "regdb_caj": ("caj", "weighted"),
+    "regdb_rle": ("rle", "base"),
     "llcm_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "llcm_two_stream": ("bdtr", "baseline"),
+    "llcm_agw": ("agw", "base"),
+    "llcm_caj": ("caj", "weighted"),
+    "llcm_rle": ("rle", "base"),
     "sysu_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "sysu_two_stream": ("bdtr", "baseline"),
+    "sysu_agw": ("agw", "base"),
+    "sysu_caj": ("caj", "weighted"),
+    "sysu_rle": ("rle", "base"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }
@@ -55,7 +64,7 @@ def get_config(name):
 def test_every_file_is_tested_here():
     root = Path(configs.__file__).parent
     names = {path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in root.rglob("*.py")}
-    shared = {"__init__", "common", "quickstart.systems"}
+    shared = {"__init__", "common", "two_stem", "quickstart.systems"}
     assert {name.removesuffix(".__init__") for name in names} == {*PRESETS, *WITHOUT_PRESETS, *shared}
 
 

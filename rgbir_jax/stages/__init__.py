@@ -8,6 +8,7 @@ from rgbir_jax.stages.classifier import Classifier
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
 from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.two_stem import TwoStem
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training.stage import Stage
 
@@ -15,6 +16,7 @@ STAGES: dict[str, type[Stage]] = {
     "classifier": Classifier,
     "image": ImageSystem,
     "two_stream": TwoStream,
+    "two_stem": TwoStem,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }
