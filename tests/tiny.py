@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_agw, sysu_caj, sysu_rle, sysu_two_stream
+from configs import quickstart, sysu_agw, sysu_caj, sysu_deen, sysu_rle, sysu_two_stream
 
-TWO_STEM = {"agw": sysu_agw, "caj": sysu_caj, "rle": sysu_rle}
+TWO_STEM = {"agw": sysu_agw, "caj": sysu_caj, "rle": sysu_rle, "deen": sysu_deen}
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:

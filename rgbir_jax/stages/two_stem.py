@@ -49,7 +49,7 @@ class TwoStem(Stage):
     """
 
     stem: Stem
-    body: Body
+    body: Any  # a `Body`, or a module with its methods
     necks: dict[str, BNNeck]
     compared: dict[str, float]
 
