@@ -5,9 +5,11 @@ from ml_collections import ConfigDict
 from rgbir_jax.lookup import find
 from rgbir_jax.stages.checks import check_recipe as check_recipe
 from rgbir_jax.stages.classifier import Classifier
+from rgbir_jax.stages.deen import Deen
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
 from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.two_stem import TwoStem
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training.stage import Stage
 
@@ -15,6 +17,8 @@ STAGES: dict[str, type[Stage]] = {
     "classifier": Classifier,
     "image": ImageSystem,
     "two_stream": TwoStream,
+    "two_stem": TwoStem,
+    "deen": Deen,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.data import augment
@@ -37,22 +37,34 @@ def views(
         key: the key of this iteration, the same on every device.
         image: the images of this device's identities.
         label: their labels.
-        config: `pad` (pixels), `erase` (`probability`, `area` and `aspect` ranges).
+        config: `pad` (pixels), `erase` (see `erased`).
     """
     flat = image.reshape(-1, *image.shape[3:])
     keys = augment.image_keys(key, parallel.first_position(len(flat)), len(flat))
     keys = jax.vmap(jax.random.split)(keys)
     clean = augment.normalise(augment.flip_and_crop(keys[:, 0], flat, config.pad))
-    erased = clean
-    if config.erase.probability:
-        erased = augment.erase(
-            keys[:, 1], clean, config.erase.probability, tuple(config.erase.area), tuple(config.erase.aspect)
-        )
     return Views(
         clean.reshape(image.shape),
-        erased.reshape(image.shape),
+        erased(keys[:, 1], clean, config.erase).reshape(image.shape),
         jnp.broadcast_to(label[:, None, None], image.shape[:3]),
     )
+
+
+def erased(
+    keys: Key[Array, "n"], image: Float[Array, "n height width 3"], config: ConfigDict
+) -> Float[Array, "n height width 3"]:
+    """Erases random rectangles of normalised images.
+
+    Args:
+        keys: one key per image.
+        image: the images.
+        config: `probability`, `area` and `aspect` ranges, and `fill`, the colour as normalised values; without it, the
+            mean colour.
+    """
+    if not config.probability:
+        return image
+    fill = tuple(config.get("fill", (0.0, 0.0, 0.0)))
+    return augment.erase(keys, image, config.probability, tuple(config.area), tuple(config.aspect), fill)
 
 
 def flatten(x: Array) -> Array:
