@@ -1,5 +1,6 @@
 """The generator G (Table 4): decodes structure codes, modulated by appearance codes through AdaIN."""
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -18,24 +19,26 @@ from rgbir_jax.models.layers import (
 
 
 class MLP(nn.Module):
-    """Maps a slice of the appearance code to the scales or biases of one block; two hidden layers with LeakyReLU.
+    """Maps a code, or a slice of it, to scales and biases of AdaIN layers; two hidden layers.
 
     Attributes:
         hidden: width of both hidden layers.
         features: number of outputs.
         dtype: dtype of the matrix products.
+        activation: the rectifier after each hidden layer.
     """
 
     hidden: int
     features: int
     dtype: DTypeLike = jnp.float32
+    activation: Callable[[Array], Array] = leaky_relu
 
     @nn.compact
     def __call__(self, x: Float[Array, "n channels"]) -> Float[Array, "n features"]:
         """Returns the scales or biases, float32."""
         dense = partial(nn.Dense, kernel_init=kaiming, dtype=self.dtype)
-        x = leaky_relu(dense(self.hidden)(x))
-        x = leaky_relu(dense(self.hidden)(x))
+        x = self.activation(dense(self.hidden)(x))
+        x = self.activation(dense(self.hidden)(x))
         return dense(self.features)(x).astype(jnp.float32)
 
 
