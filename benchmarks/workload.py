@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import limit
-from configs import sysu_embedding, sysu_image, sysu_two_stream
+from configs import sysu_embedding, sysu_hicmd, sysu_image, sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.training import parallel
 from rgbir_jax.training.stage import Stage
@@ -19,8 +19,9 @@ RECIPES = {
     "teacher": sysu_image,
     "two_stream": sysu_two_stream,
     "embedding": sysu_embedding,
+    "hicmd": sysu_hicmd,
 }
-_WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden"}  # the keys of a network's config that set a width
+_WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden", "triplet"}  # the keys of a network's config that set a width
 
 
 def recipe(stage: str, preset: str | None, dtype: str, size: tuple[int, int], width_divisor: int) -> ConfigDict:

@@ -57,6 +57,7 @@ RANGES = {
     **dict.fromkeys(("learning_rate", "l2", "clip", "factor", "init_std", "margin", "total_scale"), RATE),
     **dict.fromkeys(("weights", "slope"), RATE),
     "aspect": Range(0.01, whole=False),
+    "triplet": SIZE,
 }
 # Lengths of tuples; 0: any.
 TUPLES = {"recipe": 0, "modalities": 0, "at": 0, "blocks": 0, "heads": 0, "networks": 0, "area": 2, "aspect": 2}
