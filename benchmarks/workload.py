@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import limit
-from configs import sysu_agw, sysu_caj, sysu_deen, sysu_embedding, sysu_image, sysu_rle, sysu_two_stream
+from configs import sysu_agw, sysu_caj, sysu_deen, sysu_embedding, sysu_hicmd, sysu_image, sysu_rle, sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.training import parallel
 from rgbir_jax.training.stage import Stage
@@ -23,8 +23,9 @@ RECIPES = {
     "caj": sysu_caj,
     "rle": sysu_rle,
     "deen": sysu_deen,
+    "hicmd": sysu_hicmd,
 }
-_WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden"}  # the keys of a network's config that set a width
+_WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden", "triplet"}  # the keys of a network's config that set a width
 
 
 def recipe(stage: str, preset: str | None, dtype: str, size: tuple[int, int] | None, width_divisor: int) -> ConfigDict:

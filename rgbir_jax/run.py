@@ -133,14 +133,15 @@ class Run:
         known = modality_numbers(modality, len(images))
         return feature_blocks(self._vectors, images, self._size, known, self.fingerprint, skipped)
 
-    def structure(self, images: Given) -> Float32[np.ndarray, "n height width code"]:
+    def structure(self, images: Given) -> Float32[np.ndarray, "n *s"]:
         """Computes the structure codes s of images: their pose and place, without colours.
 
         Args:
             images: see `features`.
 
         Returns:
-            One code per image; its height and width are a quarter of the image's.
+            One code per image. It is a map [height, width, code] with a quarter of the image's height and width; of
+            Hi-CMD it is the pose [slices, channels].
 
         Raises:
             UserError: for a run without structure codes, or for an image that cannot be read.

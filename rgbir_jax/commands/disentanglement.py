@@ -27,6 +27,7 @@ NEW_PEOPLE = 250  # drawn for the probes: the attributes of persons cannot be le
 CHOSEN = 24  # structure images and appearance images of each modality
 PROBED = 1_500  # images that probes see at most
 BATCH = 50
+MAP = 4  # axes of a structure code that is a map
 JUDGE = "drawn"  # the model that comes with the package
 
 
@@ -118,19 +119,22 @@ def kept(scored: Scored) -> dict | None:
 
 
 def _codes(run: Run, images: UInt8[np.ndarray, "n height width 3"]) -> dict[str, Float[np.ndarray, "n _"]]:
-    """Computes the codes of images by name: `a`; `s` and two smaller forms of it."""
+    """Computes the codes of images by name: `a`; `s`, and two smaller forms of it if it is a map."""
     stage, state = run.stages[run.last], run.states[run.last]
 
     @jax.jit
     def codes(images):
         a, s = stage.codes(state, augment.normalise(images))
-        return a.reshape(len(a), -1), s, part_max_pool(s, a.shape[1]).reshape(len(s), -1)
+        pooled = part_max_pool(s, a.shape[1]) if s.ndim == MAP else s
+        return a.reshape(len(a), -1), s, pooled.reshape(len(s), -1)
 
     places = [
         np.resize(np.arange(start, min(start + BATCH, len(images))), BATCH) for start in range(0, len(images), BATCH)
     ]
     batches = zip(*(codes(images[batch]) for batch in places), strict=True)
     a, s, pooled = (np.concatenate([np.asarray(part) for part in parts])[: len(images)] for parts in batches)
+    if s.ndim != MAP:
+        return {"a": a, "s": pooled}
     return {"a": a, "s": position_means(s, 16, 8), "s_parts": position_means(s), "s_pooled": pooled}
 
 

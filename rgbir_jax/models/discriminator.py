@@ -1,5 +1,6 @@
 """The discriminator D (Table 5): maps of real/swapped logits at one to three scales."""
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -20,18 +21,19 @@ class _Scale(nn.Module):
     width: int
     init_std: float
     dtype: DTypeLike
+    activation: Callable[[Array], Array]
 
     @nn.compact
     def __call__(self, x):
-        small = nn.initializers.normal(self.init_std)
+        small, rectified = nn.initializers.normal(self.init_std), self.activation
         conv = partial(Conv, kernel_init=small, dtype=self.dtype)
-        x = leaky_relu(conv(self.width, 1)(x))
-        x = leaky_relu(conv(self.width, 3)(x))
-        x = leaky_relu(conv(self.width, 3, 2)(x))
-        x = leaky_relu(conv(self.width, 3)(x))
-        x = leaky_relu(conv(2 * self.width, 3, 2)(x))
+        x = rectified(conv(self.width, 1)(x))
+        x = rectified(conv(self.width, 3)(x))
+        x = rectified(conv(self.width, 3, 2)(x))
+        x = rectified(conv(self.width, 3)(x))
+        x = rectified(conv(2 * self.width, 3, 2)(x))
         for _ in range(4):
-            x = ResidualBlock(_no_norm, small, self.dtype)(x)
+            x = ResidualBlock(_no_norm, small, self.dtype, rectified)(x)
         return conv(1, 1)(x).astype(jnp.float32)
 
 
@@ -44,12 +46,14 @@ class Discriminator(nn.Module):
         init_std: standard deviation of the initial kernels; 0.02 in DG-Net. Narrow layers sum over fewer channels and
             need a larger value: with 0.02 their signal fades and D hardly learns.
         dtype: dtype of the computation.
+        activation: the rectifier.
     """
 
     width: int = 32
     num_scales: int = 1
     init_std: float = 0.02
     dtype: DTypeLike = jnp.float32
+    activation: Callable[[Array], Array] = leaky_relu
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w 3"]) -> list[Float[Array, "n _h _w 1"]]:
@@ -58,5 +62,6 @@ class Discriminator(nn.Module):
         for scale in range(self.num_scales):
             if scale:
                 x = halve(x)
-            maps.append(_Scale(self.width, self.init_std, self.dtype, name=f"scale_{scale}")(x.astype(self.dtype)))
+            network = _Scale(self.width, self.init_std, self.dtype, self.activation, name=f"scale_{scale}")
+            maps.append(network(x.astype(self.dtype)))
         return maps

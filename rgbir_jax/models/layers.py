@@ -119,7 +119,7 @@ class Conv(nn.Module):
 
     Attributes:
         features: number of output channels.
-        kernel: side of the square kernel, odd.
+        kernel: side of the square kernel: odd, or even with stride 2.
         stride: stride in both directions.
         dilation: dilation in both directions.
         doubles: whether height and width are doubled first, by nearest-neighbour interpolation; for 5x5 kernels.
@@ -138,7 +138,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W C"]:
         """Pads the input and convolves it."""
-        pad = self.dilation * (self.kernel // 2)
+        pad = self.dilation * ((self.kernel - 1) // 2)
         if pad and not self.doubles:
             x = reflect(x, pad)
         return nn.Conv(
@@ -155,17 +155,19 @@ class Conv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(lrelu(norm(conv(x))))), without an activation after the sum.
+    """x + norm(conv(activation(norm(conv(x))))), without an activation after the sum.
 
     Attributes:
         norm: normalisation applied after each convolution.
         kernel_init: initialiser of the kernels.
         dtype: dtype of the computation.
+        activation: the rectifier between the convolutions.
     """
 
     norm: Callable[[Array], Array] = instance_norm
     kernel_init: Callable = kaiming
     dtype: DTypeLike = jnp.float32
+    activation: Callable[[Array], Array] = leaky_relu
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
@@ -174,7 +176,7 @@ class ResidualBlock(nn.Module):
         def conv(x):
             return Conv(x.shape[-1], 3, kernel_init=self.kernel_init, dtype=self.dtype)(x)
 
-        return x + self.norm(conv(leaky_relu(self.norm(conv(x)))))
+        return x + self.norm(conv(self.activation(self.norm(conv(x)))))
 
 
 def halve(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:

@@ -1,5 +1,6 @@
 """The structure encoder E_s (Table 3)."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -37,41 +38,54 @@ def contours(grey: Float[Array, "n height width 1"]) -> Float[Array, "n height w
     return change / (around + _FLAT)
 
 
-class StructureEncoder(nn.Module):
+class ResidualEncoder(nn.Module):
     """A shallow network with atrous spatial pyramid pooling. A final InstanceNorm keeps the codes from shrinking.
 
     Attributes:
-        sees: "grey", the image in grey tones as in the paper, or "contours" of these.
-        width: number of channels of the first convolution; 16 in the paper.
-        code: number of channels of the structure code; 128 in the paper.
+        width: number of channels of the first convolution.
+        code: number of channels of the code.
         dtype: dtype of the computation.
+        activation: the rectifier.
     """
 
-    sees: Literal["grey", "contours"] = "grey"
     width: int = 16
     code: int = 128
     dtype: DTypeLike = jnp.float32
+    activation: Callable[[Array], Array] = leaky_relu
 
     @nn.compact
-    def __call__(self, grey: Float[Array, "n h w 1"]) -> Float[Array, "n h/4 w/4 code"]:
-        """Encodes grey images as structure codes s."""
+    def __call__(self, x: Float[Array, "n h w _"]) -> Float[Array, "n h/4 w/4 code"]:
+        """Encodes images as maps, float32."""
 
         def normed(x, features, kernel, stride=1, dilation=1):
             return instance_norm(Conv(features, kernel, stride, dilation, dtype=self.dtype)(x))
 
         def block(x, features, kernel, stride=1):
-            return leaky_relu(normed(x, features, kernel, stride))
+            return self.activation(normed(x, features, kernel, stride))
 
         width = self.width
-        x = contours(grey) if self.sees == "contours" else grey
         x = block(x.astype(self.dtype), width, 3, stride=2)
         x = block(x, 2 * width, 3)
         x = block(x, 2 * width, 3)
         x = block(x, 4 * width, 3, stride=2)
         for _ in range(4):
-            x = ResidualBlock(dtype=self.dtype)(x)
+            x = ResidualBlock(dtype=self.dtype, activation=self.activation)(x)
         # The four branches have no activation after their last convolution.
         pyramid = [normed(x, 2 * width, 1)]
         pyramid += [normed(block(x, 2 * width, 1), 2 * width, 3, dilation=dilation) for dilation in (3, 6, 9)]
         x = Conv(self.code, 1, dtype=self.dtype)(jnp.concatenate(pyramid, axis=-1))
         return instance_norm(x).astype(jnp.float32)
+
+
+class StructureEncoder(ResidualEncoder):
+    """The structure encoder: 16 channels in the first convolution and 128 in the code, as in the paper.
+
+    Attributes:
+        sees: "grey", the image in grey tones as in the paper, or "contours" of these.
+    """
+
+    sees: Literal["grey", "contours"] = "grey"
+
+    def __call__(self, grey: Float[Array, "n h w 1"]) -> Float[Array, "n h/4 w/4 code"]:
+        """Encodes grey images as structure codes s."""
+        return super().__call__(contours(grey) if self.sees == "contours" else grey)

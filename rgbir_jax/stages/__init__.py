@@ -8,6 +8,7 @@ from rgbir_jax.stages.classifier import Classifier
 from rgbir_jax.stages.deen import Deen
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
+from rgbir_jax.stages.hicmd import HiCMD
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.two_stem import TwoStem
 from rgbir_jax.stages.two_stream import TwoStream
@@ -19,6 +20,7 @@ STAGES: dict[str, type[Stage]] = {
     "two_stream": TwoStream,
     "two_stem": TwoStem,
     "deen": Deen,
+    "hicmd": HiCMD,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }

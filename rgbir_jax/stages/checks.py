@@ -59,6 +59,7 @@ RANGES = {
     "last_stride": Range(1, 2),
     "fill": Range(-10, 10, whole=False),
     "aspect": Range(0.01, whole=False),
+    "triplet": SIZE,
 }
 # Lengths of tuples; 0: any.
 TUPLES: dict[str, int] = dict.fromkeys(("recipe", "modalities", "at", "blocks", "non_local", "heads", "networks"), 0)

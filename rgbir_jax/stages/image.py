@@ -26,7 +26,7 @@ from rgbir_jax.models.discriminator import Discriminator
 from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.layers import part_max_pool
 from rgbir_jax.models.structure_encoder import SEES, StructureEncoder, grey
-from rgbir_jax.stages.figures import between, combinations, rows
+from rgbir_jax.stages.figures import between, combinations, repeated, rows
 from rgbir_jax.stages.pairing import SWAPS, check_both_modalities, check_identities, check_shots, partners
 from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
@@ -125,7 +125,7 @@ class ImageSystem(Stage):
         config = recipe[name]
         check_identities(recipe.batch)
         check_shots(recipe.batch)
-        _check_size(recipe.image_size)
+        check_size(recipe.image_size)
         weights = weight_schedules(config.weights, config.ramp)
         if "L_dis" in weights and not config.teacher:
             raise UserError("L_dis needs a teacher: name a classifier stage of the recipe, or set its weight to 0.")
@@ -513,14 +513,14 @@ class ImageSystem(Stage):
         """Generates images with the structure of some images, from the appearance of others to that of others still."""
         _, s = self.codes(state, structure)
         (first, _), (last, _) = self.codes(state, start), self.codes(state, end)
-        return rows(partial(self.G, state.params), between(first, last, steps), jnp.repeat(s[:, None], steps, 1))
+        return rows(partial(self.G, state.params), between(first, last, steps), repeated(s, steps))
 
     def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws Figure 3: all structure x appearance combinations, and interpolations between codes of either kind."""
         return combinations(partial(self.G, state.params), *self.codes(state, images))
 
 
-def _check_size(image_size: Sequence[int]) -> None:
+def check_size(image_size: Sequence[int]) -> None:
     """Refuses a size of images that G cannot make: E_s halves it twice, and G doubles that twice."""
     if wrong := [side for side in image_size if side % 4]:
         raise UserError(

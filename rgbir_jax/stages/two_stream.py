@@ -18,6 +18,7 @@ from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.two_stream import Stream
 from rgbir_jax.stages.pairing import check_both_modalities, check_identities
+from rgbir_jax.stages.streams import feature_map_of_streams, train_streams
 from rgbir_jax.stages.views import views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
@@ -74,18 +75,7 @@ class TwoStream(Stage):
         Returns:
             Embeddings, logits, and the new running statistics.
         """
-        pooled, statistics = [], dict(batch_stats)
-        for modality, stream in enumerate(MODALITIES):
-            images = x[:, modality]
-            features, updated = self.stream.apply(
-                variables(params, batch_stats, stream),
-                images.reshape(-1, *images.shape[2:]),
-                train=True,
-                mutable=["batch_stats"],
-            )
-            pooled.append(features.reshape(*images.shape[:2], -1))
-            statistics[stream] = updated["batch_stats"]
-        both = jnp.stack(pooled, axis=1)
+        both, statistics = train_streams(self.stream, params, batch_stats, x)
         outputs, updated = self.head.apply(
             variables(params, batch_stats, "head"),
             both.reshape(-1, both.shape[-1]),
@@ -127,17 +117,8 @@ class TwoStream(Stage):
         return descend(loss, state, self.optimizers, view, dropout_key, self.recipe.batch.parts)
 
     def feature_map(self, state: State, inputs: Images, modality: Int[Array, "n"]) -> FeatureMap:
-        """Returns the last feature map of each image's stream, which runs only if some image is of its modality."""
-
-        def map_by(number: int, stream: str) -> Array:
-            def run():
-                return infer(self.stream, state.variables(stream), inputs, "feature_map")
-
-            blank = jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), jax.eval_shape(run))
-            return jax.lax.cond(jnp.any(modality == number), run, lambda: blank)
-
-        rgb, ir = (map_by(number, stream) for number, stream in enumerate(MODALITIES))
-        return jnp.where(modality[:, None, None, None] == 0, rgb, ir)
+        """Returns the last feature map of each image's stream."""
+        return feature_map_of_streams(self.stream, state, inputs, modality)
 
     def features_of_map(
         self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]

@@ -15,7 +15,7 @@ def conv(x, layer, stride=1, dilation=1):
     """Pads by reflection, then convolves; `layer` holds kernel [k, k, in, out] and bias [out]."""
     x, kernel, bias = (np.asarray(a, np.float64) for a in (x, layer["conv"]["kernel"], layer["conv"]["bias"]))
     side = kernel.shape[0]
-    pad = dilation * (side // 2)
+    pad = dilation * ((side - 1) // 2)
     rows = [reflect(i, x.shape[1]) for i in range(-pad, x.shape[1] + pad)]
     columns = [reflect(i, x.shape[2]) for i in range(-pad, x.shape[2] + pad)]
     padded = x[:, rows][:, :, columns]

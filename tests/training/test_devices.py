@@ -18,6 +18,7 @@ PROGRAM = Path(__file__).with_name("train_on_devices.py")
         ("two_stream", "bdtr", 1, (8,)),  # one identity per device: every negative is on another device
         ("teacher", "paper", 2, (2, 4)),
         pytest.param("image", "dgnet", 1, (2, 8), marks=pytest.mark.slow),
+        pytest.param("hicmd", "paper", 1, (4,), marks=pytest.mark.slow),
     ],
 )
 def test_one_device_and_several_agree(tmp_path, stage, preset, parts, counts):
