@@ -184,6 +184,7 @@ def test_what_is_wrong_is_one_sentence_and_status_2(folder, call, monkeypatch):
             ("people", "-o", "no/f.npz"),
             "--out no/f.npz cannot be written: there is no folder no",
         ),
+        (features, ("people", "-o", "people/00.png"), "--out people/00.png has not the ending .npz; add it."),
         (features, ("people", "-o", "f.npz", "--run=empty"), "rgbir-features: empty/config.json is missing"),
         (index, ("empty",), "rgbir-index: empty has no images"),
         (index, ("people/*.png",), "rgbir-index: there is no folder people/*.png; an index is made of a gallery's"),
