@@ -145,10 +145,15 @@ def rank(query: Shaped[np.ndarray, "..."], gallery: Shaped[np.ndarray, "..."], t
         raise UserError(f"top is {top}; it must be at least 1.")
     query_vectors, gallery_vectors = np.asarray(query), np.asarray(gallery)
     for vectors in (query_vectors, gallery_vectors):
-        if vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[-1] or not np.isfinite(vectors).all():
+        if not is_finite(vectors) or vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[-1]:
             raise UserError(
                 f"the features are {list(query_vectors.shape)} and {list(gallery_vectors.shape)}; both must be finite "
                 f"[images, size], of the same size."
             )
     order, distance = nearest(query_vectors, gallery_vectors, top=top)
     return Ranking(order, distance, Images.of(query), Images.of(gallery))
+
+
+def is_finite(vectors: Shaped[np.ndarray, "..."]) -> bool:
+    """Says whether an array has real and finite numbers only."""
+    return vectors.dtype.kind in "fiu" and bool(np.isfinite(vectors).all())
