@@ -98,15 +98,27 @@ def image_paths(given: str | os.PathLike) -> list[str]:
     return paths
 
 
-def _in_folder(folder: str) -> list[str]:
+def listed(folder: str) -> tuple[list[str], list[str]]:
+    """Lists the files of a folder and its subfolders. The paths begin with the folder's.
+
+    Returns:
+        The images, sorted, and the other files.
+
+    Raises:
+        UserError: if a folder cannot be read.
+    """
     try:
         paths = files_below(folder)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable.") from error
-    images = sorted(path for path in paths if is_image(path))
+    return sorted(filter(is_image, paths)), [path for path in paths if not is_image(path)]
+
+
+def _in_folder(folder: str) -> list[str]:
+    images, others = listed(folder)
     if not images:
         raise UserError(f"{folder} has no images, and its subfolders have none; name the folder that they are in.")
-    say_left_out(Path(folder), [path for path in paths if not is_image(path)], "files that are no images")
+    say_left_out(Path(folder), others, "files that are no images")
     return images
 
 

@@ -1,5 +1,6 @@
 """Ranked lists of gallery images, in the order of the evaluation."""
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped
 
 from rgbir_jax.datasets.records import MODALITIES
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, one_line
 from rgbir_jax.evaluation.nearest import nearest
 from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.inference.image_features import Features
@@ -32,6 +33,10 @@ class Images(NamedTuple):
         if isinstance(features, Features) and len(features.paths) == len(features):
             return cls(features.paths, features.modality)
         return cls([f"image {number}" for number in range(1, len(features) + 1)], None)
+
+    def below(self, folder: str) -> "Images":
+        """Returns the images with their paths below a folder, if they were relative to it."""
+        return self._replace(paths=[os.path.join(folder, path) for path in self.paths])
 
     def kind(self, row: int | np.integer) -> str:
         """Returns "RGB" or "IR"; empty if it is not known."""
@@ -116,7 +121,7 @@ class Ranking(NamedTuple):
                 "{rank:5}  {distance:.3f}  {modality:3}  {mark}{path}".format(**match, mark=mark(match).ljust(width))
                 for match in self.matches(number)
             ]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
 
 def mark(match: dict) -> str:
