@@ -3,11 +3,17 @@
 import errno
 import re
 
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # line breaks and what else a terminal obeys
+# Line breaks, marks that turn the direction of a text, and what else a terminal obeys.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # Reasons of the operating system, by which the machine is at fault and not this code.
 OF_SYSTEM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 OF_SYSTEM |= {errno.EMFILE, errno.ENFILE, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR}
+
+
+def one_line(text: str) -> str:
+    """Writes what a terminal would obey in a text, such as the name of a file, as "\\n" and the like."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class UserError(ValueError):
@@ -17,7 +23,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), message))
+        super().__init__(one_line(message))
 
 
 class MissingKeyError(UserError):

@@ -78,8 +78,10 @@ def whole_file(path: Path, way_out: str = MAKE_ROOM) -> Iterator[BinaryIO]:
     """Opens a file that gets its name when the block ends: until then, and after an error, the former one stays.
 
     Raises:
-        UserError: if the file cannot be written.
+        UserError: if the file cannot be written, or if the name is that of a folder or a device, such as /dev/null.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file that can be replaced; name another one.")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     with writing(path, way_out):
         try:

@@ -267,9 +267,11 @@ class Run:
             steps: the number of images from the first to the last appearance, at least 2.
 
         Raises:
-            UserError: as `swap`.
+            UserError: as `swap`, or for another number of steps.
         """
         self.check_generates()
+        if steps < 2:
+            raise UserError(f"an interpolation has 2 steps or more, and not {steps}.")
         images = [self._read(given) for given in (structure, start, end)]
         if len(counts := {len(some) for some in images}) > 1:
             raise UserError(f"there are {sorted(counts)} images for structure, start and end; give as many of each.")

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from rgbir_jax.errors import UserError
-from rgbir_jax.files import LOCK, locked, write_json, writing
+from rgbir_jax.files import LOCK, locked, whole_file, write_json, writing
 from tests.disks import read_only
 
 HOLD = """
@@ -93,6 +93,18 @@ def test_what_was_there_stays_if_json_cannot_be_written(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_replaced(tmp_path, make):
+    """A device, such as /dev/null, is a special file as a pipe is."""
+    path = tmp_path / "a"
+    make(path)
+    before = path.stat()
+    with pytest.raises(UserError, match=rf"{path} is no file that can be replaced"), whole_file(path):
+        pytest.fail("it is opened")
+    assert path.stat() == before
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,9 +1,11 @@
 """Features, ranked lists, swaps and structures of images that a user has as files, arrays or Pillow images."""
 
 import dataclasses
+import io
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,6 +56,7 @@ def test_every_form_of_the_same_images_has_the_same_features(model, people, arra
         f"{people}/**/*.png",
         arrays,
         list(arrays),
+        jnp.asarray(arrays),
         pictures,
         [files[0], pictures[1], arrays[2:4], f"{people}/0[4].png", people / "sub"],
     ):
@@ -109,12 +112,15 @@ def test_the_modality_is_given_or_guessed_from_equal_channels(model, tmp_path, c
         (0, [0, 0, 0]),
         (["rgb", "ir", "rgb"], [0, 1, 0]),
         (np.array([1, 0, 0]), [1, 0, 0]),
+        (np.int64(1), [1, 1, 1]),
+        ((number for number in (0, 0, 1)), [0, 0, 1]),
     ):
         assert model.features(paths, modality=modality).modality.tolist() == numbers
     assert "guessed" not in capsys.readouterr().err
     for modality, message in (
         ("night", 'a modality is night; it must be 0 .RGB. or 1 .IR., or "rgb" or "ir"'),
         (2, "a modality is 2; it must be"),
+        ([0, 0.5, 1], "a modality is 0.5; it must be"),
         ([0, 1], "there are 3 images and the modalities are 2; give"),
     ):
         with pytest.raises(UserError, match=message):
@@ -136,6 +142,7 @@ def test_what_cannot_be_read_is_named_counted_and_left_out(model, people, featur
     assert f"{tmp_path}/z.jpg cannot be decoded" in found.skipped[1]
     with pytest.raises(UserError, match=r"none of the 1 images can be read; the first: .*a.png cannot be decoded"):
         model.features(tmp_path / "a.png")
+    assert "guessed" not in capsys.readouterr().err
 
 
 def test_what_is_no_image_is_refused(model, tmp_path):
@@ -147,6 +154,12 @@ def test_what_is_no_image_is_refused(model, tmp_path):
         (np.zeros((2, 64, 32, 3)), "the images are float64 2x64x32x3; give uint8"),
         (np.zeros((64, 32, 4), np.uint8), "the images are uint8 64x32x4; give uint8"),
         ([3], "3 is no image; give paths, folders, patterns"),
+        (np.zeros((0, 32, 3), np.uint8), "the images are uint8 0x32x3; give uint8"),
+        (np.zeros((2, 64, 0, 3), np.uint8), "the images are uint8 2x64x0x3; give uint8"),
+        (np.zeros((0, 0), np.uint8), "the images are uint8 0x0; give uint8"),
+        (Image.new("RGB", (0, 9)), "has no pixels"),
+        (b"\x89PNG" + bytes(1000), r"^b'.{1,40}' is no image; give paths"),
+        (io.BytesIO(b"x"), "is no image; give paths"),
     ):
         with pytest.raises(UserError, match=message):
             model.features(given)
@@ -200,7 +213,8 @@ def test_what_cannot_be_compared_is_refused(model, arrays):
     other.run = "12345678"
     with pytest.raises(UserError, match="have features of two runs; compute both with the same"):
         rgbir_jax.rank(found, other)
-    for query in (np.zeros((1, 127)), np.zeros(128), np.full((1, 128), np.nan)):
+    texts, complex_numbers = np.full((1, 128), "a"), np.zeros((1, 128), complex)
+    for query in (np.zeros((1, 127)), np.zeros(128), np.full((1, 128), np.nan), texts, complex_numbers):
         with pytest.raises(UserError, match="both must be finite"):
             rgbir_jax.rank(query, found)
     with pytest.raises(UserError, match="top is 0; it must be at least 1"):
@@ -221,6 +235,12 @@ def test_a_swap_of_two_images_is_a_pillow_image(model, people, arrays):
     assert model.swap(arrays[:0], []).shape == (0, 64, 32, 3)
     with pytest.raises(UserError, match="there are 6 images for the structure and 1 for the appearance"):
         model.swap(structure=people, appearance=arrays[0])
+
+
+@pytest.mark.parametrize("steps", [1, 0, -1])
+def test_an_interpolation_has_two_steps_or_more(model, arrays, steps):
+    with pytest.raises(UserError, match=f"an interpolation has 2 steps or more, and not {steps}"):
+        model.interpolate(arrays[0], arrays[0], arrays[1], steps=steps)
 
 
 def test_an_image_that_cannot_be_read_is_not_swapped(model, people, tmp_path):

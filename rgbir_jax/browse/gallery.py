@@ -1,6 +1,7 @@
 """The images that the page shows, their features, and the search among them."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.run import Run
 from rgbir_jax.search.index import Index, open_index
 from rgbir_jax.search.store import damaged, is_index
-from rgbir_jax.search.updating import ENDING
+from rgbir_jax.search.updating import ENDING, differences
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,8 @@ def _of_index(index: Index, run: Run) -> Gallery:
     index.check_run(run.fingerprint)
     if not len(index.table):
         raise UserError(f"{index.folder} has no images any more; add some with rgbir-index.")
+    if difference := differences(index, os.path.relpath(index.gallery.resolve())):
+        print(difference, file=sys.stderr)
     for path in index.table.paths:
         if os.path.isabs(path) or ".." in Path(path).parts:
             raise damaged(index.folder, f"{path} is not in its gallery")

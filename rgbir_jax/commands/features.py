@@ -13,6 +13,7 @@ after Ctrl-C.
 from pathlib import Path
 
 from rgbir_jax.commands import own_images
+from rgbir_jax.errors import UserError
 from rgbir_jax.files import check_writable
 
 
@@ -25,6 +26,8 @@ def main(argv: list[str] | None = None) -> None:
 
     def run() -> bool:
         out = Path(options.out).expanduser()
+        if out.suffix.lower() != ".npz":  # an image may have been named by mistake
+            raise UserError(f"--out {out} has not the ending .npz; add it.")
         check_writable(out, "--out")
         features = own_images.opened(options.run).features(options.images, options.modality)
         features.save(out)

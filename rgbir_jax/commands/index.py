@@ -11,9 +11,15 @@ Ctrl-C.
 """
 
 import os
+import sys
 from pathlib import Path
 
+import numpy as np
+
 from rgbir_jax.commands import own_images
+from rgbir_jax.datasets.records import MODALITIES
+from rgbir_jax.errors import one_line
+from rgbir_jax.search.index import Index
 from rgbir_jax.search.updating import ENDING, KINDS, update
 
 FEW = 3  # vanished images that are named
@@ -33,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
         done = update(folder, gallery, own_images.opened(options.run), options.modality, options.kind)
         if done.vanished:
             some = ", ".join(done.vanished[:FEW] + ["..."] * (len(done.vanished) > FEW))
-            print(f"Taken out, because their files are gone: {len(done.vanished):,} images ({some}).")
+            print(one_line(f"Taken out, because their files are gone: {len(done.vanished):,} images ({some})."))
+        _say_kept(done.index, options.modality)
         print(
             f"{folder}: {len(done.index.table):,} images, {done.new:,} of them new and {done.changed:,} changed; "
             f"searched by {done.index.info.searched}."
@@ -41,6 +48,17 @@ def main(argv: list[str] | None = None) -> None:
         return not done.skipped
 
     own_images.ends("rgbir-index", run)
+
+
+def _say_kept(index: Index, modality: str | None) -> None:
+    """Says how many images were read before in another modality than the one that is now given for all."""
+    kept = 0 if modality is None else int(np.sum(index.table.modality != MODALITIES.index(modality)))
+    if kept:
+        print(
+            f"{kept:,} images that were read before stay in the other modality; to read them again with --modality "
+            f"{modality}, delete {index.folder} first.",
+            file=sys.stderr,
+        )
 
 
 def index_of(gallery: str) -> Path:

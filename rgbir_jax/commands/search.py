@@ -5,10 +5,11 @@
 
 A QUERY is a file, a folder or a pattern. The gallery is an index of rgbir-index, or a folder: if that has an index next
 to it, FOLDER.index, this is used; otherwise its images are read for this search only. An index is searched with the run
-that made it. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json). --explain
-adds activation maps to pages and pictures: where in each image the similarity comes from. --same-at-fpr says of each
-image whether it shows the query's person, by the threshold that lets this share of the pairs of two persons pass; the
-run must have found it on validation identities.
+that made it. --modality is that of the queries; a gallery's is guessed, or was given to rgbir-index. --out writes the
+lists as a page with thumbnails (.html), a picture (.png) or values (.json). --explain adds activation maps to pages and
+pictures: where in each image the similarity comes from. --same-at-fpr says of each image whether it shows the query's
+person, by the threshold that lets this share of the pairs of two persons pass; the run must have found it on validation
+identities.
 
 Exit status: 0 if all images were read; 1 if some could not be read and were left out; 2 if nothing was found; 130 after
 Ctrl-C.
@@ -18,25 +19,30 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from rgbir_jax.commands import own_images
 from rgbir_jax.commands.index import index_of
+from rgbir_jax.data.given_images import image_paths
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import check_writable, whole_file
 from rgbir_jax.run import Run
 from rgbir_jax.search.explaining import maps_of
 from rgbir_jax.search.index import Index, open_index
-from rgbir_jax.search.pictures import Maps, Places, write_page, write_sheet
+from rgbir_jax.search.pictures import Maps, write_page, write_sheet
 from rgbir_jax.search.ranking import NOT_KNOWN, Ranking, rank
 from rgbir_jax.search.store import is_index
+from rgbir_jax.search.updating import differences
 
 ENDINGS = (".html", ".png", ".json")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
-    flags = own_images.parser("rgbir-search", __doc__)
+    flags = own_images.parser("rgbir-search", __doc__, "of the queries; else it is guessed for each image")
     flags.add_argument("queries", nargs="+", metavar="QUERY", help="whom to look for: a file, a folder or a pattern")
     flags.add_argument("--gallery", required=True, metavar="FOLDER|INDEX", help="the images to look among")
     flags.add_argument("--top", type=int, default=10, help="number of images in each list")
@@ -54,33 +60,63 @@ def main(argv: list[str] | None = None) -> None:
 
 def _search(options: argparse.Namespace) -> bool:
     """Prints and writes the ranked lists; says whether every image could be read."""
-    outs = [Path(out).expanduser() for out in options.out]
-    for out in outs:
-        if out.suffix.lower() not in ENDINGS:
-            raise UserError(f"--out {out} has none of the endings {', '.join(ENDINGS)}; choose one of them.")
-        check_writable(out, "--out")
-    gallery = os.path.expanduser(options.gallery)
-    indexes = [open_index(folder) for folder in (Path(gallery), index_of(gallery)) if is_index(folder)]
-    if indexes:
-        index = indexes[0].load()
+    outs, gallery = [Path(out).expanduser() for out in options.out], os.path.expanduser(options.gallery)
+    folder = next((folder for folder in (Path(gallery), index_of(gallery)) if is_index(folder)), None)
+    paths = [path for query in options.queries for path in image_paths(query)]
+    if folder:
+        index = open_index(folder).load()
+        place = gallery if folder != Path(gallery) else os.path.relpath(index.gallery.resolve())
+        _check_outs(outs, paths, place)
         model = _run_of(index, options.run)
         _check(model, options)
-        queries = model.features(options.queries, options.modality)
-        ranking, folder, skipped = index.search(queries, options.top), index.gallery, queries.skipped
-        print(f"{index.folder}: {len(index.table):,} images.", file=sys.stderr)
+        queries = model.features(paths, options.modality)
+        ranking, skipped = index.search(queries, options.top), queries.skipped
+        rows = np.unique(ranking.order) if folder == Path(gallery) else None
+        print(f"{folder}: {len(index.table):,} images. {differences(index, place, rows)}".rstrip(), file=sys.stderr)
+        ranking = ranking._replace(gallery=ranking.gallery.below(place))
     else:
+        gallery_paths = image_paths(gallery)
+        _check_outs(outs, paths if os.path.isdir(gallery) else paths + gallery_paths, gallery)
         model = own_images.opened(options.run)
         _check(model, options)
-        queries, images = model.features(options.queries, options.modality), model.features(gallery)
-        ranking, folder, skipped = rank(queries, images, options.top), Path(), queries.skipped + images.skipped
+        queries, images = model.features(paths, options.modality), model.features(gallery_paths)
+        ranking, skipped = rank(queries, images, options.top), queries.skipped + images.skipped
     if options.same_at_fpr is not None:
         ranking = ranking.judged(model.thresholds(), options.same_at_fpr)
         _say_threshold(ranking, model, options.same_at_fpr)
     print(ranking)
-    maps = maps_of(model, ranking, (Path(), folder)) if options.explain else None
+    maps = maps_of(model, ranking) if options.explain else None
     for out in outs:
-        _write(out, ranking, (Path(), folder), model, f"{gallery}, searched with {model.name}", maps)
+        _write(out, ranking, model, f"{gallery}, searched with {model.name}", maps)
     return not skipped
+
+
+def _check_outs(outs: Sequence[Path], images: Sequence[str], gallery: str) -> None:
+    """Checks the files to write, before images are read.
+
+    Args:
+        outs: the files.
+        images: images that must not be written over.
+        gallery: the gallery's folder, in which a picture would be taken for one of its images.
+
+    Raises:
+        UserError: for a file that cannot be written, or must not be.
+    """
+    taken = {os.path.realpath(image) for image in images}
+    for out in outs:
+        if out.suffix.lower() not in ENDINGS:
+            raise UserError(f"--out {out} has none of the endings {', '.join(ENDINGS)}; choose one of them.")
+        check_writable(out, "--out")
+        if os.path.realpath(out) in taken:
+            raise UserError(f"--out {out} is one of the images to search with; name another file.")
+        if (
+            out.suffix.lower() == ".png"
+            and os.path.isdir(gallery)
+            and out.resolve().is_relative_to(Path(gallery).resolve())
+        ):
+            raise UserError(
+                f"--out {out} is in the gallery and would be taken for one of its images; name another place."
+            )
 
 
 def _check(model: Run, options: argparse.Namespace) -> None:
@@ -118,13 +154,13 @@ def _run_of(index: Index, run: str | None) -> Run:
     return model
 
 
-def _write(out: Path, ranking: Ranking, places: Places, model: Run, title: str, maps: Maps | None) -> None:
+def _write(out: Path, ranking: Ranking, model: Run, title: str, maps: Maps | None) -> None:
     ending = out.suffix.lower()
     height, width = model.facts.image_size
     if ending == ".html":
-        write_page(out, ranking, places, (height, width), title, maps)
+        write_page(out, ranking, (height, width), title, maps)
     elif ending == ".png":
-        write_sheet(out, ranking, places, (height, width), maps)
+        write_sheet(out, ranking, (height, width), maps)
     else:
         with whole_file(out) as file:
             file.write(json.dumps({"title": title, "queries": ranking.as_json()}, indent=1).encode() + b"\n")

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from io import BytesIO
 from itertools import islice
-from os import PathLike, cpu_count
+from os import PathLike, cpu_count, fsdecode
+from os.path import exists, isfile
 
 import numpy as np
 from jaxtyping import UInt8
@@ -31,17 +32,17 @@ def decode(
         name: the image's name in messages; a file's is its path.
 
     Raises:
-        UserError: if it is truncated, not an image or too large, or does not say which of its numbers is white.
+        UserError: if it is truncated, not an image, empty or too large, no file, such as a pipe, or does not say which
+            of its numbers is white.
     """
     height, width = image_size
     name = name or f"{image}"
     try:
         with nullcontext(image) if isinstance(image, Image.Image) else _open(image) as opened:
             if opened.width * opened.height > LARGEST:
-                raise UserError(
-                    f"{name} has {opened.width} x {opened.height} pixels, which take gigabytes of memory to read; crop "
-                    f"it to the person, or save it smaller."
-                )
+                raise _too_large(name, f"{opened.width} x {opened.height}")
+            if not opened.width * opened.height:
+                raise UserError(f"{name} has no pixels; replace it with a whole copy of the image.")
             if opened.mode in ("I", "F"):
                 raise UserError(
                     f"{name} has numbers of 32 bits, and nothing says which of them is white; "
@@ -53,11 +54,22 @@ def decode(
             return np.asarray(upright.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
     except UserError:
         raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, f"more than {LARGEST:,}") from error
     except Exception as error:  # a damaged file can raise anything
         raise UserError(f"{name} cannot be decoded ({error}); replace it with a whole copy of the image.") from error
 
 
+def _too_large(name: str, pixels: str) -> UserError:
+    return UserError(
+        f"{name} has {pixels} pixels, which take gigabytes of memory to read; "
+        f"crop it to the person, or save it smaller."
+    )
+
+
 def _open(file: str | PathLike | BytesIO) -> Image.Image:
+    if isinstance(file, str | PathLike) and exists(file) and not isfile(file):
+        raise UserError(f"{fsdecode(file)} is no file; name one, or remove it.")  # opening a pipe waits for ever
     return Image.open(file, formats=image_formats())
 
 

@@ -1,7 +1,9 @@
 """Images of one's own, as a user has them: files, folders, patterns, arrays and Pillow images."""
 
 import glob
+import io
 import os
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from rgbir_jax.datasets.records import IR, MODALITIES, RGB
 from rgbir_jax.errors import UserError
 
 Given = str | os.PathLike | Image.Image | np.ndarray | Iterable[Any]  # an iterable of any of these
-GivenModality = str | int | Iterable[Any] | np.ndarray | None
+GivenModality = str | int | np.integer | Iterable[Any] | np.ndarray | None
 
 
 class GivenImage(NamedTuple):
@@ -37,7 +39,8 @@ def given_images(given: Given) -> list[GivenImage]:
     Args:
         given: a file; a folder, whose images are taken with those of its subfolders, sorted by path; a pattern such as
             "people/*.png", where "**" is any number of folders; a Pillow image; an array uint8 [n, height, width, 3],
-            [height, width, 3] or, in grey tones, [height, width]; or several of these.
+            [height, width, 3] or, in grey tones, [height, width], of NumPy or of a library whose arrays it can read,
+            such as JAX; or several of these.
 
     Raises:
         UserError: for a path that is not there, a folder or a pattern without images, or an array of another kind.
@@ -53,7 +56,7 @@ def is_one(given: Given) -> bool:
     """Says whether something given to `given_images` is one image, and not a folder, a pattern or several."""
     if isinstance(given, str | os.PathLike):
         return os.path.isfile(os.path.expanduser(os.fspath(given)))
-    return isinstance(given, Image.Image) or (isinstance(given, np.ndarray) and given.ndim < 4)
+    return isinstance(given, Image.Image) or (hasattr(given, "__array__") and np.ndim(given) < 4)
 
 
 def _contents(given: Any) -> Iterator[tuple[str, str | Image.Image]]:
@@ -62,13 +65,15 @@ def _contents(given: Any) -> Iterator[tuple[str, str | Image.Image]]:
         yield from ((path, path) for path in image_paths(given))
     elif isinstance(given, Image.Image):
         yield str(getattr(given, "filename", "")), given
-    elif isinstance(given, np.ndarray):
-        yield from (("", Image.fromarray(image)) for image in _several(given))
-    elif isinstance(given, Iterable):
+    elif hasattr(given, "__array__"):
+        yield from (("", Image.fromarray(image)) for image in _several(np.asarray(given)))
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | bytearray | io.IOBase):
         for one in given:
             yield from _contents(one)
     else:
-        raise UserError(f"{given!r} is no image; give paths, folders, patterns, uint8 arrays or Pillow images.")
+        raise UserError(
+            f"{reprlib.repr(given)} is no image; give paths, folders, patterns, uint8 arrays or Pillow images."
+        )
 
 
 def image_paths(given: str | os.PathLike) -> list[str]:
@@ -93,15 +98,27 @@ def image_paths(given: str | os.PathLike) -> list[str]:
     return paths
 
 
-def _in_folder(folder: str) -> list[str]:
+def listed(folder: str) -> tuple[list[str], list[str]]:
+    """Lists the files of a folder and its subfolders. The paths begin with the folder's.
+
+    Returns:
+        The images, sorted, and the other files.
+
+    Raises:
+        UserError: if a folder cannot be read.
+    """
     try:
         paths = files_below(folder)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable.") from error
-    images = sorted(path for path in paths if is_image(path))
+    return sorted(filter(is_image, paths)), [path for path in paths if not is_image(path)]
+
+
+def _in_folder(folder: str) -> list[str]:
+    images, others = listed(folder)
     if not images:
         raise UserError(f"{folder} has no images, and its subfolders have none; name the folder that they are in.")
-    say_left_out(Path(folder), [path for path in paths if not is_image(path)], "files that are no images")
+    say_left_out(Path(folder), others, "files that are no images")
     return images
 
 
@@ -112,7 +129,8 @@ def _several(array: np.ndarray) -> UInt8[np.ndarray, "n height width *channels"]
         UserError: if it holds no images of 8 bits per channel.
     """
     shape = array.shape
-    if array.dtype == np.uint8 and (len(shape) == 2 or (len(shape) in (3, 4) and shape[-1] == 3)):
+    is_right = array.dtype == np.uint8 and (len(shape) == 2 or (len(shape) in (3, 4) and shape[-1] == 3))
+    if is_right and 0 not in shape[-3:]:
         return array if len(shape) == 4 else array[None]
     sizes = "x".join(map(str, shape)) or "one number"
     raise UserError(f"the images are {array.dtype} {sizes}; give uint8 [n, height, width, 3], RGB in 0..255.")
@@ -144,7 +162,7 @@ def modality_numbers(modality: GivenModality, count: int) -> Int32[np.ndarray, "
     """
     if modality is None:
         return None
-    words = np.array([modality] * count if isinstance(modality, str | int) else list(modality), object)
+    words = np.array([modality] * count if isinstance(modality, str | int | np.integer) else list(modality), object)
     if words.shape != (count,):
         shape = "x".join(map(str, words.shape))
         raise UserError(f"there are {count} images and the modalities are {shape}; give [n], one per image.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, one_line
 
 # Formats that Pillow recognises and cannot decode, and one whose files are programs, which it gives to Ghostscript.
 NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "EPS"}
@@ -129,7 +129,7 @@ def say_some(root: Path, things: Sequence[str], what: str, meaning: str = "") ->
     if things:
         names = [thing.removeprefix(f"{root}/") for thing in sorted(things)]
         shown = ", ".join(names[:NAMED] + ["..."] * (len(names) > NAMED))
-        print(f"{root}: {what}: {len(things):,} ({shown}). {meaning}".rstrip(), file=sys.stderr)
+        print(one_line(f"{root}: {what}: {len(things):,} ({shown}). {meaning}".rstrip()), file=sys.stderr)
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -108,7 +108,7 @@ def feature_blocks(
             bar.update(len(results))
     if skipped:
         _say(*skipped, f"{len(skipped):,} of {len(images):,} images cannot be read and were left out.")
-    if modality is None and images:
+    if modality is None and len(images) > len(skipped):
         _say(
             f"The modality was guessed: {is_ir:,} images with three equal channels are taken as IR, "
             f"{len(images) - len(skipped) - is_ir:,} others as RGB. Give the modality if this is wrong."

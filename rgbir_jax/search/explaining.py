@@ -1,22 +1,22 @@
 """Activation maps of the pairs of a ranked list."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int
 
 from rgbir_jax.run import Run
-from rgbir_jax.search.pictures import Maps, Places
+from rgbir_jax.search.pictures import Maps
 from rgbir_jax.search.ranking import Images, Ranking
 
 
-def maps_of(run: Run, ranking: Ranking, places: Places) -> Maps:
+def maps_of(run: Run, ranking: Ranking) -> Maps:
     """Returns a function that computes the activation maps of a query's list, once for each query.
 
     Args:
         run: the run that computed the features.
         ranking: the lists.
-        places: the folders of the queries and of the gallery.
 
     Returns:
         (number of the query) -> the map of the query with its first match, then that of each match, float32 [h, w];
@@ -25,8 +25,8 @@ def maps_of(run: Run, ranking: Ranking, places: Places) -> Maps:
 
     @functools.cache
     def maps(number: int) -> list[Float32[np.ndarray, "h w"] | None]:
-        query = places[0] / ranking.query.paths[number]
-        matches = [places[1] / path for path in ranking.paths[number]]
+        query = Path(ranking.query.paths[number])
+        matches = list(map(Path, ranking.paths[number]))
         there = [place for place, match in enumerate(matches) if query.is_file() and match.is_file()]
         pairs = run.explain(
             [query] * len(there),

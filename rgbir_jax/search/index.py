@@ -14,7 +14,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.nearest import nearest
 from rgbir_jax.inference.image_features import Features
 from rgbir_jax.search import approximate
-from rgbir_jax.search.ranking import Images, Ranking
+from rgbir_jax.search.ranking import Images, Ranking, is_finite
 from rgbir_jax.search.store import Info, Vectors, damaged, read_info
 from rgbir_jax.search.table import Table
 
@@ -97,7 +97,7 @@ class Index:
         if not len(self.table):
             raise UserError(f"{self.folder} has no images any more; add some with rgbir-index.")
         dim = self.vectors.dim
-        if query.ndim != 2 or query.shape[1] != dim or not np.isfinite(query).all():
+        if not is_finite(query) or query.ndim != 2 or query.shape[1] != dim:
             raise UserError(f"the query is {list(query.shape)}; it must be finite, [queries, {dim}] for {self.folder}.")
         if top < 1:
             raise UserError(f"top is {top}; it must be at least 1.")

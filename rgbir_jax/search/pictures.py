@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
-from rgbir_jax.data.decoding import decode
+from rgbir_jax.data.decoding import LARGEST, decode
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import whole_file
 from rgbir_jax.search.ranking import Ranking, mark
@@ -20,6 +20,7 @@ HEIGHT = 128  # of a thumbnail in pixels
 GAP, LINE = 8, 14  # pixels between thumbnails, and of a line of text
 GREY = (200, 200, 200)  # in place of a file that cannot be read any more
 
+_NARROW = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 _STYLE = """
 body { margin: 0 auto; max-width: 80rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #1f2328; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .3rem; overflow-wrap: anywhere; }
@@ -29,22 +30,21 @@ li.query { border-right: 3px solid #59636e; padding-right: .6rem; }
 img { display: block; } small { color: #59636e; }
 """
 
-Places = tuple[Path, Path]  # the folders that the paths of the queries and of the gallery are relative to
 # Activation maps of a query's list, by the number of the query: of the query with its first match, then of each match.
 # None for an image without one.
 Maps = Callable[[int], Sequence[Float32[np.ndarray, "h w"] | None]]
-EXPLAINED = "Below each image: where its similarity to the query comes from (Grad-CAM); the query's is that to match 1."
+EXPLAINED = (
+    "Below each image: where its similarity to the query comes from (Grad-CAM); the query's is that to match 1. In a "
+    "dark image, no position adds to the similarity."
+)
 
 
-def write_page(
-    path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int], title: str, maps: Maps | None = None
-) -> None:
+def write_page(path: Path, ranking: Ranking, image_size: tuple[int, int], title: str, maps: Maps | None = None) -> None:
     """Writes ranked lists as an HTML page with thumbnails inside.
 
     Args:
         path: the file.
         ranking: the lists.
-        places: the folders of the queries and of the gallery.
         image_size: (height, width) of images, for the shape of thumbnails.
         title: the headline.
         maps: activation maps, which are shown below the images; None: there are none.
@@ -60,11 +60,11 @@ def write_page(
         source = base64.b64encode(content.getvalue()).decode()
         return f'<img alt="" width="{image.width}" height="{HEIGHT}" src="data:image/jpeg;base64,{source}">'
 
-    parts = [f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>']
+    parts = [f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n{_NARROW}\n<title>{escape(title)}</title>']
     parts += [f"<style>{_STYLE}</style>", f"<h1>{escape(title)}</h1>"]
     parts += [f"<p>{escape(EXPLAINED)}</p>"] * bool(maps)
     for number, query in enumerate(ranking.as_json()):
-        images = [places[0] / query["path"], *(places[1] / match["path"] for match in query["matches"])]
+        images = [Path(image["path"]) for image in (query, *query["matches"])]
         pictures = ["".join(map(picture, column)) for column in _columns(images, thumbnail, maps and maps(number))]
         parts += [f"<h2>{escape(query['path'])}</h2>", "<ol>"]
         parts.append(f'<li class="query">{pictures[0]}query<br>{query["modality"]}</li>')
@@ -78,36 +78,34 @@ def write_page(
         file.write("\n".join([*parts, "</html>\n"]).encode(errors="backslashreplace"))
 
 
-def write_sheet(
-    path: Path, ranking: Ranking, places: Places, image_size: tuple[int, int], maps: Maps | None = None
-) -> None:
+def write_sheet(path: Path, ranking: Ranking, image_size: tuple[int, int], maps: Maps | None = None) -> None:
     """Writes ranked lists as a PNG: a row per query, with the query first.
 
     Args:
         path: the file.
         ranking: the lists.
-        places: the folders of the queries and of the gallery.
         image_size: (height, width) of images, for the shape of thumbnails.
         maps: activation maps, which are shown below the images; None: there are none.
 
     Raises:
-        UserError: if the file cannot be written.
+        UserError: if the file cannot be written, or if the picture would be too large to look at.
     """
     thumbnail, font = _thumbnails(image_size), ImageFont.load_default(11)
     width = max(_shape(image_size)[1], 64) + GAP
     tall = HEIGHT * (2 if maps else 1)
     height = tall + 2 * LINE + GAP
     rows, columns = len(ranking.order), ranking.order.shape[1] + 1
-    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
+    size = columns * width + GAP, rows * height + GAP
+    if size[0] * size[1] > LARGEST:
+        raise UserError(
+            f"{path} would have {size[0]:,} x {size[1]:,} pixels; list fewer images, or write a page (.html)."
+        )
+    sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
     for row, query in enumerate(ranking.as_json()):
-        cells = [(places[0] / query["path"], "query", query["modality"])]
+        cells = [(Path(query["path"]), "query", query["modality"])]
         cells += [
-            (
-                places[1] / match["path"],
-                f"{match['rank']}. {match['distance']:.3f}",
-                f"{match['modality']} {mark(match)}",
-            )
+            (Path(match["path"]), f"{match['rank']}. {match['distance']:.3f}", f"{match['modality']} {mark(match)}")
             for match in query["matches"]
         ]
         columns_of_row = _columns([image for image, *_ in cells], thumbnail, maps and maps(row))

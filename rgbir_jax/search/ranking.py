@@ -1,5 +1,6 @@
 """Ranked lists of gallery images, in the order of the evaluation."""
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped
 
 from rgbir_jax.datasets.records import MODALITIES
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, one_line
 from rgbir_jax.evaluation.nearest import nearest
 from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.inference.image_features import Features
@@ -32,6 +33,10 @@ class Images(NamedTuple):
         if isinstance(features, Features) and len(features.paths) == len(features):
             return cls(features.paths, features.modality)
         return cls([f"image {number}" for number in range(1, len(features) + 1)], None)
+
+    def below(self, folder: str) -> "Images":
+        """Returns the images with their paths below a folder, if they were relative to it."""
+        return self._replace(paths=[os.path.join(folder, path) for path in self.paths])
 
     def kind(self, row: int | np.integer) -> str:
         """Returns "RGB" or "IR"; empty if it is not known."""
@@ -116,7 +121,7 @@ class Ranking(NamedTuple):
                 "{rank:5}  {distance:.3f}  {modality:3}  {mark}{path}".format(**match, mark=mark(match).ljust(width))
                 for match in self.matches(number)
             ]
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
 
 def mark(match: dict) -> str:
@@ -145,10 +150,15 @@ def rank(query: Shaped[np.ndarray, "..."], gallery: Shaped[np.ndarray, "..."], t
         raise UserError(f"top is {top}; it must be at least 1.")
     query_vectors, gallery_vectors = np.asarray(query), np.asarray(gallery)
     for vectors in (query_vectors, gallery_vectors):
-        if vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[-1] or not np.isfinite(vectors).all():
+        if not is_finite(vectors) or vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[-1]:
             raise UserError(
                 f"the features are {list(query_vectors.shape)} and {list(gallery_vectors.shape)}; both must be finite "
                 f"[images, size], of the same size."
             )
     order, distance = nearest(query_vectors, gallery_vectors, top=top)
     return Ranking(order, distance, Images.of(query), Images.of(gallery))
+
+
+def is_finite(vectors: Shaped[np.ndarray, "..."]) -> bool:
+    """Says whether an array has real and finite numbers only."""
+    return vectors.dtype.kind in "fiu" and bool(np.isfinite(vectors).all())

@@ -96,11 +96,13 @@ def read_info(folder: Path) -> Info:
 
 
 def check_no_other(folder: Path) -> None:
-    """Refuses a folder that holds something else than an index.
+    """Refuses a folder that holds something else than an index, and a file.
 
     Raises:
         UserError: naming it.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a folder for the index.")
     others = [entry.name for entry in folder.iterdir() if not _is_own(entry.name)] if folder.is_dir() else []
     if others and not is_index(folder):
         raise UserError(f"{folder} is no index, and {others[0]} is in it; name a new folder for the index.")

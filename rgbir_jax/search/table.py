@@ -66,7 +66,7 @@ class Table:
 
     def without(self, gone: Bool[np.ndarray, "n"]) -> "Table":
         """Returns the table without some images."""
-        return self._rows(np.flatnonzero(~gone))
+        return self.rows(np.flatnonzero(~gone))
 
     def joined(self, other: "Table") -> "Table":
         """Returns the table with the images of another one, which it does not have."""
@@ -76,13 +76,14 @@ class Table:
             if field.name != "paths"
         }
         both = Table(paths=self.paths + other.paths, **columns)
-        return both._rows(np.array(sorted(range(len(both)), key=both.paths.__getitem__), np.int64))
+        return both.rows(np.array(sorted(range(len(both)), key=both.paths.__getitem__), np.int64))
 
     def renumbered(self) -> "Table":
         """Returns the table for vectors that are in its own order."""
         return replace(self, vector=np.arange(len(self)))
 
-    def _rows(self, rows: Int64[np.ndarray, "chosen"]) -> "Table":
+    def rows(self, rows: Int64[np.ndarray, "chosen"]) -> "Table":
+        """Returns the table of some images."""
         columns = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "paths"}
         return Table(paths=[self.paths[row] for row in rows.tolist()], **columns)
 

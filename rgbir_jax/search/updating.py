@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 
-from rgbir_jax.data.given_images import GivenImage, GivenModality, image_paths
+from rgbir_jax.data.given_images import GivenImage, GivenModality, image_paths, listed
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import locked, writing
 from rgbir_jax.inference.image_features import Features
@@ -67,6 +68,8 @@ def update(folder: Path, gallery: str, model: Run, modality: GivenModality = Non
     paths = image_paths(gallery)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):  # images need not be read to know it
+        raise UserError(f"{folder} cannot be written: permission denied; name another folder for the index.")
     with locked(folder, "updated", wait=False, way_out="wait until it has finished, or name another index."):
         before = _before(folder, Path(gallery), model, kind)
         if _kind(before, len(paths)) != "exact":
@@ -83,6 +86,30 @@ def update(folder: Path, gallery: str, model: Run, modality: GivenModality = Non
         [before.table.paths[row] for row in np.flatnonzero(difference.vanished)],
         skipped,
     )
+
+
+def differences(index: Index, gallery: str, rows: Int64[np.ndarray, "_"] | None = None) -> str:
+    """Says how a gallery differs from its index; empty if it does not.
+
+    Args:
+        index: the index.
+        gallery: the folder of the images.
+        rows: the images of the index to look at; None: all, and the folder is searched for others. With 100,000 images
+            this takes a second or two.
+    """
+    if not os.path.isdir(gallery):
+        return f"{gallery} is not there: the images of {index.folder} can be found, and cannot be shown."
+    if rows is None:
+        table, paths = index.table, listed(gallery)[0]
+    else:
+        table = index.table.rows(rows)
+        paths = list(filter(os.path.exists, (os.path.join(gallery, path) for path in table.paths)))
+    found = changes(table, Files.of(gallery, paths))
+    counts = {"new": len(found.new), "changed": len(found.changed), "gone": int(found.vanished.sum())}
+    if not any(counts.values()):
+        return ""
+    shown = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return f"{gallery} has other images than {index.folder}, which is searched ({shown}); rgbir-index updates it."
 
 
 def _before(folder: Path, gallery: Path, model: Run, kind: str | None) -> Index:

@@ -3,8 +3,10 @@
 import functools
 import html
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -14,7 +16,8 @@ from PIL import Image
 import rgbir_jax
 from rgbir_jax.commands import features, index, own_images, search
 from rgbir_jax.origin import INCLUDED
-from rgbir_jax.search import updating
+from rgbir_jax.search import pictures, updating
+from rgbir_jax.search.index import open_index
 from rgbir_jax.visualize.overlay import overlay_of_any_size
 from tests.own_people import NIGHT, OTHER_DAY, write_people
 
@@ -77,8 +80,8 @@ def test_a_search_in_a_folder_and_in_its_index_gives_the_same_lists(folder, call
             search, "queries/00.png", "queries/*1.png", "queries/04.png", "--gallery", gallery, "--top=4"
         )
         assert status == 0
-        assert out == f"{expected}\n".replace("people/", "")
-        assert "people.index: 6 images." in err
+        assert out == f"{expected}\n"
+        assert re.search(r"people.index: 6 images\.$", err, re.MULTILINE)
 
 
 def test_an_index_is_appended_to(folder, call):
@@ -93,6 +96,82 @@ def test_an_index_is_appended_to(folder, call):
         "Taken out, because their files are gone: 4 images (00.png, 01.png, 02.png, ...).",
         "here: 3 images, 1 of them new and 0 changed; searched by exact.",
     ]
+
+
+def test_a_search_says_how_the_gallery_differs_from_its_index(folder, call):
+    call(index, "people")
+    write_people(folder / "people", [7, 8])
+    write_people(folder / "people", [1], OTHER_DAY)
+    (folder / "people/00.png").rename(folder / "people/renamed.png")
+    for gallery, difference in (
+        ("people", "3 new, 1 changed, 1 gone"),
+        ("people.index", "1 changed, 1 gone"),  # of an index that is named, only the images in the lists are compared
+    ):
+        status, _, err = call(search, "queries", "--gallery", gallery)
+        assert status == 0
+        assert "people.index: 6 images. people has other images than" in err
+        assert f"people.index, which is searched ({difference}); rgbir-index updates it." in err
+    call(index, "people")
+    assert "other images" not in call(search, "queries", "--gallery=people")[2]
+    shutil.rmtree(folder / "people")
+    status, out, err = call(search, "queries", "--gallery=people.index")
+    assert (status, "people/07.png" in out) == (0, True)
+    assert "people is not there: the images of people.index can be found, and cannot be shown." in err
+
+
+def test_an_index_says_which_images_keep_their_modality(folder, call):
+    assert "stay in the other modality" not in call(index, "people", "--modality=rgb")[2]
+    write_people(folder / "people", [8], NIGHT)
+    status, _, err = call(index, "people", "--modality=ir")
+    assert status == 0
+    assert "6 images that were read before stay in the other modality; to read them again with --modality ir" in err
+    assert open_index(folder / "people.index").table.modality.tolist() == [0] * 6 + [1]
+
+
+def test_images_are_not_written_over(folder, call):
+    contents = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    (folder / "link").symlink_to("queries")
+    for gallery, outs, message in (
+        ("people", "queries/00.png", "--out queries/00.png is one of the images to search with"),
+        ("people", "link/00.png", "--out link/00.png is one of the images to search with"),
+        ("people/*.png", "people/01.png", "--out people/01.png is one of the images to search with"),
+        ("people", "people/01.png", "--out people/01.png is in the gallery"),
+        ("people", "people/new.PNG", "--out people/new.PNG is in the gallery and would be taken for one of its images"),
+    ):
+        status, out, err = call(search, "queries", "--gallery", gallery, "--out", outs)
+        assert (status, out) == (2, "")
+        assert message in err
+    call(index, "people")
+    assert call(search, "queries", "--gallery=people.index", "--out=people/new.png")[0] == 2
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == contents
+    assert call(search, "queries", "--gallery=people", "--out=people/lists.json")[0] == 0
+
+
+def test_every_image_has_one_line_whatever_its_name(folder, call):
+    names = ("a\nb.png", "\x1b[2J.png", "\u202egnp.exe.png")
+    for name in names:
+        shutil.copy("people/01.png", f"people/{name}")
+    (folder / "people/c\nd.txt").touch()
+    status, out, err = call(search, "queries/01.png", "--gallery=people", "--out=f.json")
+    assert status == 0
+    assert len(out.splitlines()) == 1 + 9
+    for escaped in (r"a\nb.png", r"\x1b[2J.png", r"\u202egnp.exe.png"):
+        assert f"people/{escaped}\n" in out
+    assert r"left out: 1 (c\nd.txt)" in err
+    listed = [match["path"] for match in json.loads((folder / "f.json").read_text())["queries"][0]["matches"]]
+    assert {f"people/{name}" for name in names} < {*listed}
+    call(index, "people")
+    for name in names:
+        (folder / "people" / name).unlink()
+    assert r"3 images (\x1b[2J.png, a\nb.png, \u202egnp.exe.png)" in call(index, "people")[1]
+
+
+def test_a_picture_that_is_too_large_is_refused_after_the_lists(folder, call, monkeypatch):
+    monkeypatch.setattr(pictures, "LARGEST", 1_000)
+    status, out, err = call(search, "queries", "--gallery=people", "--out=f.png")
+    assert (status, bool(out)) == (2, True)
+    assert "f.png would have 512 x 500 pixels; list fewer images, or write a page (.html)." in err
+    assert not (folder / "f.png").exists()
 
 
 def test_the_lists_are_written_as_a_page_a_picture_and_values(folder, call):
@@ -184,12 +263,20 @@ def test_what_is_wrong_is_one_sentence_and_status_2(folder, call, monkeypatch):
             ("people", "-o", "no/f.npz"),
             "--out no/f.npz cannot be written: there is no folder no",
         ),
+        (features, ("people", "-o", "people/00.png"), "--out people/00.png has not the ending .npz; add it."),
         (features, ("people", "-o", "f.npz", "--run=empty"), "rgbir-features: empty/config.json is missing"),
         (index, ("empty",), "rgbir-index: empty has no images"),
+        (
+            index,
+            ("people", "-o", "queries/00.png"),
+            "rgbir-index: queries/00.png is a file; name a folder for the index",
+        ),
         (index, ("people/*.png",), "rgbir-index: there is no folder people/*.png; an index is made of a gallery's"),
         (index, ("queries", "-o", "people.index"), "is the index of"),
         (index, ("queries", "-o", "people"), "rgbir-index: people is no index, and"),
         (search, ("absent.png", "--gallery=people"), "rgbir-search: there is no file or folder absent.png"),
+        (search, ("queries", "--gallery=absent"), "rgbir-search: there is no file or folder absent"),
+        (search, ("queries", "--gallery=empty"), "rgbir-search: empty has no images"),
         (search, ("queries", "--gallery=people", "--out=f.gif"), "f.gif has none of the endings .html, .png, .json"),
         (search, ("queries", "--gallery=people", "--out=no/f.png"), "there is no folder no; make it first"),
         (search, ("queries", "--gallery=people", "--top=0"), "--top must be at least 1."),
@@ -198,6 +285,7 @@ def test_what_is_wrong_is_one_sentence_and_status_2(folder, call, monkeypatch):
         assert (status, out) == (2, "")
         assert message in err
         assert "Traceback" not in err
+        assert "guessed" not in err  # no image was read first
     assert not (folder / "f.npz").exists()
     monkeypatch.setattr(updating, "COMPARED", 3)
     monkeypatch.setitem(sys.modules, "faiss", None)
@@ -265,6 +353,39 @@ def test_the_run_of_an_index_is_opened_by_its_name(folder, call):
     assert status == 2
     assert "if it was moved, --run names its new place." in err
     assert call(search, "queries", "--gallery=people", "--run=drawn")[0] == 0
+
+
+def test_an_index_that_cannot_be_written_is_named_before_images_are_read(folder, call, monkeypatch):
+    call(index, "people")
+    write_people(folder / "people", [8])
+    monkeypatch.setattr(updating.os, "access", lambda path, mode: not str(path).endswith("people.index"))
+    status, out, err = call(index, "people")
+    assert (status, out) == (2, "")
+    assert "people.index cannot be written: permission denied" in err
+    assert "guessed" not in err
+
+
+def test_nothing_is_printed_if_nobody_reads_on():
+    """`| head` closes its end of the pipe when it has enough."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    for printed in (10, 10**6):  # less and more than Python's buffer
+        code = f"from rgbir_jax.commands.own_images import ends; ends('rgbir-x', lambda: not print('x' * {printed}))"
+        process = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+        assert (process.returncode, process.stderr) == (141, b"")
+    os.close(writing)
+
+
+def test_full_memory_is_one_sentence(capsys):
+    def fail():
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    with pytest.raises(SystemExit) as end:
+        own_images.ends("rgbir-x", fail)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "rgbir-x: the memory of this machine is full (Unable to allocate 9 GiB); "
+    )
 
 
 def test_ctrl_c_ends_it(folder, call, monkeypatch):

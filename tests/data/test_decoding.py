@@ -1,5 +1,7 @@
 """What an image file says is what is read."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,3 +43,19 @@ def test_other_modes_become_rgb(tmp_path, mode):
     name = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
     Image.fromarray(np.where(GREY > 100, 255, 0).astype(np.uint8)).convert(mode).save(name)
     np.testing.assert_allclose(decode(name, SIZE), np.where(GREY > 100, 255, 0), atol=1)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a.png is no file; name one, or remove it"):
+        decode(tmp_path / "a.png", SIZE)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("size", "pixels"), [((10_000, 9_000), "10000 x 9000"), ((30_000, 20_000), "more than 50,000,000")]
+)
+def test_a_large_image_is_to_be_cropped(tmp_path, size, pixels):
+    Image.new("1", size).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=rf"a.png has {pixels} pixels, which take gigabytes .*; crop it"):
+        decode(tmp_path / "a.png", SIZE)
