@@ -11,6 +11,17 @@ def cross_entropy(logits: Float[Array, "n classes"], label: Int[Array, "n"]) -> 
     return -jnp.mean(jnp.take_along_axis(log_p, label[:, None], axis=1))
 
 
+def smooth_cross_entropy(logits: Float[Array, "n classes"], label: Int[Array, "n"], epsilon: float) -> Float[Array, ""]:
+    """Computes the cross-entropy with a smoothed target: 1 − ε on the label, and ε / classes on every identity.
+
+    Args:
+        logits: logits of p.
+        label: identities, 0..classes − 1.
+        epsilon: ε, 0..1.
+    """
+    return (1 - epsilon) * cross_entropy(logits, label) - epsilon * jnp.mean(jax.nn.log_softmax(logits))
+
+
 def accuracy(logits: Float[Array, "n classes"], label: Int[Array, "n"]) -> Float[Array, ""]:
     """Returns the fraction of images whose most probable identity is correct."""
     return jnp.mean(jnp.argmax(logits, axis=1) == label)

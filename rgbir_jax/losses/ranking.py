@@ -1,7 +1,7 @@
-"""Ranking losses (section 4.1): M_bdtr's top-ranking loss and the triplet loss on s; the batch-hard triplet loss.
+"""Ranking losses: M_bdtr's top-ranking loss and the triplet loss on s (section 4.1), and losses of labelled rows.
 
-A batch is one array per modality, [identity, shot, dim]. Its identities are all different. Only the batch-hard triplet
-loss takes rows [n, dim] with their labels.
+For the first two, a batch is one array per modality, [identity, shot, dim], whose identities are all different. The
+batch-hard triplet loss and those of AGW and CAJ take rows [n, dim] with their labels.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rgbir_jax.errors import UserError
+
+LARGEST_SQUARE = 88.0  # its exponential is finite in float32
 
 
 class Triplets(NamedTuple):
@@ -121,6 +123,74 @@ def batch_hard_triplet(
     farthest = others[jnp.argmax(jnp.where(same, distance, -1), axis=1)]
     nearest = others[jnp.argmin(jnp.where(same, jnp.inf, distance), axis=1)]
     return jax.nn.relu(margin + euclidean(x, farthest) - euclidean(x, nearest))
+
+
+def weighted_regularised(
+    x: Float[Array, "n dim"],
+    y: Int[Array, "n"],
+    others: Float[Array, "m dim"],
+    y_others: Int[Array, "m"],
+    epsilon: float,
+) -> Float[Array, "n"]:
+    """Computes AGW's L_wrt of each anchor: log(1 + exp(f − c)), f and c as in `weighted_distances`."""
+    farthest, nearest = weighted_distances(x, y, others, y_others, epsilon)
+    return jax.nn.softplus(farthest - nearest)
+
+
+def squared_difference(
+    x: Float[Array, "n dim"],
+    y: Int[Array, "n"],
+    others: Float[Array, "m dim"],
+    y_others: Int[Array, "m"],
+    epsilon: float,
+) -> Float[Array, "n"]:
+    """Computes CAJ's L_esd of each anchor: log(1 + exp(±q)), q = min((f − c)², 88), f and c as in `weighted_distances`.
+
+    The sign is − if c >= f. With f − c above √88 or f = c, the gradient is 0, as in the published loss.
+    """
+    farthest, nearest = weighted_distances(x, y, others, y_others, epsilon)
+    squared = jnp.minimum((farthest - nearest) ** 2, LARGEST_SQUARE)
+    return jax.nn.softplus(jnp.where(nearest >= farthest, -squared, squared))
+
+
+def weighted_distances(
+    x: Float[Array, "n dim"],
+    y: Int[Array, "n"],
+    others: Float[Array, "m dim"],
+    y_others: Int[Array, "m"],
+    epsilon: float,
+) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    """Computes smooth versions of each anchor's farthest distance to its identity and nearest to another one.
+
+    f = Σ w d over images of the anchor's identity, w the softmax of d; c = Σ w d over all others, w the softmax of −d.
+    The gradient passes through the weights as well.
+
+    Args:
+        x: the anchors; their lengths matter.
+        y: their identities.
+        others: the batch, with the anchors themselves. Each anchor needs an image of another identity in it.
+        y_others: its identities.
+        epsilon: added to the sums Σ exp(d − max d) and Σ exp(−d) by which the weights are divided, as in AGW's released
+            code. Where all exp(−d) are smaller, c is near 0, so distances far above −log ε are costly. 0 for exact
+            weights.
+
+    Returns:
+        f and c.
+    """
+    distance = euclidean(x[:, None], others)
+    same = y[:, None] == y_others
+
+    def mean_distance(score: Array, chosen: Array, shift: Array) -> Array:
+        # The inner where keeps exp of what is not chosen, which may overflow, out of the gradient.
+        weight = jnp.where(chosen, jnp.exp(jnp.where(chosen, score - shift, 0)), 0)
+        return jnp.sum(weight * distance, axis=1) / (jnp.sum(weight, axis=1) + epsilon)
+
+    def largest(score: Array, chosen: Array) -> Array:
+        place = jnp.argmax(jnp.where(chosen, score, -jnp.inf), axis=1, keepdims=True)
+        return jnp.take_along_axis(score, place, axis=1)
+
+    shift = jnp.zeros((), distance.dtype) if epsilon else largest(-distance, ~same)
+    return mean_distance(distance, same, largest(distance, same)), mean_distance(-distance, ~same, shift)
 
 
 def random_triplets(key: Array, identities: int, shots: int) -> Triplets:

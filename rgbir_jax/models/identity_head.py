@@ -5,11 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from rgbir_jax.models.layers import EPSILON, Dropout, kaiming_fan_out
-
-
-def _around_one(key, shape, dtype=jnp.float32):
-    return 1 + nn.initializers.normal(0.02)(key, shape, dtype)
+from rgbir_jax.models.layers import EPSILON, Dropout, around_one, kaiming_fan_out
 
 
 class IdentityHead(nn.Module):
@@ -40,7 +36,7 @@ class IdentityHead(nn.Module):
             momentum=0.9,
             epsilon=EPSILON,
             axis_name=self.axis_name,
-            scale_init=_around_one,
+            scale_init=around_one(0.02),
             name="norm",
         )(x.astype(jnp.float32))
         x = Dropout(self.dropout, self.axis_name)(features, train)

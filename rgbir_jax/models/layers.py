@@ -19,6 +19,11 @@ kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Both are for layers followed by a rectifier. ResNets use fan-out."""
 
 
+def around_one(deviation: float) -> Callable:
+    """Returns an initialiser of BatchNorm's gains: a normal distribution around 1."""
+    return lambda key, shape, dtype=jnp.float32: 1 + nn.initializers.normal(deviation)(key, shape, dtype)
+
+
 def leaky_relu(x: Array) -> Array:
     """Applies the GAN's LeakyReLU, with slope 0.2 below zero."""
     return nn.leaky_relu(x, 0.2)
@@ -186,8 +191,23 @@ def global_max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     return nn.max_pool(x, x.shape[1:3]).squeeze((1, 2))
 
 
+def mean_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
+    """Returns the mean of each channel."""
+    return jnp.mean(x, axis=(1, 2))
+
+
 def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n parts c"]:
-    """Max-pools `parts` horizontal bands (adaptive max pooling): band i spans rows ⌊i·h/parts⌋ to ⌈(i+1)·h/parts⌉.
+    """Max-pools horizontal bands, as `part_pool` has them."""
+    return part_pool(x, parts, global_max_pool)
+
+
+def part_pool(x: Float[Array, "n h w c"], parts: int, pool: Callable[[Array], Array]) -> Float[Array, "n parts c"]:
+    """Pools `parts` horizontal bands (adaptive pooling): band i spans rows ⌊i·h/parts⌋ to ⌈(i+1)·h/parts⌉.
+
+    Args:
+        x: feature maps.
+        parts: number of bands.
+        pool: computes a number per channel from a band.
 
     Raises:
         UserError: if the map has fewer rows than parts.
@@ -199,7 +219,13 @@ def part_max_pool(x: Float[Array, "n h w c"], parts: int) -> Float[Array, "n par
             f"set config.image_size to a height of at least {16 * parts}."
         )
     edges = [(i * height // parts, -(-(i + 1) * height // parts)) for i in range(parts)]
-    return jnp.stack([global_max_pool(jax.lax.slice_in_dim(x, start, end, axis=1)) for start, end in edges], axis=1)
+    return jnp.stack([pool(jax.lax.slice_in_dim(x, start, end, axis=1)) for start, end in edges], axis=1)
+
+
+def gem_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
+    """Returns the generalised mean of each channel with exponent 3, (mean x³)^(1/3), float32, for x of at least 0."""
+    # In float32: bfloat16 has too few digits for sums of cubes. The constant keeps the gradient at 0 finite.
+    return jnp.cbrt(jnp.mean(x.astype(jnp.float32) ** 3, axis=(1, 2)) + 1e-12)
 
 
 def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:
@@ -220,7 +246,7 @@ class Dropout(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n c"], train: bool) -> Float[Array, "n c"]:
+    def __call__(self, x: Float[Array, "n *c"], train: bool) -> Float[Array, "n *c"]:
         """Drops elements, with random numbers from the collection "dropout"; returns x as it is if `train` is False."""
         if not train or not self.rate:
             return x

@@ -34,6 +34,8 @@ _STORAGES = {
 }
 # Where training programs put the state dict in what they save; the first that is there counts.
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
+_DEPTH = 3  # of a variable that torchvision's ResNet has: its kind, its layer, its leaf
+_PIECES = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}  # the first part of a tensor's name
 _OLD_FORMAT = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[:-1]  # the first bytes of what torch.save wrote before 1.6
 LARGEST_PICKLE = 1 << 22  # bytes; ResNet-50's has 50,000, because the numbers are in entries of their own
 # What a pickle may refer to twice: nothing that has many parts, see `_check_references`.
@@ -50,31 +52,37 @@ _SIMPLE = {
 
 
 def load_resnet50(path: str | Path, like: PyTree) -> PyTree:
-    """Loads the variables of `models.resnet.ResNet50` from torchvision's state dict, without its classifier `fc`.
+    """Loads the variables of `models.resnet.ResNet50`, or of a piece of it, from torchvision's state dict.
 
-    Names may have a prefix, such as "module." or "backbone."; what has another name is left out then.
+    Its classifier `fc` and the stages that a piece lacks are left out. A stem for two channels takes the mean over the
+    three channels of its convolution, twice. Names may have a prefix, such as "module." or "backbone."; what has
+    another name is left out then.
 
     Args:
         path: path of a `.pth` or `.safetensors` file.
         like: the network's `params` and `batch_stats`, arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
-        NumPy arrays, float32, in the structure of `like`.
+        NumPy arrays, float32, in the structure of `like` without its non-local blocks, which such a file has not.
 
     Raises:
         UserError: if the file does not exist.
         UserError: if the file is not a plain state dict or has impossible values (see `read_state_dict`), or if file
             and network differ. The message names the first tensor that differs, by torchvision's name.
     """
+    leaves = {leaf: spec for leaf, spec in cast(dict, flatten_dict(like)).items() if len(leaf) == _DEPTH}
+    names = {leaf: _torchvision_name(leaf) for leaf in leaves}
+    lacks = _PIECES - {_piece(name) for name in names.values()}
     tensors = {
         name: tensor
         for name, tensor in _without_prefix(path, read_state_dict(path)).items()
-        if not name.startswith("fc.") and not name.endswith(".num_batches_tracked")
+        if _piece(name) not in lacks and not name.endswith(".num_batches_tracked")
     }
-    leaves = cast(dict, flatten_dict(like))
-    names = {leaf: _torchvision_name(leaf) for leaf in leaves}
-    saved = {name: tensor.shape for name, tensor in tensors.items()}
     wanted = {names[leaf]: _torch_shape(spec.shape) for leaf, spec in leaves.items()}
+    first = tensors.get("conv1.weight")
+    if first is not None and first.shape[1:2] == (3,) and wanted.get("conv1.weight", ())[1:2] == (2,):
+        tensors["conv1.weight"] = first.astype(np.float32).mean(axis=1, keepdims=True).repeat(2, axis=1)
+    saved = {name: tensor.shape for name, tensor in tensors.items()}
     if different := first_difference(saved, wanted):
         there, here = different
         raise UserError(
@@ -250,6 +258,10 @@ def _torchvision_name(leaf: tuple[str, ...]) -> str:
     """Returns torchvision's name: ("params", "layer1_0_conv1", "kernel") -> "layer1.0.conv1.weight"."""
     _, module, name = leaf
     return f"{module.replace('_', '.')}.{_LEAVES[name]}"
+
+
+def _piece(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import jax
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -59,12 +59,16 @@ def starting_weights(config: ConfigDict, name: str, stage: Stage, directory: Pat
 
 
 def start(state: State, weights: Variables) -> State:
-    """Replaces the weights of some networks of a fresh state. Its optimisers have seen no gradient, so they stay."""
+    """Replaces the given weights of a fresh state. Its optimisers have seen no gradient, so they stay."""
     return dataclasses.replace(
         state,
-        params=state.params | weights.get("params", {}),
-        batch_stats=state.batch_stats | weights.get("batch_stats", {}),
+        params=_replaced(state.params, weights.get("params", {})),
+        batch_stats=_replaced(state.batch_stats, weights.get("batch_stats", {})),
     )
+
+
+def _replaced(tree: PyTree, leaves: PyTree) -> PyTree:
+    return unflatten_dict(cast(dict, flatten_dict(tree, keep_empty_nodes=True)) | cast(dict, flatten_dict(leaves)))
 
 
 def _from_imagenet(file: str, name: str, stage: Stage) -> Variables:

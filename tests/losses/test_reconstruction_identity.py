@@ -31,6 +31,23 @@ def test_cross_entropy_survives_extreme_logits():
     assert identity.cross_entropy(logits, jnp.array([1])) == pytest.approx(2e4)
 
 
+def test_smooth_cross_entropy_computed_by_hand():
+    logits, label = jnp.array([[2.0, 0, 0]]), jnp.array([0])
+    assert identity.smooth_cross_entropy(logits, label, 0.1) == pytest.approx(0.372878, abs=1e-6)
+    assert identity.smooth_cross_entropy(logits, label, 0.0) == pytest.approx(0.239545, abs=1e-6)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+def test_smooth_cross_entropy_is_the_surprise_of_a_smoothed_target(epsilon):
+    by_hand = 0.0
+    for logits, label in zip(np.asarray(LOGITS_P, float), LABEL, strict=True):
+        log_p = logits - np.log(np.exp(logits).sum())
+        target = np.full(5, epsilon / 5)
+        target[label] += 1 - epsilon
+        by_hand -= (target * log_p).sum() / len(LABEL)
+    assert identity.smooth_cross_entropy(LOGITS_P, LABEL, epsilon) == pytest.approx(by_hand, rel=1e-5)
+
+
 def test_accuracy_is_the_fraction_of_correct_labels():
     label = jnp.argmax(LOGITS_P, axis=1)
     label = label.at[:2].set((label[:2] + 1) % 5)

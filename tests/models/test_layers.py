@@ -99,6 +99,27 @@ def test_part_max_pool(height, bands):
     np.testing.assert_array_equal(layers.part_max_pool(x, 4), expected)
 
 
+def test_means_of_parts():
+    x = drawn(2, 8, 3, 5)
+    expected = np.stack([x[:, start:end].mean((1, 2)) for start, end in ((0, 3), (2, 6), (5, 8))], axis=1)
+    np.testing.assert_allclose(layers.part_pool(x, 3, layers.mean_pool), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_generalised_mean():
+    x = jnp.arange(4.0).reshape(1, 2, 2, 1)
+    assert layers.gem_pool(x)[0, 0] == pytest.approx(2.080084, abs=1e-6)
+    x = np.abs(drawn(2, 4, 3, 5))
+    np.testing.assert_allclose(layers.gem_pool(x), (np.float64(x) ** 3).mean((1, 2)) ** (1 / 3), rtol=1e-5)
+    assert np.isfinite(jax.grad(lambda x: layers.gem_pool(x).sum())(jnp.zeros((1, 2, 2, 3)))).all()
+
+
+def test_cubes_of_bfloat16_maps_are_summed_in_float32():
+    x = np.abs(drawn(1, 18, 9, 4, mean=5)).astype(jnp.bfloat16)
+    pooled = layers.gem_pool(x)
+    assert pooled.dtype == jnp.float32
+    np.testing.assert_allclose(pooled, (np.float64(x) ** 3).mean((1, 2)) ** (1 / 3), rtol=1e-5)
+
+
 def test_a_map_with_too_few_rows_for_its_parts_is_refused():
     message = (
         r"a feature map of 3 rows cannot be pooled into 4 body parts; set config\.image_size to a height of at least 64"

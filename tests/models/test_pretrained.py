@@ -103,6 +103,33 @@ def test_every_tensor_is_loaded_into_its_variable(tmp_path, variables, state_dic
                 assert loaded[kind][module][leaf].dtype == np.float32
 
 
+@pytest.mark.parametrize("stages", [(0,), (1, 2), (3, 4)])
+def test_a_piece_takes_the_tensors_that_it_has(tmp_path, variables, state_dict, stages):
+    """Non-local blocks are in no such file, so they are not in the result."""
+    piece = ResNet50(4, (1, 1, 1, 1), stages, non_local=(1, 0, 0, 0))
+    image = drawn(1, 32, 32, 3 if stages == (0,) else {1: 4, 3: 32}[stages[0]])
+    like = jax.eval_shape(lambda x: piece.init(jax.random.key(0), x, train=False), image)
+    loaded = load_resnet50(save(tmp_path / "resnet.pth", state_dict), like)
+    for kind, modules in like.items():
+        expected = {name: variables[kind][name] for name in modules if "non_local" not in name}
+        assert expected.keys() == loaded[kind].keys()
+        jax.tree.map(np.testing.assert_array_equal, loaded[kind], expected)
+    del state_dict["bn1.weight" if stages == (0,) else f"layer{stages[0]}.0.conv1.weight"]
+    file = save(tmp_path / "less.safetensors", state_dict)
+    with pytest.raises(UserError, match="this config's ResNet has"):
+        load_resnet50(file, like)
+
+
+def test_a_stem_of_two_channels_takes_the_mean_of_three(tmp_path, state_dict):
+    image = drawn(1, 32, 32, 2)
+    stem = ResNet50(4, (1, 1, 1, 1), (0,))
+    like = jax.eval_shape(lambda x: stem.init(jax.random.key(0), x, train=False), image)
+    loaded = load_resnet50(save(tmp_path / "resnet.pth", state_dict), like)
+    kernel = np.einsum("oihw->hwio", state_dict["conv1.weight"])
+    mean = (kernel[:, :, 0] + kernel[:, :, 1] + kernel[:, :, 2]) / 3
+    np.testing.assert_allclose(loaded["params"]["conv1"]["kernel"], np.stack([mean, mean], axis=2), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", STORAGES)
 def test_views_of_a_storage(tmp_path, dtype):
     storage = np.arange(20).astype(jnp.dtype(dtype))
