@@ -54,6 +54,7 @@ PRESETS = {
     "sysu_rle": ("rle", "base"),
     "sysu_deen": ("deen", "plain"),
     "sysu_hicmd": ("paper", "released"),
+    "sysu_zero_padding": ("resnet50", "resnet6", "one_stream", "one_stream_grey"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }

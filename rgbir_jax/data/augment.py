@@ -56,12 +56,12 @@ def flip_and_crop(
 
 def erase(
     keys: Key[Array, "n"],
-    image: Float[Array, "n height width 3"],
+    image: Float[Array, "n height width channels"],
     probability: float = 0.5,
     area: tuple[float, float] = (0.02, 0.4),
     aspect: tuple[float, float] = (0.3, 3.3),
-    fill: tuple[float, float, float] = (0.0, 0.0, 0.0),
-) -> Float[Array, "n height width 3"]:
+    fill: tuple[float, ...] = (0.0,),
+) -> Float[Array, "n height width channels"]:
     """Sets a random rectangle of each image to one colour (random erasing).
 
     Args:

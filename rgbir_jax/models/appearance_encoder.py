@@ -30,7 +30,7 @@ class AppearanceEncoder(nn.Module):
     pool: Literal["max", "avg"] = "max"
 
     def __call__(
-        self, x: Float[Array, "n h w 3"], train: bool
+        self, x: Float[Array, "n h w c"], train: bool
     ) -> tuple[Float[Array, "n 4 channels"], Float[Array, "n channels"]]:
         """Returns (appearance codes a, pooled features), float32.
 
@@ -40,7 +40,7 @@ class AppearanceEncoder(nn.Module):
         feature_map = self.feature_map(x, train)
         return self.code(feature_map), self.pooled(feature_map)
 
-    def feature_map(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W channels"]:
+    def feature_map(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n H W channels"]:
         """Returns the trunk's last feature map, float32."""
         return self.trunk(x, train).astype(jnp.float32)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import construct
 from rgbir_jax.losses import identity
 from rgbir_jax.models.embedding import EmbeddingClassifier
@@ -26,8 +27,14 @@ def standardised(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
 
 
 def embedding_spec(recipe: ConfigDict, reads: str) -> jax.ShapeDtypeStruct:
-    """Returns the shape of one embedding of the stage that is read."""
-    return jax.ShapeDtypeStruct((1, recipe[reads].networks.head.bottleneck), jnp.float32)
+    """Returns the shape of one embedding of the stage that is read.
+
+    Raises:
+        UserError: if its head has no bottleneck.
+    """
+    if not (size := recipe[reads].networks.head.bottleneck):
+        raise UserError(f"embeddings are bottlenecks; set config.{reads}.networks.head.bottleneck to 1 or more.")
+    return jax.ShapeDtypeStruct((1, size), jnp.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from rgbir_jax.models.generator import Generator
 from rgbir_jax.models.layers import part_max_pool
 from rgbir_jax.models.structure_encoder import SEES, StructureEncoder, grey
 from rgbir_jax.stages.figures import between, combinations, repeated, rows
+from rgbir_jax.stages.inputs import check_input
 from rgbir_jax.stages.pairing import SWAPS, check_both_modalities, check_identities, check_shots, partners
 from rgbir_jax.stages.recognition import Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
@@ -119,10 +120,12 @@ class ImageSystem(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for L_dis without a teacher, networks unlike those of the stage it starts from, batches without
-                the pairs that the losses need, images of a size that G cannot make, or an unknown value of a choice.
+            UserError: for L_dis without a teacher, a teacher that does not see RGB, networks unlike those of the stage
+                it starts from, batches without the pairs that the losses need, images of a size that G cannot make, or
+                an unknown value of a choice.
         """
         config = recipe[name]
+        check_input(recipe, name)
         check_identities(recipe.batch)
         check_shots(recipe.batch)
         check_size(recipe.image_size)

@@ -50,14 +50,14 @@ class StructurePath(NamedTuple):
     E_id: IdentityEncoder
 
     def __call__(
-        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"], *, train: bool
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"], *, train: bool
     ) -> tuple[Float[Array, "n channels"], PyTree]:
         """Applies both. Returns what the heads see, and E_id's running statistics as a collection."""
         s = call(self.E_s, params["E_s"], grey(x))
         return self.E_id.apply(variables(params, batch_stats, "E_id"), s, train=train, mutable=["batch_stats"])
 
     def feature_map(
-        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"]
     ) -> Float[Array, "n H W channels"]:
         """Returns the last feature map of E_id, as at test time."""
         s = call(self.E_s, params["E_s"], grey(x))
@@ -94,13 +94,16 @@ class Recogniser:
             E_s: the structure encoder of the stage; None if it has none.
 
         Raises:
-            UserError: for an unknown backbone, slicing, pooling or code to recognise by, or a head without a section.
+            UserError: for an unknown backbone, slicing, pooling or code to recognise by, a head without a section, or
+                one without a bottleneck among others.
         """
         compute = {"dtype": jnp.dtype(dtype), "axis_name": parallel.AXIS}
         if "head" not in config.heads:
             raise UserError(f'{key}.heads is {tuple(config.heads)}, and the losses need a head "head"; add it.')
         if absent := [name for name in config.heads if name not in config]:
             raise UserError(f"{key}.heads names {absent[0]}, and there is no section {key}.{absent[0]}; add it.")
+        if len(config.heads) > 1 and (bare := [name for name in config.heads if not config[name].bottleneck]):
+            raise UserError(f"{key}.{bare[0]}.bottleneck is 0, which only a head without others may have; set it.")
         fields = config.E_a.to_dict()
         backbone = find(fields.pop("kind"), BACKBONES, nn.Module, f"{key}.E_a.kind")
         slices = choose(fields.pop("slices"), SLICINGS, f"{key}.E_a.slices")
@@ -137,7 +140,7 @@ class Recogniser:
         return () if self.structure else tuple(f"{head}/classifier" for head in self.heads)
 
     def feature_map(
-        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]
+        self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"]
     ) -> Float[Array, "n H W channels"]:
         """Returns the last feature map before the pooling that the heads see: of E_a, or of E_id if there is one."""
         if self.structure:
@@ -162,7 +165,7 @@ class Recogniser:
         first, *others = jnp.split(features, np.cumsum(sizes)[:-1], axis=1)
         return unit(jnp.concatenate([unit(first), *(LATER_HEADS * unit(other) for other in others)], axis=1))
 
-    def __call__(self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w 3"]) -> Recognised:
+    def __call__(self, params: PyTree, batch_stats: PyTree, x: Float[Array, "n h w c"]) -> Recognised:
         """Applies E_a and the heads as at test time: running statistics, no dropout."""
         code, pooled = infer(self.encoder, variables(params, batch_stats, "E_a"), x)
         if self.structure:
@@ -179,10 +182,10 @@ class Recogniser:
         self,
         params: PyTree,
         batch_stats: PyTree,
-        x: Float[Array, "n h w 3"],
+        x: Float[Array, "n h w c"],
         key: Array | None,
         *,
-        erased: Float[Array, "n h w 3"] | None = None,
+        erased: Float[Array, "n h w c"] | None = None,
     ) -> tuple[Recognised, PyTree]:
         """Applies E_a and the heads as in training: statistics of this batch over all devices, dropout.
 
@@ -214,7 +217,8 @@ class Recogniser:
                 mutable=["batch_stats"],
                 rngs=None if key is None else {"dropout": jax.random.split(key, len(self.heads))[i]},
             )
-            statistics[name] = updated["batch_stats"]
+            if "batch_stats" in updated:  # a head without a bottleneck has no BatchNorm
+                statistics[name] = updated["batch_stats"]
         return _recognised(code, outputs), statistics
 
 

@@ -83,7 +83,8 @@ class TwoStream(Stage):
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        statistics["head"] = updated["batch_stats"]
+        if "batch_stats" in updated:  # a head without a bottleneck has no BatchNorm
+            statistics["head"] = updated["batch_stats"]
         embedding, logits = (y.reshape(*both.shape[:3], -1) for y in outputs)
         return embedding, logits, statistics
 

@@ -1,5 +1,6 @@
 """Augmented views of a batch on the device, with the label of each image."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,8 +21,8 @@ class Views(NamedTuple):
         label: the identity of each image.
     """
 
-    clean: Float[Array, "identity modality shot height width 3"]
-    erased: Float[Array, "identity modality shot height width 3"]
+    clean: Float[Array, "identity modality shot height width channels"]
+    erased: Float[Array, "identity modality shot height width channels"]
     label: Int[Array, "identity modality shot"]
 
 
@@ -30,6 +31,7 @@ def views(
     image: UInt8[Array, "identity modality shot height width 3"],
     label: Int[Array, "identity"],
     config: ConfigDict,
+    seen: Callable[[Array, Array], Array] | None = None,
 ) -> Views:
     """Augments each image with a key of its own, by its place in the global batch.
 
@@ -38,21 +40,25 @@ def views(
         image: the images of this device's identities.
         label: their labels.
         config: `pad` (pixels), `erase` (see `erased`).
+        seen: (normalised images [n, height, width, 3], modality [n]) -> what the network sees of them, in which
+            rectangles are erased; None for the images themselves.
     """
     flat = image.reshape(-1, *image.shape[3:])
     keys = augment.image_keys(key, parallel.first_position(len(flat)), len(flat))
     keys = jax.vmap(jax.random.split)(keys)
     clean = augment.normalise(augment.flip_and_crop(keys[:, 0], flat, config.pad))
+    if seen:
+        clean = seen(clean, flatten(jnp.broadcast_to(jnp.arange(image.shape[1])[:, None], image.shape[:3])))
     return Views(
-        clean.reshape(image.shape),
-        erased(keys[:, 1], clean, config.erase).reshape(image.shape),
+        clean.reshape(*image.shape[:-1], -1),
+        erased(keys[:, 1], clean, config.erase).reshape(*image.shape[:-1], -1),
         jnp.broadcast_to(label[:, None, None], image.shape[:3]),
     )
 
 
 def erased(
-    keys: Key[Array, "n"], image: Float[Array, "n height width 3"], config: ConfigDict
-) -> Float[Array, "n height width 3"]:
+    keys: Key[Array, "n"], image: Float[Array, "n height width channels"], config: ConfigDict
+) -> Float[Array, "n height width channels"]:
     """Erases random rectangles of normalised images.
 
     Args:
@@ -63,7 +69,7 @@ def erased(
     """
     if not config.probability:
         return image
-    fill = tuple(config.get("fill", (0.0, 0.0, 0.0)))
+    fill = tuple(config.get("fill", (0.0,)))
     return augment.erase(keys, image, config.probability, tuple(config.area), tuple(config.aspect), fill)
 
 
