@@ -10,7 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -40,7 +40,9 @@ def application(viewer: Viewer) -> ASGIApp:
 
     async def upload(request: Request) -> Response:
         content = await _body(request, LARGEST)
-        image = await run_in_threadpool(read_upload, content, viewer.shown_size, viewer.image_size)
+        image = await turns.call(
+            read_upload, content, viewer.shown_size, viewer.image_size
+        )  # one large image at a time
         return JSONResponse(viewer.add(image))
 
     def image(request: Request) -> Response:  # Starlette calls it in a thread
@@ -69,12 +71,12 @@ def application(viewer: Viewer) -> ASGIApp:
         Route("/api/swap", turns.answering(viewer.swap), methods=["POST"]),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
-    handlers = {UserError: _refused, HTTPException: _refused, Exception: _failed}
+    handlers = {UserError: _refused, HTTPException: _refused, ClientDisconnect: _unheard, Exception: _failed}
     return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan))
 
 
 class Turns:
-    """Calls the run in a thread, one call at a time, so that other requests are answered meanwhile."""
+    """Calls the run, or what needs much memory, in a thread, one at a time. Other requests are answered meanwhile."""
 
     def __init__(self):
         self._turn = asyncio.Lock()
@@ -128,6 +130,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentence = error.detail if error.detail.endswith(".") else f"{error.detail.lower()}."  # of Starlette: "Not Found"
     return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+
+async def _unheard(request: Request, error: Exception) -> Response:
+    del request, error  # the page was closed while it sent something
+    return Response(status_code=204)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from rgbir_jax.data.given_images import GivenModality, image_paths
 from rgbir_jax.errors import UserError
 from rgbir_jax.run import Run
 from rgbir_jax.search.index import Index, open_index
-from rgbir_jax.search.store import damaged, is_index
+from rgbir_jax.search.store import is_index
 from rgbir_jax.search.updating import ENDING, differences
 
 
@@ -100,11 +100,9 @@ def _of_index(index: Index, run: Run) -> Gallery:
         raise UserError(f"{index.folder} has no images any more; add some with rgbir-index.")
     if difference := differences(index, os.path.relpath(index.gallery.resolve())):
         print(difference, file=sys.stderr)
-    for path in index.table.paths:
-        if os.path.isabs(path) or ".." in Path(path).parts:
-            raise damaged(index.folder, f"{path} is not in its gallery")
     known = labels(index.gallery, index.table.paths)
-    return _gallery(index.gallery, index.table.paths, index.vectors[index.table.vector], known, index.table.modality)
+    vectors = index.vectors_of(np.arange(len(index.table)))
+    return _gallery(index.gallery, index.table.paths, vectors, known, index.table.modality)
 
 
 def _of_folder(folder: Path, run: Run, modality: GivenModality) -> Gallery:

@@ -6,7 +6,7 @@ import os
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
@@ -56,7 +56,7 @@ def is_one(given: Given) -> bool:
     """Says whether something given to `given_images` is one image, and not a folder, a pattern or several."""
     if isinstance(given, str | os.PathLike):
         return os.path.isfile(os.path.expanduser(os.fspath(given)))
-    return isinstance(given, Image.Image) or (hasattr(given, "__array__") and np.ndim(given) < 4)
+    return isinstance(given, Image.Image) or (hasattr(given, "__array__") and np.ndim(cast(Any, given)) < 4)
 
 
 def _contents(given: Any) -> Iterator[tuple[str, str | Image.Image]]:

@@ -34,8 +34,12 @@ def compare(folders: Sequence[str]) -> tuple[str, dict]:
         Tables to print, one per search that all runs have, and the same as fractions for a JSON file.
 
     Raises:
-        UserError: for a run that is not scored, or scored on other images or by another protocol than the first.
+        UserError: for a run that is not scored, or scored on other images or by another protocol than the first, or
+            one that is given twice.
     """
+    places = [Path(folder).expanduser().resolve() for folder in folders]
+    if twice := [folder for number, folder in enumerate(folders) if places[number] in places[:number]]:
+        raise UserError(f"{twice[0]} is given twice; name different runs.")
     runs = [_read(folder) for folder in folders]
     searches = _common(runs)
     content = {search: _rows(search, runs) for search in searches}
@@ -86,7 +90,13 @@ def _common(runs: Sequence[_Scored]) -> list[str]:
                 )
     searches = [search for search in first.scores["settings"] if all(search in run.probes.images for run in runs)]
     for search in searches:
-        for run in runs[1:]:
+        for run in runs:
+            figures = {(search, "trained", measure) for measure in MEASURES}
+            if search not in run.scores["trained"] or not figures <= run.probes.figures.keys():
+                raise UserError(
+                    f"{run.name} has no figures of the trained stage ({search}); eval.py --workdir {run.name} writes "
+                    f"them."
+                )
             if run.probes.images[search] != first.probes.images[search]:
                 raise UserError(
                     f"{first.name} and {run.name} were scored on other images ({search}), so their probes cannot be "

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,12 @@ class PerProbe:
             by_kind: dict[str, dict] = {"person_id": {}, "images": {}, "figures": {}}
             for (kind, *names), values in arrays.items():
                 by_kind[kind][tuple(names) if kind == "figures" else names[0]] = values
-        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+            if any(
+                values.shape != by_kind["person_id"][search].shape
+                for (search, *_), values in by_kind["figures"].items()
+            ):
+                raise ValueError("the columns do not fit each other")
+        except (OSError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path} is damaged; {score} writes it again.") from error
         images = {search: str(checksum) for search, checksum in by_kind["images"].items()}
         return cls(by_kind["person_id"], images, by_kind["figures"])

@@ -21,6 +21,8 @@ from rgbir_jax.search.table import Table
 EXACT_UP_TO = 300_000  # images; an index of kind "auto" with more of them is searched with FAISS
 REFINED = 10  # candidates per wanted image that FAISS proposes, at least `CANDIDATES`
 CANDIDATES = 200
+# What NumPy raises for files that are damaged or of another kind.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +70,23 @@ class Index:
         distance = np.zeros((len(vectors), top))
         for number, vector in enumerate(vectors):
             places = self._candidates(vector, top)
-            chosen = self.vectors[self.table.vector[places]]
+            chosen = self.vectors_of(places)
             order[number], distance[number] = (
                 lists[0] for lists in nearest(vector[None], chosen, top=top, place=places, size=len(self.table))
             )
         return Ranking(order, distance, Images.of(query), self.images)
+
+    def vectors_of(self, places: Int64[np.ndarray, "n"]) -> Float32[np.ndarray, "n dim"]:
+        """Reads the vectors of some images.
+
+        Raises:
+            UserError: if they are damaged.
+        """
+        vectors = self.vectors[self.table.vector[places]]
+        lengths = np.einsum("nd,nd->n", vectors, vectors)
+        if not (np.abs(lengths - 1) < 0.01).all():  # not so if one is NaN
+            raise damaged(self.folder, "some of its vectors have not the length 1")
+        return vectors
 
     def load(self) -> "Index":
         """Reads into memory what `search` needs; without this, the first search does it."""
@@ -144,7 +158,7 @@ class Index:
 
     @cached_property
     def _compared(self) -> Float32[np.ndarray, "n dim"]:
-        return self.vectors[self.table.vector[self._compared_places]]
+        return self.vectors_of(self._compared_places)
 
 
 def _near(products: Float32[np.ndarray, "n"], top: int, rounding: float) -> Int64[np.ndarray, "_"]:
@@ -165,7 +179,7 @@ def open_index(folder: Path) -> Index:
     try:
         table, vectors = Table.read(folder / info.table), Vectors.open(folder, info.vectors)
         table.check(len(vectors))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         if read_info(folder).written != info.written:  # it was updated meanwhile, and its former files are gone
             return open_index(folder)
         raise damaged(folder, error) from error

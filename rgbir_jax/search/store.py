@@ -159,7 +159,8 @@ class Vectors:
             ValueError: if they do not hold vectors of one length.
         """
         parts = [np.load(folder / name, mmap_mode="r") for name in names]
-        if len({part.shape[1:] for part in parts}) != 1 or any(part.dtype != np.float32 for part in parts):
+        kinds = {(part.dtype, part.ndim, part.shape[1:]) for part in parts}
+        if len(kinds) != 1 or kinds.pop()[:2] != (np.float32, 2):
             raise ValueError("its vectors are of several kinds")
         return cls(parts)
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -46,17 +47,24 @@ class Table:
         return cls(paths=paths.split("\0") if paths else [], **others)
 
     def check(self, vectors: int) -> None:
-        """Checks that a table that was read has a vector for each image.
+        """Checks a table that was read: its columns, and that it has a vector for each image.
 
         Args:
             vectors: the number of vectors.
 
         Raises:
-            ValueError: if it has not.
+            ValueError: saying what is wrong.
         """
-        lengths = {len(getattr(self, field.name)) for field in fields(self)}
-        if len(lengths) > 1 or (len(self) and not 0 <= self.vector.min() <= self.vector.max() < vectors):
+        columns = [getattr(self, field.name) for field in fields(self) if field.name != "paths"]
+        if any(column.dtype.kind != "i" or column.shape != (len(self),) for column in columns):
+            raise ValueError("the columns of its table do not fit each other")
+        if len(self) and not 0 <= self.vector.min() <= self.vector.max() < vectors:
             raise ValueError("its table does not fit its vectors")
+        if not np.isin(self.modality, (0, 1)).all() or any(a >= b for a, b in pairwise(self.paths)):
+            raise ValueError("its table has other values")
+        for path in self.paths:
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"{path} is not in its gallery")
 
     def write(self, file: BinaryIO) -> None:
         """Writes the table as .npz; the paths are one text, in which a byte 0 separates them."""

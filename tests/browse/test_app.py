@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import rgbir_jax
-from rgbir_jax.browse import uploads
+from rgbir_jax.browse import app, uploads
 from rgbir_jax.browse.app import STATIC, application
 from rgbir_jax.browse.uploads import LARGEST
 from rgbir_jax.browse.viewer import STEPS, Viewer
@@ -203,21 +203,21 @@ def test_nothing_outside_the_gallery_is_given(viewer, path):
     assert asgi_status(application(viewer), path) == 404
 
 
-def asgi_status(app, path: str) -> int:
-    """Sends GET with a raw path, as a server hands it to the application."""
+def asgi_status(app, path: str, method: str = "GET", parts: list[dict] | None = None) -> int:
+    """Sends a request with a raw path, and a body in parts, as a server hands it to the application."""
     import asyncio
     from urllib.parse import unquote
 
-    sent = []
+    sent, parts = [], parts or [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return parts.pop(0)
 
     async def send(message):
         sent.append(message)
 
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": unquote(path), "raw_path": path.encode(), "root_path": "", "query_string": b"",
         "headers": [(b"host", b"127.0.0.1:8000")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000),
     }  # fmt: skip
@@ -395,6 +395,35 @@ def test_one_call_of_the_run_at_a_time(viewer, monkeypatch):
         for thread in threads:
             thread.join()
     assert most == [1, 1, 1]
+
+
+def test_large_uploads_are_decoded_one_at_a_time(client, monkeypatch, photo):
+    """Each of them may take hundreds of megabytes."""
+    import threading
+    import time
+
+    running, most = [], []
+
+    def slow(content, *sizes):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.1)
+        running.pop()
+        return uploads.read_upload(content, *sizes)
+
+    monkeypatch.setattr(app, "read_upload", slow)
+    threads = [threading.Thread(target=lambda: send(client, photo)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("path", ["/api/uploads", "/api/search"])
+def test_a_page_that_is_closed_while_it_sends_is_no_error(viewer, path):
+    parts = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+    assert asgi_status(application(viewer), path, "POST", parts) == 204
 
 
 def test_a_vanished_image_is_one_sentence(client, viewer, tree):

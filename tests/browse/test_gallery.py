@@ -1,6 +1,7 @@
 """Galleries: folders, indexes and dataset trees, with what their trees tell."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_a_broken_tree_is_a_folder_of_images(tmp_path, capsys):
     assert "The folder looks like SYSU-MM01, but" in capsys.readouterr().err
 
 
-def test_an_index_is_used_and_gives_the_same_lists(tree, tmp_path, model, viewer):
+def test_an_index_is_used_and_gives_the_same_lists(tree, tmp_path, model, viewer, capsys):
     shutil.copytree(tree, tmp_path / "people")
     update(tmp_path / "people.index", str(tmp_path / "people"), model, None, None)
     for place in ("people", "people.index"):
@@ -65,6 +66,12 @@ def test_an_index_is_used_and_gives_the_same_lists(tree, tmp_path, model, viewer
         assert gallery.camera.tolist() == viewer.gallery.camera.tolist()
         question = {"query": {"number": 5}, "cameras": [1, 2, 4]}
         assert Viewer(model, gallery).search(question) == viewer.search(question)
+    assert "has other images" not in capsys.readouterr().err
+    (tmp_path / "people/cam1/new.jpg").write_bytes(b"x")
+    open_gallery(str(tmp_path / "people"), model)
+    assert re.search(
+        r"people has other images than .*people.index, which is searched \(1 new\)", capsys.readouterr().err
+    )
 
 
 def test_an_index_cannot_name_files_outside_its_gallery(tmp_path, model):

@@ -26,6 +26,10 @@ OUTSIDE = """width => [...document.querySelectorAll("main *")].filter((one) => {
   return shown && (one.getBoundingClientRect().right > width + 0.5 || spills);
 }).map((one) => one.outerHTML.slice(0, 80))"""
 
+# Lists the descriptions of images that end in "...".
+CUT_OFF = """[...document.querySelectorAll(".tile .who, .tile .where")].filter((one) =>
+  one.scrollWidth > one.clientWidth).map((one) => one.textContent)"""
+
 
 @pytest.fixture(scope="module")
 def address(viewer):
@@ -138,7 +142,7 @@ def test_everything_by_mouse(opened, viewer, photo):
     page.locator("#kind label", has_text="Infrared").click()
     expect(page.locator("#query-text")).to_have_text("somebody.png, used as infrared")
     page.get_by_role("button", name="Use as query").click()
-    expect(page.locator("#query-text")).to_contain_text("infrared")
+    expect(page.locator("#query-text")).to_contain_text("IR")
     expect(page.locator("#kind")).to_be_hidden()
     expect(page.locator("#pair-shown")).to_be_hidden()
     expect(page.locator(".tile .right").first).to_contain_text("✓ Person")
@@ -209,6 +213,7 @@ def test_it_fits_and_follows_the_scheme(opened, scheme):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate(OUTSIDE, width) == []
+        assert page.evaluate(CUT_OFF) == []
         left = {round(page.locator(name).bounding_box()["x"]) for name in ("#query", "#pair", "#gallery")}
         assert len(left) == (2 if width == 1280 else 1)
     red, green, blue = map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")))

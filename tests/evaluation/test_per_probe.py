@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def write_run(folder, found: np.ndarray, of: Search | None = None, **scores) -> 
 
 
 def test_the_file_holds_what_was_computed(tmp_path):
-    folder, probes = write_run(tmp_path / "a", features(1, 1))
+    _, probes = write_run(tmp_path / "a", features(1, 1))
     read = PerProbe.read(tmp_path / "a" / FILE)
     assert read.images == probes.images
     np.testing.assert_array_equal(read.person_id["one"], RECORDS.person_id[probes_of(RECORDS, search())])
@@ -69,9 +70,28 @@ def test_the_file_holds_what_was_computed(tmp_path):
     scored = json.loads((tmp_path / "a" / "scores.json").read_text())["trained"]["one"]
     assert read.figures["one", "trained", "rank1"].mean() == pytest.approx(scored["cmc"][0])
     assert read.figures["one", "trained", "AP"].mean() == pytest.approx(scored["mAP"])
-    (tmp_path / "a" / FILE).write_bytes(b"PK")
+
+
+def as_npy(path, columns):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def shortened(path, columns):
+    np.savez(path, **{name: values[:3] if name.startswith("figures") else values for name, values in columns.items()})
+
+
+def without_persons(path, columns):
+    np.savez(path, **{name: values for name, values in columns.items() if not name.startswith("person_id")})
+
+
+@pytest.mark.parametrize("damage", [lambda path, columns: path.write_bytes(b"PK"), as_npy, shortened, without_persons])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    folder, _ = write_run(tmp_path / "a", features(1, 1))
+    path = tmp_path / "a" / FILE
+    damage(path, dict(np.load(path)))
     with pytest.raises(UserError, match=rf"{FILE} is damaged; eval.py --workdir {folder} writes it again"):
-        PerProbe.read(tmp_path / "a" / FILE)
+        PerProbe.read(path)
 
 
 def test_a_better_run_is_ahead_and_one_as_good_is_undecided(tmp_path):
@@ -117,9 +137,20 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
     (tmp_path / "d" / "scores.json").write_text('{"dataset": "D", "protocol": "p", "trained": {}}')
     with pytest.raises(UserError, match=rf"{other}/scores.json has no settings; eval.py --workdir {other} writes it"):
         compare([a, other])
+    (tmp_path / "d" / "scores.json").write_text(
+        (tmp_path / "a/scores.json").read_text().replace('"one": {', '"two": {')
+    )
+    shutil.copy(tmp_path / "a" / FILE, tmp_path / "d")
+    with pytest.raises(
+        UserError, match=rf"{other} has no figures of the trained stage \(one\); eval.py --workdir {other}"
+    ):
+        compare([a, other])
+    for twice in (a, f"{a}/", f"{other}/../a"):
+        with pytest.raises(UserError, match=rf"{twice} is given twice; name different runs"):
+            compare([a, other, twice])
     (tmp_path / "a" / FILE).unlink()
     with pytest.raises(UserError, match=rf"{FILE} is missing; eval.py --workdir {a} writes it"):
-        compare([a, a])
+        compare([a, other])
     with pytest.raises(UserError, match=r"absent has no scores.json; eval.py --workdir"):
         compare([str(tmp_path / "absent"), a])
 

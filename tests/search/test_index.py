@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -243,6 +244,45 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         (folder / "index.json").write_text(json.dumps(info))
         with pytest.raises(UserError, match=rf"is no whole index \({reason}\)"):
             open_index(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("vector", np.arange(10) + 0.5, None),
+        ("size", np.zeros((10, 1), int), None),
+        ("modality", np.full(10, 7, np.int8), "its table has other values"),
+        ("paths", ["../secret.png", *"bcdefghij"], "../secret.png is not in its gallery"),
+        ("paths", ["/etc/secret.png", *"bcdefghij"], "/etc/secret.png is not in its gallery"),
+        ("paths", ["a/../../secret.png", *"bcdefghij"], "a/../../secret.png is not in its gallery"),
+        ("paths", list("aacdefghij"), "its table has other values"),
+    ],
+)
+def test_a_table_of_other_values_is_refused(tmp_path, column, value, reason):
+    """No reason: the annotations, which only tests enforce, find it first."""
+    index, _ = random_index(tmp_path / "index", 10)
+    path = tmp_path / "index" / index.info.table
+    content = np.frombuffer("\0".join(value).encode(), np.uint8) if column == "paths" else value
+    np.savez(path, **{**np.load(path), column: content})
+    with pytest.raises(UserError, match=rf"is no whole index \({re.escape(reason or '')}.*\)"):
+        open_index(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda vectors: vectors.ravel(), "its vectors are of several kinds"),
+        (lambda vectors: vectors[..., None], "its vectors are of several kinds"),
+        (lambda vectors: np.where(np.arange(16) < 9, vectors, np.float32("nan")), "have not the length 1"),
+        (lambda vectors: np.where(np.arange(10)[:, None] == 3, 0 * vectors, vectors), "have not the length 1"),
+        (lambda vectors: 2 * vectors, "have not the length 1"),
+    ],
+)
+def test_vectors_of_other_values_are_refused(tmp_path, change, reason):
+    index, vectors = random_index(tmp_path / "index", 10)
+    np.save(tmp_path / "index" / index.info.vectors[0], change(vectors))
+    with pytest.raises(UserError, match=rf"is no whole index \(.*{reason}\)"):
+        open_index(tmp_path / "index").search(vectors[:1])
 
 
 def test_an_index_that_is_updated_while_it_is_opened_is_opened_as_it_is_then(tmp_path, monkeypatch):

@@ -15,8 +15,8 @@ export function who(image) {
 }
 
 export function where(image) {
-  const kind = KINDS[image.modality];
-  return image.camera ? `Camera ${image.camera}, ${kind}` : kind[0].toUpperCase() + kind.slice(1);
+  const kind = image.modality.toUpperCase(); // "infrared" would be cut off below a picture
+  return image.camera ? `Camera ${image.camera}, ${kind}` : kind;
 }
 
 export function tile(image, choose) {
