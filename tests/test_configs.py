@@ -40,7 +40,7 @@ PRESETS = {
     "llcm_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "llcm_two_stream": ("bdtr", "baseline"),
     "sysu_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
-    "sysu_two_stream": ("bdtr", "baseline"),
+    "sysu_two_stream": ("bdtr", "baseline", "batch32"),
     "sysu_zero_padding": ("resnet50", "resnet6", "one_stream", "one_stream_grey"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
