@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_two_stream
+from configs import quickstart, sysu_sdl, sysu_two_stream
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
@@ -35,6 +35,18 @@ def tiny_two_stream_config(preset: str = "bdtr") -> ConfigDict:
     config.two_stream.networks.head.update({"bottleneck": 8})
     for group in config.two_stream.optimizers:
         config.two_stream.optimizers[group].learning_rate = 0.02
+    return config
+
+
+def tiny_sdl_config(preset: str = "paper") -> ConfigDict:
+    """Returns SDL's recipe with narrow and short networks."""
+    config = sysu_sdl.get_config(preset)
+    config.dtype = "float32"
+    config.image_size = (32, 16)
+    config.batch.identities = 4
+    config.augment.pad = 2
+    config.sdl.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.sdl.networks.head.bottleneck = 8
     return config
 
 

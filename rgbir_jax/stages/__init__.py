@@ -8,6 +8,7 @@ from rgbir_jax.stages.classifier import Classifier
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
 from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.sdl import SDL
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training.stage import Stage
 
@@ -15,6 +16,7 @@ STAGES: dict[str, type[Stage]] = {
     "classifier": Classifier,
     "image": ImageSystem,
     "two_stream": TwoStream,
+    "sdl": SDL,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }
