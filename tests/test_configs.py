@@ -43,6 +43,7 @@ PRESETS = {
     "sysu_two_stream": ("bdtr", "baseline", "batch32"),
     "sysu_zero_padding": ("resnet50", "resnet6", "one_stream", "one_stream_grey"),
     "sysu_sdl": ("paper", "released"),
+    "sysu_cmpig": ("paper", "released"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }

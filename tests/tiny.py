@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_sdl, sysu_two_stream
+from configs import quickstart, sysu_cmpig, sysu_sdl, sysu_two_stream
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
@@ -47,6 +47,21 @@ def tiny_sdl_config(preset: str = "paper") -> ConfigDict:
     config.augment.pad = 2
     config.sdl.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
     config.sdl.networks.head.bottleneck = 8
+    return config
+
+
+def tiny_cmpig_config(preset: str = "paper") -> ConfigDict:
+    """Returns cmPIG's recipe with narrow and short networks, on the smallest images that four halvings allow."""
+    config = sysu_cmpig.get_config(preset)
+    config.dtype = "float32"
+    config.image_size = (64, 32)
+    config.batch.update({"identities": 4, "shots": 2})
+    generation = config.generation
+    generation.networks.E.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    generation.networks.style.update({"width": 2, "code": 4})
+    generation.networks.G.mlp = 4
+    generation.networks.D.update({"width": 2, "num_scales": 1, "init_std": 0.2})
+    generation.drawn.update({"identities": 4, "shots": 1})
     return config
 
 

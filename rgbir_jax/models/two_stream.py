@@ -14,11 +14,11 @@ class Stream(nn.Module):
 
     trunk: nn.Module
 
-    def __call__(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n channels"]:
+    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n channels"]:
         """Returns average-pooled features of images of one modality, float32."""
         return self.pooled(self.feature_map(x, train))
 
-    def feature_map(self, x: Float[Array, "n h w 3"], train: bool) -> Float[Array, "n H W channels"]:
+    def feature_map(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n H W channels"]:
         """Returns the trunk's last feature map, float32."""
         return self.trunk(x, train).astype(jnp.float32)
 

@@ -5,6 +5,8 @@ from ml_collections import ConfigDict
 from rgbir_jax.lookup import find
 from rgbir_jax.stages.checks import check_recipe as check_recipe
 from rgbir_jax.stages.classifier import Classifier
+from rgbir_jax.stages.cmpig import CmPIG
+from rgbir_jax.stages.cmpig_generation import CmPIGGeneration
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
 from rgbir_jax.stages.image import ImageSystem
@@ -17,6 +19,8 @@ STAGES: dict[str, type[Stage]] = {
     "image": ImageSystem,
     "two_stream": TwoStream,
     "sdl": SDL,
+    "cmpig_generation": CmPIGGeneration,
+    "cmpig": CmPIG,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }

@@ -62,6 +62,7 @@ RANGES = {
 TUPLES = {"recipe": 0, "modalities": 0, "at": 0, "blocks": 0, "heads": 0, "networks": 0, "area": 2, "aspect": 2}
 TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
 SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "every_head")
+SWITCHES += ("stem_relu",)  # of a ResNet
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
 
 

@@ -30,7 +30,7 @@ def drawn_state(stage, previous=None):
         )
 
     with ExitStack() as patched:
-        for module in ("rgbir_jax.training.stage",):
+        for module in ("rgbir_jax.training.stage", "rgbir_jax.stages.cmpig_generation"):
             patched.enter_context(mock.patch(f"{module}.initialise", draw))
         return stage.init(KEY, previous or {})
 
