@@ -47,7 +47,7 @@ PRESETS = {
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }
-WITHOUT_PRESETS = ("quickstart.judge",)
+WITHOUT_PRESETS = ("quickstart.judge", "sysu_cmgan")
 CLASSES = 395
 
 

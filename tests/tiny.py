@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_cmpig, sysu_sdl, sysu_two_stream
+from configs import quickstart, sysu_cmgan, sysu_cmpig, sysu_sdl, sysu_two_stream
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
@@ -62,6 +62,19 @@ def tiny_cmpig_config(preset: str = "paper") -> ConfigDict:
     generation.networks.G.mlp = 4
     generation.networks.D.update({"width": 2, "num_scales": 1, "init_std": 0.2})
     generation.drawn.update({"identities": 4, "shots": 1})
+    return config
+
+
+def tiny_cmgan_config() -> ConfigDict:
+    """Returns cmGAN's recipe with narrow and short networks."""
+    config = sysu_cmgan.get_config()
+    config.dtype = "float32"
+    config.image_size = (32, 16)
+    config.batch.identities = 4
+    config.augment.pad = 2
+    config.cmgan.networks.E.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.cmgan.networks.head.hidden = (8,)
+    config.cmgan.networks.D.hidden = (8, 4)
     return config
 
 

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from rgbir_jax.lookup import find
 from rgbir_jax.stages.checks import check_recipe as check_recipe
 from rgbir_jax.stages.classifier import Classifier
+from rgbir_jax.stages.cmgan import CmGAN
 from rgbir_jax.stages.cmpig import CmPIG
 from rgbir_jax.stages.cmpig_generation import CmPIGGeneration
 from rgbir_jax.stages.embedding import EmbeddingSystem
@@ -21,6 +22,7 @@ STAGES: dict[str, type[Stage]] = {
     "sdl": SDL,
     "cmpig_generation": CmPIGGeneration,
     "cmpig": CmPIG,
+    "cmgan": CmGAN,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }
