@@ -4,8 +4,8 @@
 2 shots) against `benchmarks/torch_twin`. Both start from the same weights and take turns, round by round. It prints
 images/s (medians), their ratio, and peak memory if the backend measures it. It also counts the step's FLOPs and bytes
 and compares them with the measured rates of a matrix product and of a copy, which are this machine's limit.
-`--stage teacher` times the teacher's iteration, `two_stream` and `embedding` those of the embedding-space system, which
-have no twin.
+`--stage teacher` times the teacher's iteration, `two_stream` and `embedding` those of the embedding-space system, and
+`agw`, `caj`, `rle` and `deen` those of the two-stem systems. Only the image stage and the teacher have a twin.
 
 On both sides the batch is already on the device. This package gets uint8 images and augments them within the step. The
 twin gets augmented images, pairs and random decisions that were made beforehand, which favours it. On a GPU the twin
@@ -89,7 +89,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=tuple(RECIPES), default="image")
     parser.add_argument("--preset", help="Preset of the stage's recipe in configs/; default: the recipe's own.")
-    parser.add_argument("--size", nargs=2, type=int, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="Default: the recipe's own.")
     parser.add_argument("--width-divisor", type=int, default=1, help="Divides the widths of all networks.")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="Default: bfloat16 on a GPU, float32 on a CPU."

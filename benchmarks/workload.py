@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import limit
-from configs import sysu_embedding, sysu_image, sysu_two_stream
+from configs import sysu_agw, sysu_caj, sysu_deen, sysu_embedding, sysu_image, sysu_rle, sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.training import parallel
 from rgbir_jax.training.stage import Stage
@@ -19,25 +19,29 @@ RECIPES = {
     "teacher": sysu_image,
     "two_stream": sysu_two_stream,
     "embedding": sysu_embedding,
+    "agw": sysu_agw,
+    "caj": sysu_caj,
+    "rle": sysu_rle,
+    "deen": sysu_deen,
 }
 _WIDTHS = {"width", "code", "mlp", "bottleneck", "hidden"}  # the keys of a network's config that set a width
 
 
-def recipe(stage: str, preset: str | None, dtype: str, size: tuple[int, int], width_divisor: int) -> ConfigDict:
+def recipe(stage: str, preset: str | None, dtype: str, size: tuple[int, int] | None, width_divisor: int) -> ConfigDict:
     """Returns the full-size recipe that contains a stage.
 
     Args:
         stage: the stage's name, one of `RECIPES`.
         preset: the recipe's preset; None for its default.
         dtype: the dtype of the convolutions.
-        size: (height, width) of the images in pixels.
+        size: (height, width) of the images in pixels; None for the recipe's own.
         width_divisor: the number by which the widths of all networks are divided.
 
     Raises:
         ValueError: for a preset that the recipe does not have.
     """
     config = RECIPES[stage].get_config(*[preset] if preset else [])
-    config.dtype, config.image_size = dtype, tuple(size)
+    config.dtype, config.image_size = dtype, tuple(size or config.image_size)
     for name in config.recipe:
         _narrow(config[name].networks, width_divisor)
     return config

@@ -37,13 +37,25 @@ PRESETS = {
     "own_folders": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "regdb_two_stream": ("bdtr", "baseline"),
+    "regdb_agw": ("agw", "base"),
+    "regdb_caj": ("caj", "weighted"),
+    "regdb_rle": ("rle", "base"),
+    "regdb_deen": ("deen", "plain"),
     "llcm_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "llcm_two_stream": ("bdtr", "baseline"),
+    "llcm_agw": ("agw", "base"),
+    "llcm_caj": ("caj", "weighted"),
+    "llcm_rle": ("rle", "base"),
+    "llcm_deen": ("deen", "plain"),
     "sysu_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
     "sysu_two_stream": ("bdtr", "baseline", "batch32"),
     "sysu_zero_padding": ("resnet50", "resnet6", "one_stream", "one_stream_grey"),
     "sysu_sdl": ("paper", "released"),
     "sysu_cmpig": ("paper", "released"),
+    "sysu_agw": ("agw", "base"),
+    "sysu_caj": ("caj", "weighted"),
+    "sysu_rle": ("rle", "base"),
+    "sysu_deen": ("deen", "plain"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }
@@ -58,7 +70,7 @@ def get_config(name):
 def test_every_file_is_tested_here():
     root = Path(configs.__file__).parent
     names = {path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in root.rglob("*.py")}
-    shared = {"__init__", "common", "quickstart.systems"}
+    shared = {"__init__", "common", "two_stem", "quickstart.systems"}
     assert {name.removesuffix(".__init__") for name in names} == {*PRESETS, *WITHOUT_PRESETS, *shared}
 
 
@@ -115,6 +127,29 @@ def test_recipes_of_the_other_datasets(name, dataset):
     assert teacher.recipe == ("teacher",)
     assert two_stream.two_stream.steps == teacher.teacher.steps
     assert two_stream.two_stream.decay == teacher.teacher.decay
+
+
+@pytest.mark.parametrize(
+    ("name", "identities", "steps", "warmup", "drops"),
+    [
+        ("agw", 8, 56_376, 6_960, (13_920, 34_800)),
+        ("caj", 8, 69_600, 6_960, (13_920, 34_800)),
+        ("rle", 6, 140_128, 9_280, (18_560, 74_240, 111_360)),
+        ("deen", 6, 140_128, 9_280, (18_560, 74_240)),
+    ],
+)
+def test_schedules_of_the_two_stem_systems(name, identities, steps, warmup, drops):
+    config = get_config(f"sysu_{name}")()
+    stage = config[name]
+    assert (config.batch.identities, config.batch.shots, config.protocol) == (identities, 4, "agw")
+    assert (stage.steps, stage.decay.warmup, stage.decay.at) == (steps, warmup, drops)
+    rates = {group: own.learning_rate for group, own in stage.optimizers.items()}
+    assert rates == {"trunk": 0.01, "head": 0.1}
+    for dataset in ("regdb", "llcm"):
+        other = get_config(f"{dataset}_{name}")()
+        assert other[name].weights == stage.weights
+        assert other.protocol == {"regdb": REGDB, "llcm": LLCM}[dataset].protocols[0]
+        assert other[name].steps * warmup == steps * other[name].decay.warmup  # as many epochs
 
 
 def test_the_small_methods_differ_only_in_what_they_start_from():

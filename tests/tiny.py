@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_cmgan, sysu_cmpig, sysu_sdl, sysu_two_stream
+from configs import (
+    quickstart,
+    sysu_agw,
+    sysu_caj,
+    sysu_cmgan,
+    sysu_cmpig,
+    sysu_deen,
+    sysu_rle,
+    sysu_sdl,
+    sysu_two_stream,
+)
+
+TWO_STEM = {"agw": sysu_agw, "caj": sysu_caj, "rle": sysu_rle, "deen": sysu_deen}
 
 
 def tiny_config(preset: str = "paper") -> ConfigDict:
@@ -75,6 +87,24 @@ def tiny_cmgan_config() -> ConfigDict:
     config.cmgan.networks.E.update({"width": 4, "blocks": (1, 1, 1, 1)})
     config.cmgan.networks.head.hidden = (8,)
     config.cmgan.networks.D.hidden = (8, 4)
+    return config
+
+
+def tiny_two_stem_config(system: str = "agw") -> ConfigDict:
+    """Returns the recipe of a key of `TWO_STEM` with narrow and short networks and Adam, which trains them quickly."""
+    config = TWO_STEM[system].get_config()
+    config.dtype = "float32"
+    config.image_size = (48, 16)
+    config.batch.update({"identities": 4, "shots": 2})
+    config.augment.pad = 0
+    config.augment.erase.probability = 0.0
+    stage = config[system]
+    stage.networks.resnet.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    if any(stage.networks.resnet.non_local):
+        stage.networks.resnet.non_local = (0, 1, 1, 0)
+    for group in stage.optimizers.values():
+        group.update({"kind": "adam", "learning_rate": 1e-2, "b1": 0.9, "b2": 0.999, "l2": 0.0})
+    stage.decay.update({"at": (), "warmup": 0})
     return config
 
 

@@ -38,6 +38,16 @@ _DGNET_SYSTEM = (
 )
 _RELEASED_TERMS = _SHARED_TERMS - {"L_dis"} | _DGNET_TERMS | {"L_triplet"}
 _RELEASED_SYSTEM = ("lsgan", "q||p", False, True, True, "channel", 3, "structure", "grey", "any"), _RELEASED_TERMS
+# The two-stem systems: pooling, whether there are non-local blocks, whether channels are exchanged, mixed and scaled;
+# and the terms that have a weight.
+_TWO_STEM_SYSTEMS = {
+    "AGW's baseline": (("avg", False, False, False, False), {"L_id", "L_tri"}),
+    "AGW": (("gem", True, False, False, False), {"L_id", "L_wrt"}),
+    "CAJ": (("gem", True, True, False, False), {"L_id", "L_esd"}),
+    "CAJ with AGW's loss": (("gem", True, True, False, False), {"L_id", "L_wrt"}),
+    "RLE's baseline": (("parts", False, False, False, False), {"L_id", "L_id_part", "L_tri", "L_tri_part"}),
+    "RLE": (("parts", False, False, True, True), {"L_id", "L_id_part", "L_tri", "L_tri_part"}),
+}
 
 
 class Run(NamedTuple):
@@ -163,6 +173,10 @@ def _method(stage: dict) -> str | None:
             return "BDTR" if stage["weights"]["L_rank"] else "two-stream baseline"
         case "image":
             return _image_method(stage)
+        case "deen":
+            return "DEEN" if _terms(stage) == {"L_id", "L_tri", "L_cpm", "L_ort"} else None
+        case "two_stem":
+            return _two_stem_method(stage)
     return None
 
 
@@ -187,6 +201,13 @@ def _image_method(stage: dict) -> str | None:
         if system == preset:
             return f"{name} preset; transferred" if transferred else f"{name} preset"
     return None
+
+
+def _two_stem_method(stage: dict) -> str | None:
+    networks, channels = stage["networks"], stage["channels"]
+    changes = (bool(channels[change]) for change in ("exchange", "mix", "scale"))
+    system = (networks["pool"], any(networks["resnet"]["non_local"]), *changes), _terms(stage)
+    return next((name for name, known in _TWO_STEM_SYSTEMS.items() if system == known), None)
 
 
 def _terms(stage: dict) -> set[str]:

@@ -12,7 +12,7 @@ from rgbir_jax.evaluation.published import LAYOUTS, Figure, Layout, Row
 from rgbir_jax.evaluation.runs import counted, read_runs, rows_of
 
 # Come after the published rows of a table that has no row of theirs, then all others.
-_UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset", "released preset")
+_UNPUBLISHED = ("two-stream baseline", "BDTR", "dgnet preset", "released preset", "AGW's baseline", "RLE's baseline")
 _COMPARABLE = (
     "The paper's rows and those published elsewhere are quoted figures; rows of this code are measured, "
     "± the standard deviation over the {spread}."

@@ -8,10 +8,12 @@ from rgbir_jax.stages.classifier import Classifier
 from rgbir_jax.stages.cmgan import CmGAN
 from rgbir_jax.stages.cmpig import CmPIG
 from rgbir_jax.stages.cmpig_generation import CmPIGGeneration
+from rgbir_jax.stages.deen import Deen
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
 from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.stages.sdl import SDL
+from rgbir_jax.stages.two_stem import TwoStem
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training.stage import Stage
 
@@ -23,6 +25,8 @@ STAGES: dict[str, type[Stage]] = {
     "cmpig_generation": CmPIGGeneration,
     "cmpig": CmPIG,
     "cmgan": CmGAN,
+    "two_stem": TwoStem,
+    "deen": Deen,
     "embedding_classifier": EmbeddingClassification,
     "embedding": EmbeddingSystem,
 }

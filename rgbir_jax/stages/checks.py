@@ -51,17 +51,20 @@ RANGES = {
     **dict.fromkeys(("identities", "shots", "parts", "num_scales", "patience_nonfinite"), SIZE),
     **dict.fromkeys(("width", "blocks", "code", "mlp", "hidden"), SIZE),
     **dict.fromkeys(("log_every", "pictures_every", "evaluate_every", "checkpoint_every"), COUNT),
-    **dict.fromkeys(("pad", "at", "warmup", "start", "bottleneck"), COUNT),
-    **dict.fromkeys(("probability", "area"), SHARE),
+    **dict.fromkeys(("pad", "at", "warmup", "start", "bottleneck", "non_local", "non_local_width"), COUNT),
+    **dict.fromkeys(("probability", "area", "grey", "mix", "scale"), SHARE),
     **dict.fromkeys(("dropout", "b1", "b2", "momentum"), MEAN),
-    **dict.fromkeys(("learning_rate", "l2", "clip", "factor", "init_std", "margin", "total_scale"), RATE),
-    **dict.fromkeys(("weights", "slope"), RATE),
+    **dict.fromkeys(("learning_rate", "l2", "clip", "factor", "init_std", "margin", "pair_margin", "epsilon"), RATE),
+    **dict.fromkeys(("total_scale", "weights", "slope", "similarity"), RATE),
+    "last_stride": Range(1, 2),
+    "fill": Range(-10, 10, whole=False),
     "aspect": Range(0.01, whole=False),
 }
 # Lengths of tuples; 0: any.
-TUPLES = {"recipe": 0, "modalities": 0, "at": 0, "blocks": 0, "heads": 0, "networks": 0, "area": 2, "aspect": 2}
+TUPLES: dict[str, int] = dict.fromkeys(("recipe", "modalities", "at", "blocks", "non_local", "heads", "networks"), 0)
+TUPLES |= {"area": 2, "aspect": 2, "fill": 3}
 TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
-SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "every_head")
+SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "exchange", "every_head")
 SWITCHES += ("stem_relu",)  # of a ResNet
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.data import augment
@@ -39,7 +39,7 @@ def views(
         key: the key of this iteration, the same on every device.
         image: the images of this device's identities.
         label: their labels.
-        config: `pad` (pixels), `erase` (`probability`, `area` and `aspect` ranges).
+        config: `pad` (pixels), `erase` (see `erased`).
         seen: (normalised images [n, height, width, 3], modality [n]) -> what the network sees of them, in which
             rectangles are erased; None for the images themselves.
     """
@@ -49,16 +49,28 @@ def views(
     clean = augment.normalise(augment.flip_and_crop(keys[:, 0], flat, config.pad))
     if seen:
         clean = seen(clean, flatten(jnp.broadcast_to(jnp.arange(image.shape[1])[:, None], image.shape[:3])))
-    erased = clean
-    if config.erase.probability:
-        erased = augment.erase(
-            keys[:, 1], clean, config.erase.probability, tuple(config.erase.area), tuple(config.erase.aspect)
-        )
     return Views(
         clean.reshape(*image.shape[:-1], -1),
-        erased.reshape(*image.shape[:-1], -1),
+        erased(keys[:, 1], clean, config.erase).reshape(*image.shape[:-1], -1),
         jnp.broadcast_to(label[:, None, None], image.shape[:3]),
     )
+
+
+def erased(
+    keys: Key[Array, "n"], image: Float[Array, "n height width channels"], config: ConfigDict
+) -> Float[Array, "n height width channels"]:
+    """Erases random rectangles of normalised images.
+
+    Args:
+        keys: one key per image.
+        image: the images.
+        config: `probability`, `area` and `aspect` ranges, and `fill`, the colour as normalised values; without it, the
+            mean colour.
+    """
+    if not config.probability:
+        return image
+    fill = tuple(config.get("fill", (0.0,)))
+    return augment.erase(keys, image, config.probability, tuple(config.area), tuple(config.aspect), fill)
 
 
 def flatten(x: Array) -> Array:

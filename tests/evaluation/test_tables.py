@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import llcm_image, quickstart, regdb_image, regdb_two_stream, sysu_embedding, sysu_image, sysu_two_stream
+from configs import (
+    llcm_image,
+    quickstart,
+    regdb_image,
+    regdb_two_stream,
+    sysu_agw,
+    sysu_caj,
+    sysu_deen,
+    sysu_embedding,
+    sysu_image,
+    sysu_rle,
+    sysu_two_stream,
+)
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import tables
 
@@ -98,7 +110,9 @@ def test_the_paper_s_figures(number, method, single, multi):
 
 def test_rows_without_runs():
     assert [row.method for row in tables.compare("6", None).blocks[0].rows] == ROWS_OF_TABLE_6
-    assert [row.method for row in tables.compare("8", None).blocks[0].rows] == ["SDL", "cmPIG", "Method1", "Method2"]
+    assert [row.method for row in tables.compare("8", None).blocks[0].rows] == [
+        "SDL", "cmPIG", "Method1", "Method2", "AGW", "CAJ", "DEEN", "RLE",
+    ]  # fmt: skip
     seventh = tables.compare("7", None)
     assert len(seventh.blocks) == 1
     assert not any("No run" in note for note in seventh.blocks[0].notes)
@@ -106,7 +120,7 @@ def test_rows_without_runs():
                  ("the paper", "published elsewhere")}  # fmt: skip
     assert by_source["the paper"] == ["BDTR", "SDL", "cmPIG", "Hi-CMD", "Method1", "Method2"]
     assert by_source["published elsewhere"] == [
-        "released preset", "AGW", "DDAG", "CAJ+", "DEEN", "MSCMNet",
+        "released preset", "AGW", "DDAG", "CAJ", "CAJ+", "DEEN", "RLE", "MSCMNet",
     ]  # fmt: skip
     hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 7))
     assert {name: figure.mean for name, figure in released.figures["single"].items()} == {"r1": 11.49, "mAP": 14.54}
@@ -116,7 +130,13 @@ def test_rows_without_runs():
         "r10": 77.58,
         "mAP": 35.94,
     }
-    assert {name: figure.mean for name, figure in agw.figures["single"].items()} == {"r1": 47.50, "mAP": 47.65}
+    assert {name: figure.mean for name, figure in agw.figures["single"].items()} == {
+        "r1": 47.50,
+        "r10": 84.39,
+        "r20": 92.14,
+        "mAP": 47.65,
+    }
+    assert agw.protocol == "agw"
 
 
 def test_a_run_is_under_the_paper_s_row(tmp_path):
@@ -195,6 +215,32 @@ def test_runs_of_the_released_preset_are_under_the_published_row(tmp_path):
     assert rows[place + 1 : place + 3] == [
         ("this code", "released preset", "a"), ("this code", "released preset; transferred", "b"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["7", "8"])
+def test_two_stem_runs_are_under_their_published_rows(tmp_path, number):
+    recipes = {"agw": sysu_agw, "caj": sysu_caj, "rle": sysu_rle, "deen": sysu_deen}
+    for system, recipe in recipes.items():
+        scored = scores(0.3) | {"protocol": "agw"}
+        if system == "rle":
+            scored |= {"controls": ["neck"], "neck": scored["trained"]}
+        write_run(tmp_path / system, recipe.get_config(), scored)
+    write_run(tmp_path / "base", sysu_agw.get_config("base"))
+    write_run(tmp_path / "weighted", sysu_caj.get_config("weighted"))
+    other = sysu_agw.get_config()
+    other.agw.weights.L_tri = 1.0
+    write_run(tmp_path / "other", other)
+    (block,) = tables.compare(number, str(tmp_path)).blocks
+    rows = [(row.method, row.run) for row in block.rows]
+    for system, method in (("agw", "AGW"), ("caj", "CAJ"), ("rle", "RLE"), ("deen", "DEEN")):
+        assert rows[rows.index((method, None)) + 1] == (method, system)
+    assert rows[rows.index(("RLE", "rle")) + 1] == ("RLE; control: by neck", "rle")
+    assert set(rows[-3:]) == {
+        ("AGW's baseline", "base"),
+        ("CAJ with AGW's loss", "weighted"),
+        ("other", "other"),
+    }
+    assert all(row.protocol == "agw" for row in block.rows if row.method in ("AGW", "CAJ", "RLE"))
 
 
 def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):

@@ -108,13 +108,13 @@ def test_means_of_parts():
 def test_the_generalised_mean():
     x = jnp.arange(4.0).reshape(1, 2, 2, 1)
     assert layers.gem_pool(x)[0, 0] == pytest.approx(2.080084, abs=1e-6)
-    x = np.abs(drawn(2, 4, 3, 5))
+    x = jnp.abs(drawn(2, 4, 3, 5))
     np.testing.assert_allclose(layers.gem_pool(x), (np.float64(x) ** 3).mean((1, 2)) ** (1 / 3), rtol=1e-5)
     assert np.isfinite(jax.grad(lambda x: layers.gem_pool(x).sum())(jnp.zeros((1, 2, 2, 3)))).all()
 
 
 def test_cubes_of_bfloat16_maps_are_summed_in_float32():
-    x = np.abs(drawn(1, 18, 9, 4, mean=5)).astype(jnp.bfloat16)
+    x = jnp.abs(drawn(1, 18, 9, 4, mean=5)).astype(jnp.bfloat16)
     pooled = layers.gem_pool(x)
     assert pooled.dtype == jnp.float32
     np.testing.assert_allclose(pooled, (np.float64(x) ** 3).mean((1, 2)) ** (1 / 3), rtol=1e-5)

@@ -150,6 +150,15 @@ def test_one_modality_is_refused():
         stages.build(config, "teacher", CLASSES)
 
 
+def test_a_colour_of_erased_rectangles_is_refused():
+    config = zero_padding_config()
+    config.augment.erase.fill = (0.1, 0.2, 0.3)
+    with pytest.raises(
+        UserError, match=r"zero-padding erases with 0 in both channels; leave config.augment.erase.fill"
+    ):
+        stages.build(config, "teacher", CLASSES)
+
+
 def test_an_unknown_input_is_refused():
     with pytest.raises(UserError, match=r'config.teacher.input "thermal" is unknown; choose "rgb", "grey" or'):
         stages.build(zero_padding_config("thermal"), "teacher", CLASSES)

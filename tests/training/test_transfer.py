@@ -21,7 +21,7 @@ from rgbir_jax.training import stage as stage_module
 from rgbir_jax.training import transfer
 from rgbir_jax.training.checkpoints import Checkpoints
 from tests.models.drawn import KEY, draw_leaves
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_two_stem_config
 
 TAKEN = {"E_s", "E_a", "G", "D"}
 
@@ -219,6 +219,7 @@ def two_stream_config():
         (market_config(), "teacher", {"E_a"}),
         (market_config(), "image", {"E_a"}),
         (two_stream_config(), "two_stream", {"rgb", "ir"}),
+        (tiny_two_stem_config("rle"), "rle", {"rgb", "ir", "body"}),
     ],
 )
 def test_every_trunk_starts_from_imagenet(imagenet, tmp_path, capsys, config, name, networks):
@@ -238,6 +239,29 @@ def test_every_trunk_starts_from_imagenet(imagenet, tmp_path, capsys, config, na
     )
     leaves = [id(leaf) for leaf in flatten_dict(started.params).values()]
     assert len(leaves) == len(set(leaves))  # they are donated, so no two may share a buffer
+
+
+def test_non_local_blocks_stay_fresh(tmp_path, monkeypatch):
+    """An ImageNet file has none, so `load_resnet50` gives none."""
+
+    def load(path, like):
+        seven = jax.tree.map(lambda leaf: np.full(leaf.shape, 7, leaf.dtype), like)
+        return {
+            kind: {name: tree for name, tree in modules.items() if "non_local" not in name}
+            for kind, modules in seven.items()
+        }
+
+    monkeypatch.setattr(pretrained, "load_resnet50", load)
+    config = tiny_two_stem_config("agw")
+    config.resnet50 = "imagenet.pth"
+    stage, fresh = drawn_state(config, 4, "agw")
+    started = transfer.start(fresh, transfer.starting_weights(config, "agw", stage, tmp_path))
+    assert jax.tree.structure(started) == jax.tree.structure(fresh)
+    for name, tree in started.params["body"]["trunk"].items():
+        if "non_local" in name:
+            same(tree, fresh.params["body"]["trunk"][name])
+        else:
+            assert all((leaf == 7).all() for leaf in jax.tree.leaves(tree))
 
 
 def test_a_stage_that_starts_from_an_earlier_one_does_not_take_imagenet(tmp_path):
