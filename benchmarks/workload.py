@@ -7,7 +7,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import limit
-from configs import sysu_agw, sysu_caj, sysu_deen, sysu_embedding, sysu_hicmd, sysu_image, sysu_rle, sysu_two_stream
+from configs import (
+    sysu_agw,
+    sysu_caj,
+    sysu_cmgan,
+    sysu_cmpig,
+    sysu_deen,
+    sysu_embedding,
+    sysu_hicmd,
+    sysu_image,
+    sysu_rle,
+    sysu_sdl,
+    sysu_two_stream,
+    sysu_zero_padding,
+)
 from rgbir_jax import stages
 from rgbir_jax.training import parallel
 from rgbir_jax.training.stage import Stage
@@ -19,6 +32,11 @@ RECIPES = {
     "teacher": sysu_image,
     "two_stream": sysu_two_stream,
     "embedding": sysu_embedding,
+    "one_stream": sysu_zero_padding,
+    "sdl": sysu_sdl,
+    "generation": sysu_cmpig,
+    "cmpig": sysu_cmpig,
+    "cmgan": sysu_cmgan,
     "agw": sysu_agw,
     "caj": sysu_caj,
     "rle": sysu_rle,

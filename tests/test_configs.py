@@ -48,17 +48,19 @@ PRESETS = {
     "llcm_rle": ("rle", "base"),
     "llcm_deen": ("deen", "plain"),
     "sysu_image": ("paper", "best", "dgnet", "released", "market", "teacher"),
-    "sysu_two_stream": ("bdtr", "baseline"),
+    "sysu_two_stream": ("bdtr", "baseline", "batch32"),
+    "sysu_zero_padding": ("resnet50", "resnet6", "one_stream", "one_stream_grey"),
+    "sysu_sdl": ("paper", "released"),
+    "sysu_cmpig": ("paper", "released"),
     "sysu_agw": ("agw", "base"),
     "sysu_caj": ("caj", "weighted"),
     "sysu_rle": ("rle", "base"),
     "sysu_deen": ("deen", "plain"),
     "sysu_hicmd": ("paper", "released"),
-    "sysu_zero_padding": ("resnet50", "resnet6", "one_stream", "one_stream_grey"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }
-WITHOUT_PRESETS = ("quickstart.judge",)
+WITHOUT_PRESETS = ("quickstart.judge", "sysu_cmgan")
 CLASSES = 395
 
 

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import quickstart, sysu_agw, sysu_caj, sysu_deen, sysu_rle, sysu_two_stream
+from configs import (
+    quickstart,
+    sysu_agw,
+    sysu_caj,
+    sysu_cmgan,
+    sysu_cmpig,
+    sysu_deen,
+    sysu_rle,
+    sysu_sdl,
+    sysu_two_stream,
+)
 
 TWO_STEM = {"agw": sysu_agw, "caj": sysu_caj, "rle": sysu_rle, "deen": sysu_deen}
 
@@ -37,6 +47,46 @@ def tiny_two_stream_config(preset: str = "bdtr") -> ConfigDict:
     config.two_stream.networks.head.update({"bottleneck": 8})
     for group in config.two_stream.optimizers:
         config.two_stream.optimizers[group].learning_rate = 0.02
+    return config
+
+
+def tiny_sdl_config(preset: str = "paper") -> ConfigDict:
+    """Returns SDL's recipe with narrow and short networks."""
+    config = sysu_sdl.get_config(preset)
+    config.dtype = "float32"
+    config.image_size = (32, 16)
+    config.batch.identities = 4
+    config.augment.pad = 2
+    config.sdl.networks.stream.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.sdl.networks.head.bottleneck = 8
+    return config
+
+
+def tiny_cmpig_config(preset: str = "paper") -> ConfigDict:
+    """Returns cmPIG's recipe with narrow and short networks, on the smallest images that four halvings allow."""
+    config = sysu_cmpig.get_config(preset)
+    config.dtype = "float32"
+    config.image_size = (64, 32)
+    config.batch.update({"identities": 4, "shots": 2})
+    generation = config.generation
+    generation.networks.E.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    generation.networks.style.update({"width": 2, "code": 4})
+    generation.networks.G.mlp = 4
+    generation.networks.D.update({"width": 2, "num_scales": 1, "init_std": 0.2})
+    generation.drawn.update({"identities": 4, "shots": 1})
+    return config
+
+
+def tiny_cmgan_config() -> ConfigDict:
+    """Returns cmGAN's recipe with narrow and short networks."""
+    config = sysu_cmgan.get_config()
+    config.dtype = "float32"
+    config.image_size = (32, 16)
+    config.batch.identities = 4
+    config.augment.pad = 2
+    config.cmgan.networks.E.update({"width": 4, "blocks": (1, 1, 1, 1)})
+    config.cmgan.networks.head.hidden = (8,)
+    config.cmgan.networks.D.hidden = (8, 4)
     return config
 
 

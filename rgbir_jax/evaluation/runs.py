@@ -96,7 +96,7 @@ def rows_of(run: Run, name: str) -> list[Row]:
         if absent := [search for search in layout.searches.values() if search not in run.scores["trained"]]:
             _leave_out(run.folder, f"it has no scores {' and '.join(absent)}, on {run.scores['dataset']}")
             return []
-        method = _method(last) or run.folder.name
+        method = _method(run.config, last) or run.folder.name
         dataset = _test_set(run.scores, layout)
         systems = {method: "trained"} | {f"{method}; control: by {name}": name for name in run.scores["controls"]}
         return [
@@ -162,15 +162,21 @@ def _belongs(kind: str, name: str) -> bool:
     return kind in ("embedding", "two_stream") if name == "6" else kind != "embedding"
 
 
-def _method(stage: dict) -> str | None:
+def _method(config: dict, stage: dict) -> str | None:
     """Returns the name of a run's last stage; None if neither the paper nor a preset has one for it."""
     match stage["stage"]:
         case "classifier":
-            return None if stage.get("start_from") else "teacher"
+            return None if stage.get("start_from") else _classifier_method(stage)
         case "embedding":
             return _embedding_method(stage)
         case "two_stream":
-            return "BDTR" if stage["weights"]["L_rank"] else "two-stream baseline"
+            return _two_stream_method(config, stage)
+        case "sdl":
+            return _sdl_method(stage)
+        case "cmpig":
+            return _cmpig_method(config, stage)
+        case "cmgan":
+            return "cmGAN" if _terms(stage) == {"L_id", "L_triplet", "L_D", "L_adv"} else None
         case "image":
             return _image_method(stage)
         case "deen":
@@ -178,6 +184,34 @@ def _method(stage: dict) -> str | None:
         case "two_stem":
             return _two_stem_method(stage)
     return None
+
+
+def _classifier_method(stage: dict) -> str:
+    if (seen := stage.get("input", "rgb")) == "zero_padded":
+        return "Zero-padding"
+    if stage["networks"]["head"]["bottleneck"]:
+        return "teacher" if seen == "rgb" else f"teacher; {seen}"
+    return "One-stream" if seen == "rgb" else f"One-stream; {seen}"
+
+
+def _two_stream_method(config: dict, stage: dict) -> str:
+    if not stage["weights"]["L_rank"]:
+        return "two-stream baseline"
+    return "BDTR; batches of pairs" if config["batch"]["shots"] == 1 else "BDTR"
+
+
+def _sdl_method(stage: dict) -> str | None:
+    system = _terms(stage), stage["penalty"], stage["every_head"]
+    if system == ({"L_id_x", "L_id_u", "L_disp", "L_dis"}, "mean", False):
+        return "SDL"
+    return "SDL; released preset" if system == ({"L_id_x", "L_id_u", "L_dis"}, "norm", True) else None
+
+
+def _cmpig_method(config: dict, stage: dict) -> str | None:
+    if _terms(stage) != {"L_recon", "L_cyc", "L_gan", "L_feature", "L_D", "L_cls", "L_triplet", "L_align"}:
+        return None
+    has_relu = config[stage["start_from"]]["networks"]["E"]["stem_relu"]
+    return "cmPIG" if has_relu else "cmPIG; released preset"
 
 
 def _embedding_method(stage: dict) -> str | None:

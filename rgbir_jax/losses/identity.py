@@ -31,3 +31,8 @@ def kl_divergence(logits_p: Float[Array, "n classes"], logits_q: Float[Array, "n
     """Computes E[KL(p ‖ q)] = E[Σ p (log p − log q)], L_dis (section 3.4). Swap the arguments for KL(q ‖ p)."""
     log_p, log_q = jax.nn.log_softmax(logits_p), jax.nn.log_softmax(logits_q)
     return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1))
+
+
+def symmetric_kl(logits_p: Float[Array, "n classes"], logits_q: Float[Array, "n classes"]) -> Float[Array, ""]:
+    """Computes E[KL(p ‖ q) + KL(q ‖ p)]."""
+    return kl_divergence(logits_p, logits_q) + kl_divergence(logits_q, logits_p)

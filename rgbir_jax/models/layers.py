@@ -216,7 +216,7 @@ def part_pool(x: Float[Array, "n h w c"], parts: int, pool: Callable[[Array], Ar
     if height < parts:
         raise UserError(
             f"a feature map of {height} rows cannot be pooled into {parts} body parts; "
-            f"set config.image_size to a height of at least {16 * parts}."
+            f"set config.image_size to a height {parts / height:.3g} times as large."
         )
     edges = [(i * height // parts, -(-(i + 1) * height // parts)) for i in range(parts)]
     return jnp.stack([pool(jax.lax.slice_in_dim(x, start, end, axis=1)) for start, end in edges], axis=1)

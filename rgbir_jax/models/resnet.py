@@ -25,6 +25,7 @@ class ResNet(nn.Module):
         blocks: number of residual blocks in each of the four stages.
         stages: the stages that this piece has, in order. Stage 0 is the stem: convolution, BatchNorm and pooling.
         last_stride: stride of the fourth stage; 2 in the original.
+        stem_relu: whether the stem has a ReLU, as in the original.
         non_local: number of blocks at the end of each of the four stages that a non-local block follows.
         non_local_width: number of inner channels of the non-local blocks; 0 for half of their input's.
         axis_name: name of the device axis over which BatchNorm averages.
@@ -35,6 +36,7 @@ class ResNet(nn.Module):
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     stages: tuple[int, ...] = STAGES
     last_stride: int = 1
+    stem_relu: bool = True
     non_local: tuple[int, ...] = (0, 0, 0, 0)
     non_local_width: int = 1
     axis_name: str | None = None
@@ -89,7 +91,8 @@ class ResNet(nn.Module):
         return x
 
     def _stem(self, conv: Callable, norm: Callable, x: Array) -> Array:
-        x = nn.relu(norm(name="bn1")(conv(self.width, (7, 7), 2, padding=3, name="conv1")(x)))
+        x = norm(name="bn1")(conv(self.width, (7, 7), 2, padding=3, name="conv1")(x))
+        x = nn.relu(x) if self.stem_relu else x
         return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
 
     def _stage(self, conv: Callable, norm: Callable, x: Array, number: int, train: bool) -> Array:

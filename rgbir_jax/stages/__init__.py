@@ -5,11 +5,15 @@ from ml_collections import ConfigDict
 from rgbir_jax.lookup import find
 from rgbir_jax.stages.checks import check_recipe as check_recipe
 from rgbir_jax.stages.classifier import Classifier
+from rgbir_jax.stages.cmgan import CmGAN
+from rgbir_jax.stages.cmpig import CmPIG
+from rgbir_jax.stages.cmpig_generation import CmPIGGeneration
 from rgbir_jax.stages.deen import Deen
 from rgbir_jax.stages.embedding import EmbeddingSystem
 from rgbir_jax.stages.embedding_classifier import EmbeddingClassification
 from rgbir_jax.stages.hicmd import HiCMD
 from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.sdl import SDL
 from rgbir_jax.stages.two_stem import TwoStem
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training.stage import Stage
@@ -18,6 +22,10 @@ STAGES: dict[str, type[Stage]] = {
     "classifier": Classifier,
     "image": ImageSystem,
     "two_stream": TwoStream,
+    "sdl": SDL,
+    "cmpig_generation": CmPIGGeneration,
+    "cmpig": CmPIG,
+    "cmgan": CmGAN,
     "two_stem": TwoStem,
     "deen": Deen,
     "hicmd": HiCMD,

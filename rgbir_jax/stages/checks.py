@@ -65,7 +65,8 @@ RANGES = {
 TUPLES: dict[str, int] = dict.fromkeys(("recipe", "modalities", "at", "blocks", "non_local", "heads", "networks"), 0)
 TUPLES |= {"area": 2, "aspect": 2, "fill": 3}
 TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
-SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "exchange")
+SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "exchange", "every_head")
+SWITCHES += ("stem_relu",)  # of a ResNet
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
 
 

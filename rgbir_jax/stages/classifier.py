@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import choose
 from rgbir_jax.losses import identity
 from rgbir_jax.stages.inputs import INPUTS, check_input, input_of, network_input
@@ -40,12 +41,14 @@ class Classifier(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for an unknown input, another one than that of the stage it starts from, or one modality if each
-                has a channel of its own.
+            UserError: for an unknown input, another one than that of the stage it starts from, or what zero-padding
+                cannot use: one modality, or rectangles that are erased with a colour.
         """
         config = recipe[name]
         if choose(input_of(config), INPUTS, f"config.{name}.input") == "zero_padded":
             check_both_modalities(recipe, "zero-padding needs")
+            if "fill" in recipe.augment.erase:
+                raise UserError("zero-padding erases with 0 in both channels; leave config.augment.erase.fill out.")
         check_input(recipe, name)
         recogniser = Recogniser.build(config.networks, classes, recipe.dtype, f"config.{name}.networks")
         seen = partial(network_input, input_of(config))

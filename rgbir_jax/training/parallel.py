@@ -87,6 +87,20 @@ def check_batch(identities: int, parts: int) -> None:
         )
 
 
+def check_divisible(count: int, key: str) -> None:
+    """Refuses a number of identities that all devices of all processes cannot share equally.
+
+    Args:
+        count: the number.
+        key: its config key.
+
+    Raises:
+        UserError: if they cannot.
+    """
+    if count % (devices := jax.device_count()):
+        raise UserError(f"{key} is {count}, which {devices} devices cannot divide; set it to a multiple of {devices}.")
+
+
 def round_up(n: int) -> int:
     """Rounds n up to a multiple of the number of local devices."""
     devices = jax.local_device_count()

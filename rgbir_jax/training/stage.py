@@ -168,6 +168,11 @@ class Stage:
         return {}
 
     @property
+    def frozen(self) -> dict[str, Network]:
+        """The networks of `State.frozen` that are this stage's own, by name; an ImageNet file can start them."""
+        return {}
+
+    @property
     def groups(self) -> dict[str, Group]:
         """The optimiser groups by name."""
         return self.optimizers.groups

@@ -60,10 +60,14 @@ def starting_weights(config: ConfigDict, name: str, stage: Stage, directory: Pat
 
 def start(state: State, weights: Variables) -> State:
     """Replaces the given weights of a fresh state. Its optimisers have seen no gradient, so they stay."""
+    kinds = weights.items()
+    trained = {kind: {name: tree for name, tree in trees.items() if name not in state.frozen} for kind, trees in kinds}
+    frozen = {name: {kind: trees[name] for kind, trees in kinds if name in trees} for name in state.frozen}
     return dataclasses.replace(
         state,
-        params=_replaced(state.params, weights.get("params", {})),
-        batch_stats=_replaced(state.batch_stats, weights.get("batch_stats", {})),
+        params=_replaced(state.params, trained.get("params", {})),
+        batch_stats=_replaced(state.batch_stats, trained.get("batch_stats", {})),
+        frozen=_replaced(state.frozen, frozen),
     )
 
 
@@ -72,7 +76,8 @@ def _replaced(tree: PyTree, leaves: PyTree) -> PyTree:
 
 
 def _from_imagenet(file: str, name: str, stage: Stage) -> Variables:
-    trunks = {network: trunk for network, spec in stage.networks.items() if (trunk := _trunk(spec))}
+    networks = stage.networks | stage.frozen
+    trunks = {network: trunk for network, spec in networks.items() if (trunk := _trunk(spec))}
     if not trunks:
         return {}
     if not file:
@@ -109,7 +114,8 @@ def check_resnet50(file: str, stages: dict[str, Stage]) -> None:
     Raises:
         UserError: if no network of the recipe has a ResNet-50.
     """
-    if file and not any(_trunk(network) for stage in stages.values() for network in stage.networks.values()):
+    networks = [network for stage in stages.values() for network in (stage.networks | stage.frozen).values()]
+    if file and not any(map(_trunk, networks)):
         raise UserError(
             f"config.resnet50 is {file}, but no network of {', '.join(stages)} has a ResNet-50; "
             f'leave it empty, or set networks.E_a.kind to "resnet50".'

@@ -16,11 +16,15 @@ from configs import (
     regdb_two_stream,
     sysu_agw,
     sysu_caj,
+    sysu_cmgan,
+    sysu_cmpig,
     sysu_deen,
     sysu_embedding,
     sysu_image,
     sysu_rle,
+    sysu_sdl,
     sysu_two_stream,
+    sysu_zero_padding,
 )
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import tables
@@ -90,6 +94,7 @@ def methods_of_runs(name: str, runs: Path) -> dict[str | None, str]:
         ("6", ROWS_OF_TABLE_6[2], (14.25, 28.85), ()),
         ("6", ROWS_OF_TABLE_6[3], (18.20, 34.56), ()),
         ("7", "BDTR", (17.01, 55.43, 71.96, 19.66), ()),
+        ("7", "SDL", (28.12, 70.23, 83.67, 29.01), ()),
         ("7", "cmPIG", (38.1, 80.7, 89.9, 36.9), (45.1, 85.7, 93.8, 29.5)),
         ("7", "Method1", (45.44, 88.85, 96.37, 46.84), (47.73, 90.30, 96.48, 40.12)),
         ("7", "Method2", (52.51, 92.01, 97.05, 49.51), (56.14, 93.56, 98.34, 43.81)),
@@ -111,7 +116,8 @@ def test_the_paper_s_figures(number, method, single, multi):
 def test_rows_without_runs():
     assert [row.method for row in tables.compare("6", None).blocks[0].rows] == ROWS_OF_TABLE_6
     assert [row.method for row in tables.compare("8", None).blocks[0].rows] == [
-        "SDL", "cmPIG", "Method1", "Method2", "AGW", "CAJ", "DEEN", "RLE",
+        "SDL", "cmPIG", "Method1", "Method2", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "AGW", "CAJ",
+        "DEEN", "RLE",
     ]  # fmt: skip
     seventh = tables.compare("7", None)
     assert len(seventh.blocks) == 1
@@ -120,9 +126,10 @@ def test_rows_without_runs():
                  ("the paper", "published elsewhere")}  # fmt: skip
     assert by_source["the paper"] == ["BDTR", "SDL", "cmPIG", "Hi-CMD", "Method1", "Method2"]
     assert by_source["published elsewhere"] == [
-        "released preset", "AGW", "DDAG", "CAJ", "CAJ+", "DEEN", "RLE", "MSCMNet",
+        "released preset", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "D2RL", "AGW", "DDAG", "CAJ", "CAJ+",
+        "DEEN", "RLE", "MSCMNet",
     ]  # fmt: skip
-    hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 7))
+    hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 12))
     assert {name: figure.mean for name, figure in released.figures["single"].items()} == {"r1": 11.49, "mAP": 14.54}
     assert not released.figures["multi"]
     assert {name: figure.mean for name, figure in hi_cmd.figures["single"].items()} == {
@@ -241,6 +248,57 @@ def test_two_stem_runs_are_under_their_published_rows(tmp_path, number):
         ("other", "other"),
     }
     assert all(row.protocol == "agw" for row in block.rows if row.method in ("AGW", "CAJ", "RLE"))
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "single", "multi"),
+    [
+        ("7", "One-stream", (12.1, 49.7, 66.8, 13.7), (16.3, 58.2, 75.1, 8.59)),
+        ("7", "Two-stream", (11.7, 48.0, 65.5, 12.9), (16.4, 58.4, 74.5, 8.03)),
+        ("7", "Zero-padding", (14.8, 52.2, 71.4, 16.0), (19.2, 61.4, 78.5, 10.9)),
+        ("7", "cmGAN", (27.0, 67.5, 80.6, 27.8), (31.5, 72.7, 85.0, 22.3)),
+        ("7", "D2RL", (28.9, 70.6, 82.4, 29.2), ()),
+        ("8", "One-stream", (17.0, 63.6, 82.1, 23.0), (22.7, 71.8, 87.9, 15.1)),
+        ("8", "Two-stream", (15.6, 61.2, 81.1, 21.5), (22.5, 72.3, 88.7, 14.0)),
+        ("8", "Zero-padding", (20.6, 68.4, 85.8, 27.0), (24.5, 75.9, 91.4, 18.7)),
+        ("8", "cmGAN", (31.7, 77.2, 89.2, 42.2), (37.0, 80.9, 92.3, 32.8)),
+    ],
+)
+def test_rows_quoted_from_the_table_of_cmpig(number, method, single, multi):
+    (row,) = [row for row in tables.compare(number, None).blocks[0].rows if row.method == method]
+    assert (row.source, row.protocol) == ("published elsewhere", "official")
+    for figures, expected in ((row.figures["single"], single), (row.figures["multi"], multi)):
+        assert tuple(figure.mean for figure in figures.values()) == expected
+
+
+@pytest.mark.parametrize("number", ["7", "8"])
+def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
+    grey_teacher = sysu_image.get_config("teacher")
+    grey_teacher.teacher.input = "grey"
+    without_alignment = sysu_cmpig.get_config()
+    without_alignment.cmpig.weights.L_align = 0.0
+    configs = {
+        "Zero-padding": {"zero": sysu_zero_padding.get_config(), "zero6": sysu_zero_padding.get_config("resnet6")},
+        "One-stream": {"one": sysu_zero_padding.get_config("one_stream")},
+        "One-stream; grey": {"one_grey": sysu_zero_padding.get_config("one_stream_grey")},
+        "teacher; grey": {"teacher_grey": grey_teacher},
+        "BDTR; batches of pairs": {"pairs": sysu_two_stream.get_config("batch32")},
+        "SDL": {"sdl": sysu_sdl.get_config()},
+        "SDL; released preset": {"sdl_released": sysu_sdl.get_config("released")},
+        "cmPIG": {"cmpig": sysu_cmpig.get_config()},
+        "cmPIG; released preset": {"cmpig_released": sysu_cmpig.get_config("released")},
+        "cmGAN": {"cmgan": sysu_cmgan.get_config()},
+        "ablation": {"ablation": without_alignment},
+    }
+    for runs in configs.values():
+        for name, config in runs.items():
+            write_run(tmp_path / name, config)
+    expected = {name: method for method, runs in configs.items() for name in runs}
+    assert methods_of_runs(number, tmp_path) == expected
+    rows = lines(tables.compare(number, str(tmp_path)).blocks[0])
+    for method, name in (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero"), ("cmGAN", "cmgan")):
+        published = next(place for place, row in enumerate(rows) if row[1:] == (method, None))
+        assert rows[published + 1] == ("this code", method, name)
 
 
 def test_table_6_has_the_embedding_runs_and_the_two_streams(tmp_path):
@@ -424,7 +482,20 @@ def test_markdown_is_a_table(tmp_path):
     ]  # fmt: skip
     assert all(set(cell) == {"-"} for cell in rule)
     hi_cmd, _, run, one_trial = rows[3:7]
-    assert hi_cmd == ["the paper", "Hi-CMD", "-", "34.94", "77.58", "-", "35.94", *"-----", "SYSU-MM01", "-", "-"]
+    assert hi_cmd == [
+        "the paper",
+        "Hi-CMD",
+        "-",
+        "34.94",
+        "77.58",
+        "-",
+        "35.94",
+        *"----",
+        "official",
+        "SYSU-MM01",
+        "-",
+        "-",
+    ]
     assert run == [
         "this code", "Method1", "run\\|1", "41.12 ± 1.23", "42.02", "43.02", "20.56 ± 0.45",
         "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "SYSU-MM01", "20,000", "0",
@@ -504,7 +575,7 @@ def eval_py(*flags: str) -> subprocess.CompletedProcess:
 def test_the_command(tmp_path):
     process = eval_py("--table=8", f"--json={tmp_path / 'out.json'}")
     assert process.returncode == 0, process.stderr
-    assert "| Method2 | -   | 53.53 " in process.stdout
+    assert "| Method2      | -   | 53.53 " in process.stdout
     assert json.loads((tmp_path / "out.json").read_text())["name"] == "8"
     for flags in ((), ("--table=6", "--workdir=x"), ("--features=x.npz", "--workdir=x")):
         failure = eval_py(*flags)

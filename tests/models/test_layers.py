@@ -122,7 +122,7 @@ def test_cubes_of_bfloat16_maps_are_summed_in_float32():
 
 def test_a_map_with_too_few_rows_for_its_parts_is_refused():
     message = (
-        r"a feature map of 3 rows cannot be pooled into 4 body parts; set config\.image_size to a height of at least 64"
+        r"a feature map of 3 rows cannot be pooled into 4 body parts; set config\.image_size to a height 1\.33 times as"
     )
     with pytest.raises(ValueError, match=message):
         layers.part_max_pool(jnp.zeros((1, 3, 2, 1)), 4)

@@ -30,7 +30,7 @@ def drawn_state(stage, previous=None):
         )
 
     with ExitStack() as patched:
-        for module in ("rgbir_jax.training.stage",):
+        for module in ("rgbir_jax.training.stage", "rgbir_jax.stages.cmpig_generation"):
             patched.enter_context(mock.patch(f"{module}.initialise", draw))
         return stage.init(KEY, previous or {})
 
@@ -49,39 +49,28 @@ def first(tree):
 
 
 def reached(terms, params, *arguments) -> dict[str, set[str]]:
-    """Finds the networks that each term has a gradient in, by term.
-
-    Nothing is computed: the gradient of what a term does not reach is a constant in the traced program.
+    """Finds the networks that each term has a gradient in, by term, from the traced program: nothing is computed.
 
     Args:
         terms: (params, *arguments) -> dict of scalars, in the axis of the devices.
         params: parameters by network name.
-        arguments: arrays or their shapes.
+        arguments: arrays.
     """
-    shapes = jax.eval_shape(lambda *inputs: inputs, params, *arguments)
-    found = {}
-    for term in jax.eval_shape(_in_axis(terms), *shapes):
-        gradient = jax.grad(lambda params, *rest, term=term: _in_axis(terms)(params, *rest)[term])
-        traced = jax.make_jaxpr(gradient)(*shapes).jaxpr
-        varies = set(traced.invars)
-        for equation in traced.eqns:
-            if varies & {variable for variable in equation.invars if isinstance(variable, Var)}:
-                varies.update(equation.outvars)
-        paths = [path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        leaves = zip(paths, traced.outvars, strict=True)
-        found[term] = {path for path, leaf in leaves if isinstance(leaf, Var) and leaf in varies}
-    return found
-
-
-def _in_axis(terms):
-    """Calls a function in an axis of one device, without an axis in its arguments."""
-
-    def call(*arguments):
-        add = lambda x: x[None]
-        mapped = jax.vmap(terms, axis_name=parallel.AXIS)(*jax.tree.map(add, arguments))
-        return jax.tree.map(lambda x: x[0], mapped)
-
-    return call
+    one_device = jax.vmap(terms, axis_name=parallel.AXIS)
+    traced, shapes = jax.make_jaxpr(one_device, return_shape=True)(
+        *jax.tree.map(lambda x: np.asarray(x)[None], (params, *arguments))
+    )
+    networks = [path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    of: dict = {variable: {network} for network, variable in zip(networks, traced.jaxpr.invars, strict=False)}
+    for equation in traced.jaxpr.eqns:
+        if equation.primitive.name == "stop_gradient":
+            continue
+        inputs = [variable for variable in equation.invars if isinstance(variable, Var)]
+        differentiable = [variable for variable in equation.outvars if jnp.issubdtype(variable.aval.dtype, jnp.inexact)]
+        found = set().union(*(of.get(variable, set()) for variable in inputs))
+        of |= dict.fromkeys(differentiable, found)
+    names = [path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    return {name: of.get(variable, set()) for name, variable in zip(names, traced.jaxpr.outvars, strict=True)}
 
 
 def overfitted(config, name: str, steps: int, previous=None):
@@ -101,18 +90,30 @@ def overfitted(config, name: str, steps: int, previous=None):
 
 
 def full_size(config, name: str, previous=None):
-    """Checks the shapes of a full-size iteration, of which nothing is computed.
+    """Makes the shapes of a full-size stage for 395 identities.
 
     Returns:
-        The shapes of the State after it, and those of the features of five images.
+        (stage, shapes of its State, numbers of parameters by network, shape of the features of five images).
     """
     stage = stages.build(config, name, 395)
     state = jax.eval_shape(stage.init, KEY, previous or {})
+    sizes = {network: sum(leaf.size for leaf in jax.tree.leaves(tree)) for network, tree in state.params.items()}
+    if stage.frozen:
+        return stage, state, sizes, None  # it has no features
+    images = jax.ShapeDtypeStruct((5, *config.image_size, 3), jnp.float32)
+    features = jax.eval_shape(stage.features, state, images, jax.ShapeDtypeStruct((5,), jnp.int32))
+    return stage, state, sizes, features
+
+
+def check_lowers(config, name: str, previous=None) -> None:
+    """Checks that the pmapped iteration of a full-size stage lowers, and keeps the shapes of its State."""
+    assert config.dtype == "bfloat16"
+    stage, state, *_ = full_size(config, name, previous)
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), jax.eval_shape(lambda: drawn_batch(config))
     )
-    after, metrics = jax.eval_shape(parallel.pmap(stage.train_step), state, batch, KEY)
+    lowered = parallel.pmap(stage.train_step).lower(state, batch, KEY)
+    assert "bf16" in lowered.as_text()
+    after, metrics = lowered.out_info
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
-    images = jax.ShapeDtypeStruct((5, *config.image_size, 3), jnp.float32)
-    return after, jax.eval_shape(stage.features, after, images, jax.ShapeDtypeStruct((5,), jnp.int32))

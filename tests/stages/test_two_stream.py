@@ -11,6 +11,7 @@ from configs import sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training import parallel
+from tests.stages.steps import full_size, reached
 from tests.tiny import drawn_batch, tiny_two_stream_config
 
 CLASSES = 4
@@ -183,6 +184,34 @@ def test_the_full_size_step_fits_together():
     assert (features.shape, features.dtype) == ((5, 512), jnp.float32)
 
 
+def test_the_ranking_loss_of_constant_infrared_embeddings_reaches_the_rest():
+    _, built, state, batch = system()
+
+    def terms(params, batch):
+        x = batch["image"].astype(jnp.float32) / 128 - 1
+        label = jnp.broadcast_to(batch["label"][:, None, None], x.shape[:3])
+        params = params | {"ir": jax.lax.stop_gradient(params["ir"])}
+        embedding, logits, _ = built.forward(params, state.batch_stats, x, KEY)
+        return built.terms(embedding, logits, label)
+
+    assert reached(terms, state.params, batch)["L_rank"] == {"rgb", "head"}
+
+
+def test_pairs_as_in_the_authors_resnet_baseline():
+    config = sysu_two_stream.get_config("batch32")
+    stage, state, sizes, features = full_size(config, "two_stream")
+    assert sizes == {"rgb": 23_508_032, "ir": 23_508_032, "head": 1_252_747}
+    assert stage.batch_spec()["image"][0] == (32, 2, 1, 288, 144, 3)
+    images, modality = jax.ShapeDtypeStruct((5, 288, 144, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
+    assert jax.eval_shape(stage.feature_map, state, images, modality).shape == (5, 9, 5, 2048)
+    assert features.shape == (5, 512)
+    rates = {step: (stage.groups["trunk"].learning_rate(step), stage.groups["head"].learning_rate(step))
+             for step in (0, 20_879, 20_881, 41_761)}  # fmt: skip
+    assert rates[0] == rates[20_879] == pytest.approx((0.001, 0.01))
+    assert rates[20_881] == pytest.approx((1e-4, 1e-3))
+    assert rates[41_761] == pytest.approx((1e-5, 1e-4))
+
+
 def test_one_modality_is_refused():
     config = tiny_two_stream_config()
     config.modalities = (0,)
@@ -191,5 +220,5 @@ def test_one_modality_is_refused():
 
 
 def test_an_unknown_preset_is_named():
-    with pytest.raises(ValueError, match='"agw" is unknown; choose one of bdtr, baseline'):
+    with pytest.raises(ValueError, match='"agw" is unknown; choose one of bdtr, baseline, batch32'):
         sysu_two_stream.get_config("agw")

@@ -14,7 +14,17 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.stages.inputs import network_input
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.training import parallel
-from tests.stages.steps import CLASSES, KEY, drawn_state, first, full_size, overfitted
+from tests.stages.steps import (
+    CLASSES,
+    KEY,
+    check_lowers,
+    drawn_state,
+    first,
+    full_size,
+    on_devices,
+    overfitted,
+    split,
+)
 from tests.tiny import drawn_batch, tiny_config
 
 RGB, IR = (jnp.full(3, modality, jnp.int32) for modality in (0, 1))
@@ -112,20 +122,40 @@ def test_a_tiny_batch_can_be_overfitted():
     [("resnet50", 23_504_896, 2048), ("resnet6", 4_902_656, 512), ("one_stream_grey", 23_508_032, 2048)],
 )
 def test_full_size_networks_have_the_published_parameters(preset, trunk, channels):
-    config = sysu_zero_padding.get_config(preset)
-    after, features = full_size(config, "one_stream")
-    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in after.params.items()}
+    stage, state, sizes, features = full_size(sysu_zero_padding.get_config(preset), "one_stream")
     assert sizes == {"E_a": trunk, "head": channels * 395 + 395}
     assert (features.shape, features.dtype) == ((5, channels), jnp.float32)
-    stage = stages.build(config, "one_stream", 395)
     images, modality = jax.ShapeDtypeStruct((5, 224, 224, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
-    assert jax.eval_shape(stage.feature_map, after, images, modality).shape == (5, 7, 7, channels)
+    assert jax.eval_shape(stage.feature_map, state, images, modality).shape == (5, 7, 7, channels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["resnet50", "resnet6"])
+def test_full_size_steps_lower(preset):
+    check_lowers(sysu_zero_padding.get_config(preset), "one_stream")
+
+
+def test_an_iteration_keeps_the_shapes():
+    _, stage, state = system()
+    batch = split(drawn_batch(zero_padding_config()), 4)
+    (after, metrics) = jax.eval_shape(on_devices(stage.train_step), state, batch, KEY)
+    assert jax.tree.map(lambda x: x.shape[1:], after) == jax.tree.map(lambda x: x.shape, state)
+    assert {"L_id", "accuracy"} <= set(metrics)
 
 
 def test_one_modality_is_refused():
     config = zero_padding_config()
     config.modalities = (0,)
     with pytest.raises(UserError, match=r"zero-padding needs RGB and IR; set config.modalities = \(0, 1\)"):
+        stages.build(config, "teacher", CLASSES)
+
+
+def test_a_colour_of_erased_rectangles_is_refused():
+    config = zero_padding_config()
+    config.augment.erase.fill = (0.1, 0.2, 0.3)
+    with pytest.raises(
+        UserError, match=r"zero-padding erases with 0 in both channels; leave config.augment.erase.fill"
+    ):
         stages.build(config, "teacher", CLASSES)
 
 
