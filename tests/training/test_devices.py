@@ -14,9 +14,10 @@ PROGRAM = Path(__file__).with_name("train_on_devices.py")
 @pytest.mark.parametrize(
     ("stage", "preset", "parts", "counts"),
     [
-        ("image", "paper", 1, (2, 4, 8)),
+        ("image", "paper", 1, (4,)),
         ("two_stream", "bdtr", 1, (8,)),  # one identity per device: every negative is on another device
         ("teacher", "paper", 2, (2, 4)),
+        pytest.param("image", "paper", 1, (2, 8), marks=pytest.mark.slow),
         pytest.param("image", "dgnet", 1, (2, 8), marks=pytest.mark.slow),
         pytest.param("hicmd", "paper", 1, (4,), marks=pytest.mark.slow),
     ],
