@@ -288,7 +288,7 @@ class Run:
         if not self.stages[first].has_feature_map:
             raise UserError(
                 f"{self.name} has no activation maps: the features of its stage {first} are not pooled from a feature "
-                f"map; use a classifier, image or two-stream stage, or override feature_map in your own."
+                f"map; use a classifier, image, two-stream or two-stem stage, or override feature_map in your own."
             )
 
     @property

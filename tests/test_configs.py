@@ -30,6 +30,7 @@ PRESETS = {
     "quickstart.showcase": ("best", "paper", "dgnet"),
     "quickstart.methods": ("method1", "method2"),
     "quickstart.two_stream": ("bdtr", "baseline"),
+    "quickstart.two_stem": ("agw", "base", "caj", "rle", "deen"),
     "quickstart.embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "quickstart.regdb": ("teacher", "image", "two_stream"),
     "quickstart.llcm": ("teacher", "image", "two_stream"),

@@ -89,8 +89,8 @@ class ExpandedBody(nn.Module):
         x = Dropout(self.dropout, self.axis_name)(x, train)
         maps = self.trunk(x.reshape(-1, *x.shape[2:]), train, (4,)).astype(jnp.float32)
         maps = jnp.moveaxis(maps.reshape(*x.shape[:2], *maps.shape[1:]), 1, 3)
-        return maps.reshape(*maps.shape[:3], -1)
+        return maps.reshape(*maps.shape[:3], maps.shape[3] * maps.shape[4])
 
     def pooled(self, feature_map: Float[Array, "n H W all"]) -> Float[Array, "n vectors channels"]:
         """Averages the feature maps over their positions; no parameters."""
-        return mean_pool(feature_map).reshape(len(feature_map), self.vectors, -1)
+        return mean_pool(feature_map).reshape(-1, self.vectors, feature_map.shape[-1] // self.vectors)

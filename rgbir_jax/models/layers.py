@@ -225,7 +225,7 @@ def part_pool(x: Float[Array, "n h w c"], parts: int, pool: Callable[[Array], Ar
 def gem_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     """Returns the generalised mean of each channel with exponent 3, (mean x³)^(1/3), float32, for x of at least 0."""
     # In float32: bfloat16 has too few digits for sums of cubes. The constant keeps the gradient at 0 finite.
-    return jnp.cbrt(jnp.mean(x.astype(jnp.float32) ** 3, axis=(1, 2)) + 1e-12)
+    return (jnp.mean(x.astype(jnp.float32) ** 3, axis=(1, 2)) + 1e-12) ** (1 / 3)
 
 
 def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:

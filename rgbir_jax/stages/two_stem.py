@@ -248,17 +248,19 @@ class TwoStem(Stage):
             outputs = {neck: infer(self.necks[neck], state.variables(neck), x) for neck, x in rows["pooled"].items()}
             rows["neck"] = {neck: features for neck, (features, _) in outputs.items()}
         # [image, vector of a neck, neck · dim]: the vectors that different necks see are one feature.
+        per_neck, dim = self.body.vectors // len(self.necks), pooled.shape[-1]
         blocks = [
-            jnp.concatenate([x.reshape(len(pooled), -1, x.shape[-1]) for x in rows[kind].values()], axis=-1)
+            jnp.concatenate([x.reshape(-1, per_neck, dim) for x in rows[kind].values()], axis=-1)
             for kind in self.compared
         ]
-        return jnp.concatenate(blocks, axis=1).reshape(len(pooled), -1)
+        return jnp.concatenate(blocks, axis=1).reshape(-1, len(blocks) * self.body.vectors * dim)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, those of each kind first, and then by the square root of its weight."""
         weights = np.repeat(list(self.compared.values()), self.body.vectors // len(self.necks))
-        blocks = unit(features.reshape(len(features) * len(weights), -1)).reshape(len(features), len(weights), -1)
-        return unit((blocks * np.sqrt(weights)[:, None].astype(features.dtype)).reshape(features.shape))
+        blocks = unit(features.reshape(-1, features.shape[1] // len(weights)))
+        blocks = blocks.reshape(-1, len(weights), blocks.shape[1]) * np.sqrt(weights)[:, None].astype(features.dtype)
+        return unit(blocks.reshape(-1, features.shape[1]))
 
     @property
     def controls(self) -> dict[str, Stage]:

@@ -26,7 +26,7 @@ def session(path):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("kind", ["teacher", "image", "two_stream", "embedding"])
+@pytest.mark.parametrize("kind", configs())
 def test_features_are_those_of_the_run(kind, tmp_path):
     run = untrained(configs()[kind])
     export(run, tmp_path / "model", ("onnx",))
