@@ -75,10 +75,12 @@ class CmPIGGeneration(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for a recipe that scores this stage, which has no features, or what `check_drawn` refuses.
+            UserError: for a recipe that scores this stage, which has no features, or for what `check_drawn` and
+                `check_classifier` refuse.
         """
         config = recipe[name]
         check_drawn(recipe, name)
+        check_classifier(recipe, name)
         if config.evaluate_every or recipe.recipe[-1] == name:
             raise UserError(
                 f"{name} draws images and has no features to score; name a stage cmpig after it in config.recipe, and "
@@ -309,6 +311,28 @@ def check_drawn(recipe: ConfigDict, name: str) -> None:
             f"config.image_size is {tuple(recipe.image_size)}, and {name} draws images whose sides are multiples of 4; "
             f"set {-(-wrong[0] // 4) * 4} in place of {wrong[0]}."
         )
+
+
+def check_classifier(recipe: ConfigDict, name: str) -> None:
+    """Checks that the stage which `start_from` names, if any, is a classifier with the same ResNet.
+
+    Raises:
+        UserError: if it is not. The message names the first difference.
+    """
+    if not (start := recipe[name].start_from):
+        return
+    own, other = recipe[name].networks.E, recipe[start].networks.get("E_a", {})
+    if other.get("kind") != "resnet50":
+        raise UserError(
+            f"{name} takes the ResNet-50 of a classifier stage, and {start} has none; leave config.{name}.start_from "
+            f"empty, or name one."
+        )
+    for key in ("width", "blocks"):
+        if own[key] != other[key]:
+            raise UserError(
+                f"{name} starts from {start}: set config.{start}.networks.E_a.{key} to {own[key]} as well, not "
+                f"{other[key]}."
+            )
 
 
 def modules_of(

@@ -26,7 +26,7 @@ from tests.stages.steps import (
     reached,
     split,
 )
-from tests.tiny import drawn_batch, tiny_cmpig_config
+from tests.tiny import drawn_batch, tiny_cmpig_config, tiny_config
 
 STYLES, DECODERS, D = {"style_rgb", "style_ir"}, {"G_rgb", "G_ir"}, {"D_rgb", "D_ir"}
 MODALITIES = ("rgb", "ir")
@@ -377,6 +377,39 @@ def test_what_the_first_stage_cannot_use_is_refused(section, key, value, message
     config.generation.drawn.shots = 2
     (config if section == "config" else config[section])[key] = value
     with pytest.raises(UserError, match=message):
+        stages.build(config, "generation", CLASSES)
+
+
+def with_teacher():
+    """Returns a recipe whose first stage takes the ResNet of a teacher."""
+    config, teacher = tiny_cmpig_config(), tiny_config()
+    config.teacher = teacher.teacher
+    config.recipe = ("teacher", *config.recipe)
+    config.generation.start_from = "teacher"
+    return config
+
+
+def test_the_resnet_of_a_classifier_is_cut_into_pieces():
+    config = with_teacher()
+    teacher, generation = (stages.build(config, name, CLASSES) for name in ("teacher", "generation"))
+    before = drawn_state(teacher)
+    after = drawn_state(generation, {"teacher": before})
+    for kind, trunk in (("params", before.params), ("batch_stats", before.batch_stats)):
+        pieces = [after.frozen[piece][kind]["trunk"] for piece in ("E_sl", "E_il")]
+        assert not pieces[0].keys() & pieces[1].keys()
+        jax.tree.map(np.testing.assert_array_equal, pieces[0] | pieces[1], trunk["E_a"]["trunk"])
+    assert generation.needs == ("teacher",)
+
+
+def test_another_resnet_than_that_of_the_classifier_is_refused():
+    config = with_teacher()
+    config.teacher.networks.E_a.width = 8
+    with pytest.raises(
+        UserError, match=r"generation starts from teacher: set config.teacher.networks.E_a.width to 4"
+    ):
+        stages.build(config, "generation", CLASSES)
+    config.teacher.networks.E_a.kind = "resnet18"
+    with pytest.raises(UserError, match="generation takes the ResNet-50 of a classifier stage, and teacher has none"):
         stages.build(config, "generation", CLASSES)
 
 

@@ -21,7 +21,7 @@ from rgbir_jax.training import stage as stage_module
 from rgbir_jax.training import transfer
 from rgbir_jax.training.checkpoints import Checkpoints
 from tests.models.drawn import KEY, draw_leaves
-from tests.tiny import tiny_config, tiny_two_stem_config
+from tests.tiny import tiny_cmpig_config, tiny_config, tiny_two_stem_config
 
 TAKEN = {"E_s", "E_a", "G", "D"}
 
@@ -262,6 +262,21 @@ def test_non_local_blocks_stay_fresh(tmp_path, monkeypatch):
             same(tree, fresh.params["body"]["trunk"][name])
         else:
             assert all((leaf == 7).all() for leaf in jax.tree.leaves(tree))
+
+
+def test_a_frozen_resnet_starts_from_imagenet(imagenet, tmp_path, capsys):
+    config = tiny_cmpig_config()
+    config.resnet50 = "imagenet.pth"
+    stage, fresh = drawn_state(config, 4, "generation")
+    started = transfer.start(fresh, transfer.starting_weights(config, "generation", stage, tmp_path))
+    assert jax.tree.structure(started) == jax.tree.structure(fresh)
+    assert all((leaf == 7).all() for leaf in jax.tree.leaves(started.frozen))
+    same(started.params, fresh.params)
+    assert capsys.readouterr().out == "generation: the ResNet of E_sl and E_il starts from imagenet.pth.\n"
+    transfer.check_resnet50("imagenet.pth", {"generation": stage})
+    # The second stage takes it from the first one.
+    second, _ = drawn_state(config, 4, "cmpig")
+    assert transfer.starting_weights(config, "cmpig", second, tmp_path) == {}
 
 
 def test_a_stage_that_starts_from_an_earlier_one_does_not_take_imagenet(tmp_path):
