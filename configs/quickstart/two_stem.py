@@ -40,5 +40,5 @@ def get_config(preset: str = "agw") -> ConfigDict:
     stage.update({key: teacher[key] for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "decay")})
     for group, own in stage.optimizers.items():
         own.update(config.image.optimizers[group].to_dict() | {"networks": own.networks})
-    del config.image
+    del config["image"]
     return config

@@ -404,9 +404,7 @@ def test_the_resnet_of_a_classifier_is_cut_into_pieces():
 def test_another_resnet_than_that_of_the_classifier_is_refused():
     config = with_teacher()
     config.teacher.networks.E_a.width = 8
-    with pytest.raises(
-        UserError, match=r"generation starts from teacher: set config.teacher.networks.E_a.width to 4"
-    ):
+    with pytest.raises(UserError, match=r"generation starts from teacher: set config.teacher.networks.E_a.width to 4"):
         stages.build(config, "generation", CLASSES)
     config.teacher.networks.E_a.kind = "resnet18"
     with pytest.raises(UserError, match="generation takes the ResNet-50 of a classifier stage, and teacher has none"):
