@@ -40,5 +40,4 @@ def get_config(preset: str = "agw") -> ConfigDict:
     stage.update({key: teacher[key] for key in ("steps", "log_every", "evaluate_every", "checkpoint_every", "decay")})
     for group, own in stage.optimizers.items():
         own.update(config.image.optimizers[group].to_dict() | {"networks": own.networks})
-    del config["image"]
-    return config
+    return ConfigDict({key: value for key, value in config.to_dict().items() if key != "image"})
