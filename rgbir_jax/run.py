@@ -79,6 +79,11 @@ class Run:
         return self.facts.names or [str(number) for number in self.facts.people]
 
     @property
+    def is_exported(self) -> bool:
+        """Whether rgbir-export made its folder: its weights do not say of which iteration they are."""
+        return (self.folder / weights.FILE).is_file()
+
+    @property
     def last(self) -> str:
         """The name of the last stage, whose features the run gives."""
         return self.config.recipe[-1]
@@ -210,8 +215,7 @@ class Run:
                 f'training (config.train_split = "train"), and rgbir-export takes them along.'
             )
         found, steps = Thresholds.read(path), int(self.states[self.last].step)
-        is_exported = (self.folder / weights.FILE).is_file()  # its weights do not say of which iteration they are
-        if not is_exported and (found.stage, found.steps) != (self.last, steps):
+        if not self.is_exported and (found.stage, found.steps) != (self.last, steps):
             raise UserError(
                 f"{path} is of iteration {found.steps} of {found.stage}, and the run is now at iteration {steps} of "
                 f"{self.last}; {find} again."

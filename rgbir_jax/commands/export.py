@@ -151,13 +151,19 @@ def _facts(run: Run) -> dict:
     """Returns what identifies the run, and the versions that export it."""
     return {
         "run": {
-            "stages": {name: identified(run.states[name]) for name in chain(run.config)},
+            "stages": {name: _identified(run, name) for name in chain(run.config)},
             "dataset": run.facts.dataset,
             "dataset_fingerprint": run.facts.fingerprint,
             "commit": run.facts.commit,
         },
         "versions": versions("jax2onnx", "onnxruntime"),
     }
+
+
+def _identified(run: Run, name: str) -> dict:
+    """Identifies a stage's state. Of an exported run, the weights do not say of which iteration they are."""
+    facts = identified(run.states[name])
+    return {"fingerprint": facts["fingerprint"]} if run.is_exported else facts
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -179,6 +185,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         check(options.out, options.format)
         export(load(options.run), options.out, options.format, options.quantize == "int8")
+        files = sorted(options.out.iterdir())
+        size = sum(file.stat().st_size for file in files) / 1e6
+        print(f"{options.out}: {', '.join(file.name for file in files)}; {size:.1f} MB.")
     except UserError as error:
         sys.exit(f"rgbir-export: {error}")
 

@@ -15,10 +15,10 @@ features = jax.jit(program.call)  # uint8 [n, height, width, 3], int32 [n] (0 RG
 
 
 def read(path):
-    """Reads an image as RGB in the size that the model knows."""
-    _, height, width, _ = program.in_avals[0].shape
-    upright = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    return np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC))
+    """Reads an image of 8 or 16 bits per channel as RGB in the size that the model knows."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)) if image.mode[:4] == "I;16" else image
+    return np.asarray(image.convert("RGB").resize(program.in_avals[0].shape[2:0:-1], Image.Resampling.BICUBIC))
 
 
 if __name__ == "__main__":

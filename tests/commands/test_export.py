@@ -1,6 +1,7 @@
 """A small model of a run opens as the run does, and gives what it gives."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -126,13 +127,21 @@ def test_a_run_that_is_not_finished_is_not_exported(trained, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_formats_are_written_into_one_folder(trained, tmp_path):
+def test_formats_are_written_into_one_folder(trained, tmp_path, capsys):
     main([str(trained), "--out", str(tmp_path / "model"), "--format", "safetensors", "jax"])
+    assert re.search(
+        r"model: config.json, features.jaxexport, .*, weights.safetensors; [0-9.]+ MB.", capsys.readouterr().out
+    )
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
         *(weights.FILE, "config.json", "run.json"),
         *("features.jaxexport", "swap.jaxexport", "loader.py", "model.json"),
     }
     assert rgbir_jax.load(tmp_path / "model").last == "image"
+    (stage,) = json.loads((tmp_path / "model/model.json").read_text())["run"]["stages"].values()
+    assert stage["step"] == int(rgbir_jax.load(trained).states["image"].step)
+    main([str(tmp_path / "model"), "--out", str(tmp_path / "once_more"), "--format", "jax"])
+    (stage,) = json.loads((tmp_path / "once_more/model.json").read_text())["run"]["stages"].values()
+    assert stage.keys() == {"fingerprint"}  # the weights of an exported run have no iteration
 
 
 def test_a_missing_package_is_named_before_anything_is_read(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from rgbir_jax import stages
 from rgbir_jax.commands.export import LOADER, export
@@ -99,15 +100,17 @@ def test_a_description_comes_with_the_files(runs, folders):
 
 def test_the_loader_is_a_program(runs, folders, tmp_path):
     """It reads images as the package does, whatever their size, and knows which ones are infrared."""
-    paths = [tmp_path / f"{number}.png" for number in range(3)]
-    for number, path in enumerate(paths):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths[:3]):
         write_image(path, number, grey=number == 2)
+    thermal = np.asarray(Image.open(paths[2]).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(thermal).save(paths[3])
     folder, run = folders["two_stream"], runs["two_stream"]
-    arguments = [*paths[:2], "--ir", paths[2]]
+    arguments = [*paths[:2], "--ir", *paths[2:]]
     command = [sys.executable, "-I", folder / "loader.py", *arguments]
     printed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
     images = np.stack([decode(path, tuple(run.facts.image_size)) for path in paths])
-    expected = run.features(images, np.array([0, 0, 1]))
+    expected = run.features(images, np.array([0, 0, 1, 1]))
     np.testing.assert_allclose(np.loadtxt(printed.splitlines()), expected, rtol=0, atol=1e-5)
 
 
