@@ -3,6 +3,8 @@
 Thin networks have one or two layers each and compile in seconds; the stage around them is the real one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from unittest import mock
 
@@ -99,8 +101,9 @@ def tiny_config():
     return config
 
 
-def build(config) -> HiCMD:
-    """Makes the stage of a recipe with thin networks."""
+@contextmanager
+def thin_networks() -> Iterator[None]:
+    """Lets stages be built with thin networks."""
     with (
         mock.patch.object(hicmd_generation, "ResidualEncoder", ThinEncoder),
         mock.patch.object(hicmd_generation, "ResNet50", ThinResNet),
@@ -108,12 +111,13 @@ def build(config) -> HiCMD:
         mock.patch.object(hicmd_recognition, "ResNet50", ThinResNet),
         mock.patch.object(hicmd, "Discriminator", ThinDiscriminator),
     ):
-        return HiCMD.build(config, "hicmd", CLASSES)
+        yield
 
 
 @cache
 def system(preset: str = "paper"):
     """Returns (config, stage, state, batch)."""
     config = thin_config(preset)
-    stage = build(config)
+    with thin_networks():
+        stage = HiCMD.build(config, "hicmd", CLASSES)
     return config, stage, jax.jit(stage.init)(jax.random.key(0), {}), drawn_batch(config, CLASSES)
