@@ -7,7 +7,7 @@ from pathlib import Path
 from rgbir_jax import stages
 from rgbir_jax.inference import weights
 from tests.stages.test_embedding import tiny_config as tiny_embedding_config
-from tests.tiny import tiny_config
+from tests.tiny import tiny_cmgan_config, tiny_cmpig_config, tiny_config, tiny_sdl_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
@@ -26,7 +26,8 @@ def documented() -> dict[str, int]:
 
 def test_the_page_names_all_tensors():
     existing = {}
-    for config in (tiny_config(), tiny_config("dgnet"), tiny_config("released"), tiny_embedding_config()):
+    configs = [tiny_config(), tiny_config("dgnet"), tiny_config("released"), tiny_embedding_config()]
+    for config in (*configs, tiny_sdl_config(), tiny_cmpig_config(), tiny_cmgan_config()):
         for name in config.recipe:
             for key, shape in weights.shapes(name, stages.build(config, name, 4)).items():
                 assert key.startswith(f"{name}/")
