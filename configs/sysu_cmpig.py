@@ -65,7 +65,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "optimizers": optimizers,
         "decay": {"at": (), "factor": 0.1, "warmup": 0},
         "weights": weights,
-        "evaluate_every": 0,  # this stage has no features
+        "evaluate_every": 0,  # its features do not change
     } | every
     config.cmpig = {
         "stage": "cmpig",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jaxtyping import Array, Float, PyTree, UInt8
+from jaxtyping import Array, Float, Int, PyTree, UInt8
 from ml_collections import ConfigDict
 
 from rgbir_jax.datasets.records import MODALITIES
@@ -31,7 +31,7 @@ from rgbir_jax.stages.views import Views, views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.optimizers import Optimizers, gradient_norms
-from rgbir_jax.training.stage import DeviceBatch, Images, Key, Metrics, Stage, image_spec
+from rgbir_jax.training.stage import DeviceBatch, FeatureMap, Images, Key, Metrics, Stage, image_spec
 from rgbir_jax.training.state import Network, State, call, infer, initialise
 
 PIECES = {"E_sl": (0, 1), "E_il": (2, 3, 4)}  # the stages of the ResNet that each has
@@ -75,17 +75,13 @@ class CmPIGGeneration(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for a recipe that scores this stage, which has no features, or for what `check_drawn` and
-                `check_classifier` refuse.
+            UserError: for a recipe that ends with this stage, or for what `check_drawn` and `check_classifier` refuse.
         """
         config = recipe[name]
         check_drawn(recipe, name)
         check_classifier(recipe, name)
-        if config.evaluate_every or recipe.recipe[-1] == name:
-            raise UserError(
-                f"{name} draws images and has no features to score; name a stage cmpig after it in config.recipe, and "
-                f"set config.{name}.evaluate_every to 0."
-            )
+        if recipe.recipe[-1] == name:
+            raise UserError(f"{name} learns to draw, not to find people; name a stage cmpig after it in config.recipe.")
         modules = modules_of(recipe, name)
         networks = generation_networks(recipe, *modules)
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
@@ -260,6 +256,18 @@ class CmPIGGeneration(Stage):
         return *self.optimizers.update(gradients, params, opt_state), gradient_norms(gradients)
 
     # ---------------------------------------------------------------- what the trained system gives
+
+    def feature_map(self, state: State, inputs: Images, modality: Int[Array, "n"]) -> FeatureMap:
+        """Returns the content of images. Nothing of it is learnt in this stage: it shows where `cmpig` starts."""
+        del modality
+        return infer(self.pieces["E_sl"], state.frozen["E_sl"], grey(inputs), "feature_map")
+
+    def features_of_map(
+        self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]
+    ) -> Float[Array, "n dim"]:
+        """Computes the mean content."""
+        del state, modality
+        return call(self.pieces["E_sl"], {}, feature_map, method="pooled")
 
     def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws the content of each image in the style of each, and each image from what such a drawing shows of it.

@@ -7,7 +7,14 @@ from pathlib import Path
 from rgbir_jax import stages
 from rgbir_jax.inference import weights
 from tests.stages.test_embedding import tiny_config as tiny_embedding_config
-from tests.tiny import TWO_STEM, tiny_config, tiny_two_stem_config
+from tests.tiny import (
+    TWO_STEM,
+    tiny_cmgan_config,
+    tiny_cmpig_config,
+    tiny_config,
+    tiny_sdl_config,
+    tiny_two_stem_config,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
@@ -26,8 +33,9 @@ def documented() -> dict[str, int]:
 
 def test_the_page_names_all_tensors():
     existing = {}
-    two_stem = map(tiny_two_stem_config, TWO_STEM)
-    for config in (tiny_config(), tiny_config("dgnet"), tiny_config("released"), tiny_embedding_config(), *two_stem):
+    configs = [tiny_config(), tiny_config("dgnet"), tiny_config("released"), tiny_embedding_config()]
+    configs += [*map(tiny_two_stem_config, TWO_STEM), tiny_sdl_config(), tiny_cmpig_config(), tiny_cmgan_config()]
+    for config in configs:
         for name in config.recipe:
             for key, shape in weights.shapes(name, stages.build(config, name, 4)).items():
                 assert key.startswith(f"{name}/")

@@ -98,8 +98,6 @@ def full_size(config, name: str, previous=None):
     stage = stages.build(config, name, 395)
     state = jax.eval_shape(stage.init, KEY, previous or {})
     sizes = {network: sum(leaf.size for leaf in jax.tree.leaves(tree)) for network, tree in state.params.items()}
-    if stage.frozen:
-        return stage, state, sizes, None  # it has no features
     images = jax.ShapeDtypeStruct((5, *config.image_size, 3), jnp.float32)
     features = jax.eval_shape(stage.features, state, images, jax.ShapeDtypeStruct((5,), jnp.int32))
     return stage, state, sizes, features

@@ -17,13 +17,17 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
     """Writes the state and the metrics to a file, by path."""
     from rgbir_jax import stages
     from rgbir_jax.training import parallel
+    from tests import tiny
     from tests.stages import thin_hicmd
-    from tests.tiny import drawn_batch, tiny_config, tiny_two_stream_config
+    from tests.tiny import drawn_batch
 
-    if stage_name == "hicmd":
-        config = thin_hicmd.tiny_config()
-    else:
-        config = tiny_two_stream_config(preset) if stage_name == "two_stream" else tiny_config(preset)
+    recipes = {
+        "two_stream": tiny.tiny_two_stream_config,
+        "sdl": tiny.tiny_sdl_config,
+        "cmpig": tiny.tiny_cmpig_config,
+        "hicmd": lambda preset: thin_hicmd.tiny_config(),
+    }
+    config = recipes.get(stage_name, tiny.tiny_config)(preset)
     config.dtype = "float64"
     config.batch.update({"identities": CLASSES, "parts": int(parts)})
     batch = drawn_batch(config, CLASSES)
