@@ -66,7 +66,7 @@ def test_a_person_is_found_in_own_images(tmp_path):
     assert np.asarray(Image.open(tmp_path / "swapped.png")).shape == (64, 32, 3)
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "triplet")) for name in SHORT])
 def test_an_example_trains_and_is_scored(name, drawn, photos, tmp_path):
     folder, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(photos if name == "own_dataset" else drawn, data)

@@ -55,6 +55,10 @@ def all_terms(built, params, state, batch, key):
     return built.discriminator_terms(params["D"], targets.x_1, x.x_swap), terms
 
 
+# make test-slow takes the other two as well.
+PRESETS = pytest.mark.parametrize(
+    "preset", ["paper", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dgnet", "released"))]
+)
 EVERYWHERE = {"E_s", "E_a", "G"}
 REACHES = {
     "paper": {
@@ -109,7 +113,7 @@ def key_of_coin(side: bool) -> jax.Array:
     return next(key for key in keys if jax.random.bernoulli(jax.random.split(key)[1]) == side)
 
 
-@pytest.mark.parametrize("preset", ["paper", "dgnet", pytest.param("released", marks=pytest.mark.slow)])
+@PRESETS
 def test_each_term_reaches_the_networks_it_should_and_no_other(preset):
     config, built, state = system(preset)
     trained = {name: params for name, params in state.params.items() if name != "D"}
@@ -399,9 +403,7 @@ def one_iteration(preset: str = "paper"):
     return config, built, state, after, metrics
 
 
-@pytest.mark.parametrize(
-    "preset", ["paper", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dgnet", "released"))]
-)
+@PRESETS
 def test_l_total_is_the_weighted_sum_of_every_logged_term(preset):
     config, _, _, after, metrics = one_iteration(preset)
     weights = {term: weight for term, weight in config.image.weights.items() if weight}

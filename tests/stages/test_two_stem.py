@@ -380,7 +380,11 @@ def test_a_start_that_does_not_fit_is_refused():
 def test_an_image_too_low_for_its_parts_is_refused():
     config = tiny_two_stem_config("rle")
     config.image_size = (32, 16)
-    refused(config, "a feature map of 2 rows cannot be pooled into 3 body parts; set config.image_size to a height 1.5 times as large", "rle")
+    refused(
+        config,
+        "2 rows cannot be pooled into 3 body parts; set config.image_size to a height 1.5 times as large",
+        "rle",
+    )
 
 
 @pytest.mark.slow
