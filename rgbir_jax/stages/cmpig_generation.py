@@ -269,6 +269,11 @@ class CmPIGGeneration(Stage):
         del state, modality
         return call(self.pieces["E_sl"], {}, feature_map, method="pooled")
 
+    @property
+    def unused_after_training(self) -> tuple[str, ...]:
+        """The discriminators."""
+        return ("D_rgb", "D_ir")
+
     def pictures(self, state: State, images: Images) -> dict[str, UInt8[Array, "rows columns height width 3"]]:
         """Draws the content of each image in the style of each, and each image from what such a drawing shows of it.
 
