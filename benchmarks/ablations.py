@@ -9,13 +9,19 @@ cell that changes a network or a preset has a `drawing` of its own. All in `runs
 `--cells NAME...` takes some of the cells. If the command is repeated, it resumes what was interrupted and skips what is
 finished.
 
+The grid takes hours: about 5 minutes of one core for each cell and seed. `--json FILE` keeps the figures of each run as
+soon as it is scored (in benchmarks/results/ablations.json, if not given). A run with figures there is not trained
+again, even if its folder is gone, so several machines can train the grid one after the other.
+
 It prints Markdown: rank-1 and mAP (all-search, single-shot on SYSU-MM01's tree) as mean ± standard deviation over the
 seeds, and how far each cell is ahead of the control of the same seed, with a paired bootstrap over probes: persons are
 drawn with replacement, all probes of a person together, and the differences of their average precisions are averaged
-over the seeds. `--json FILE` also writes the figures, the command and library versions.
+over the seeds.
 """
 
 import argparse
+import itertools
+import json
 import shlex
 import subprocess
 import sys
@@ -27,7 +33,10 @@ import numpy as np
 from benchmarks.machine import keep, machine, versions
 from benchmarks.seeds import grid, plus_minus, run, summary
 from rgbir_jax.evaluation.bootstrap import interval
+from rgbir_jax.files import write_json
 
+RESULTS = Path(__file__).parent / "results" / "ablations.json"
+FIGURES = "ablation.json"  # of one run, in its folder
 BASE = "base"
 SYSTEMS_OF_BASE = ("teacher", "control")
 OWN = "trained"
@@ -70,6 +79,7 @@ CELLS = {
         options=tuple(f"--config.{stage}.networks.D.num_scales=3" for stage in ("drawing", "image"))
     ),
 }
+BASE_CELL = Cell(options=("--config.recipe=('teacher','control')",))
 CODES = {
     f"{cell}, by {title}": (cell, code) for cell in ("paper", "best") for title, code in (("a", "a"), ("pooled s", "s"))
 }
@@ -81,57 +91,72 @@ def main(argv=None):
     if arguments.score:
         score(arguments.score)
         return
-    for seed in range(arguments.seeds):
-        folder = arguments.workdir / str(seed)
-        train(folder / BASE, seed, Cell(options=("--config.recipe=('teacher','control')",)))
-        for name in arguments.cells:
-            cell = CELLS[name]
-            options = ["--config.recipe=('teacher','drawing','image')", f"--config.teacher.from_run={folder / BASE}"]
-            if cell.drawing:
-                options.append(f"--config.drawing.from_run={folder / folder_name(cell.drawing)}")
-            train(folder / folder_name(name), seed, Cell(cell.preset, (*options, *cell.options)))
     figures = {
         "command": shlex.join(["python", "-m", "benchmarks.ablations", *argv]),
         "machine": machine(),
         "versions": versions("rgbir-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
-        "rows": tabulate(arguments.workdir, arguments.seeds, arguments.cells),
     }
-    print(markdown(figures["rows"], arguments.seeds))
-    keep(arguments.json, figures)
+    runs = json.loads(arguments.json.read_text())["runs"] if arguments.json.is_file() else {}
+    for seed, name in itertools.product(arguments.seeds, (BASE, *arguments.cells)):
+        if str(seed) not in runs.setdefault(name, {}):
+            runs[name][str(seed)] = figures_of(name, seed, arguments.workdir)
+            keep(arguments.json, figures | {"runs": runs})
+    rows = tabulate(runs, arguments.seeds, arguments.cells)
+    print(markdown(rows, len(arguments.seeds)))
+    keep(arguments.json, figures | {"rows": rows, "runs": runs})
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(
         "ablations", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds: 0, 1, 2, ...")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="Two at least.")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), metavar="NAME")
     parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"), help="Folder of the runs.")
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="The figures of each run.")
     parser.add_argument("--score", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     wanted = {*arguments.cells, *(CELLS[name].drawing for name in arguments.cells)}
     arguments.cells = [name for name in CELLS if name in wanted]
-    if arguments.seeds < 2:
-        parser.error(f"--seeds={arguments.seeds} gives no spread; choose 2 or more.")
+    if len(set(arguments.seeds)) < 2:
+        parser.error("one seed gives no spread; choose 2 or more.")
     return arguments
+
+
+def figures_of(name, seed, workdir):
+    """Trains and scores a run of the grid, and first the runs that it starts from, unless that is done."""
+    folder = workdir / str(seed) / folder_name(name)
+    if not (folder / FIGURES).is_file():
+        train(folder, seed, BASE_CELL if name == BASE else started(name, seed, workdir))
+        # A process of its own: on a GPU, this one must not hold the memory that train.py needs.
+        subprocess.run([sys.executable, "-m", "benchmarks.ablations", f"--score={folder}"], check=True)
+    return json.loads((folder / FIGURES).read_text())
+
+
+def started(name, seed, workdir):
+    """Returns a cell with the options that name the runs which it starts from; trains these if they are not there."""
+    cell = CELLS[name]
+    figures_of(BASE, seed, workdir)
+    options = [
+        "--config.recipe=('teacher','drawing','image')",
+        f"--config.teacher.from_run={workdir / str(seed) / BASE}",
+    ]
+    if cell.drawing:
+        figures_of(cell.drawing, seed, workdir)
+        options.append(f"--config.drawing.from_run={workdir / str(seed) / folder_name(cell.drawing)}")
+    return Cell(cell.preset, (*options, *cell.options))
+
+
+def train(folder, seed, cell):
+    run("train.py", f"--config=quickstart:{cell.preset}", f"--config.seed={seed}", f"--workdir={folder}", *cell.options)
 
 
 def folder_name(cell):
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in cell)
 
 
-def train(folder, seed, cell):
-    """Trains and scores a run, unless that is done."""
-    if (folder / "probes.npz").is_file():
-        return
-    run("train.py", f"--config=quickstart:{cell.preset}", f"--config.seed={seed}", f"--workdir={folder}", *cell.options)
-    # A process of its own: on a GPU, this one must not hold the memory that train.py needs.
-    subprocess.run([sys.executable, "-m", "benchmarks.ablations", f"--score={folder}"], check=True)
-
-
 def score(folder):
-    """Writes `probes.npz` into a run's folder: by system, rank-1 and average precision of each probe; its person."""
+    """Writes the figures of a run into its folder: the persons, and by system rank-1, mAP and the persons' AP."""
     from rgbir_jax import load
     from rgbir_jax.data.sources import open_source
     from rgbir_jax.evaluation.benchmark import Benchmark
@@ -148,38 +173,65 @@ def score(folder):
     systems = {name: (stage, trained.states[name]) for name, stage in trained.stages.items()}
     systems |= {OWN: (last, state)} | {code: (stage, state) for code, stage in last.controls.items()}
     records = benchmark.records
-    arrays = {"person": records.person_id[probes_of(records, search)]}
+    person = records.person_id[probes_of(records, search)]
+    figures = {"systems": {}}
     for name, (stage, state_of) in systems.items():
         features = extractor((stage,))((state_of,), *of_rows(source, benchmark.rows))
-        trials = ranked(features, records, [search])[search.name]
-        arrays |= {f"{name}/{measure}": values for measure, values in averaged(trials, search.ap).items()}
+        probes = averaged(ranked(features, records, [search])[search.name], search.ap)
+        figures["systems"][name] = by_person(person, **probes)
     if last.renders:
-        arrays["reconstruction"] = np.array(reconstruction(last, state, source, benchmark.rows).l1)
-    np.savez(folder / "probes.npz", **arrays)
+        figures["reconstruction"] = float(reconstruction(last, state, source, benchmark.rows).l1)
+    write_json(folder / FIGURES, figures)
 
 
-def tabulate(workdir, seeds, cells):
-    """Returns the figures of each row, in percent."""
+def by_person(person, rank1, AP):
+    """Returns the means over all probes, and over the probes of each person; probes without a match do not count."""
+    counts_for = ~np.isnan(AP)
+    people, place, probes = np.unique(person[counts_for], return_inverse=True, return_counts=True)
+    means = np.bincount(place, AP[counts_for]) / probes
+    names = [int(person_id) for person_id in people]
+    return {
+        "rank-1": float(np.nanmean(rank1)),
+        "mAP": float(np.nanmean(AP)),
+        "AP": dict(zip(names, means.round(5).tolist(), strict=True)),
+        "probes": dict(zip(names, probes.tolist(), strict=True)),
+    }
+
+
+def tabulate(runs, seeds, cells):
+    """Returns the figures of each row, in percent.
+
+    Args:
+        runs: what `score` writes, by cell and seed.
+        seeds: the seeds.
+        cells: the rows, besides teacher and control.
+    """
     rng = np.random.default_rng(0)
-    base = [np.load(workdir / str(seed) / BASE / "probes.npz") for seed in range(seeds)]
-    control = [file["control/AP"] for file in base]
-    rows = {name: (base, name) for name in SYSTEMS_OF_BASE}
+    rows = {name: (BASE, name) for name in SYSTEMS_OF_BASE}
     for name in cells:
-        files = [np.load(workdir / str(seed) / folder_name(name) / "probes.npz") for seed in range(seeds)]
-        rows |= {name: (files, OWN)} | {row: (files, code) for row, (cell, code) in CODES.items() if cell == name}
+        rows |= {name: (name, OWN)} | {row: (name, code) for row, (cell, code) in CODES.items() if cell == name}
+    control = [runs[BASE][str(seed)]["systems"]["control"] for seed in seeds]
+    probes = np.array(list(control[0]["probes"].values()))
+    person = np.repeat(np.arange(len(probes)), probes)
     figures = {}
-    for name, (files, system) in rows.items():
-        precision = [file[f"{system}/AP"] for file in files]
-        columns = [[np.nanmean(file[f"{system}/{key}"]) for key in ("rank1", "AP")] for file in files]
-        figures[name] = summary(100 * np.array(columns))
+    for name, (cell, system) in rows.items():
+        of_seeds = [runs[cell][str(seed)] for seed in seeds]
+        scored = [run["systems"][system] for run in of_seeds]
+        figures[name] = summary(100 * np.array([(one["rank-1"], one["mAP"]) for one in scored]))
         if name == "control":
             continue
-        ahead = 100 * (np.array(precision) - np.array(control))
-        figures[name]["ahead"] = interval(ahead.mean(axis=0), files[0]["person"], rng)._asdict()
-        figures[name]["ahead"]["seeds"] = np.nanmean(ahead, axis=1).tolist()
-        if system == OWN and "reconstruction" in files[0]:
-            figures[name]["reconstruction"] = float(np.mean([file["reconstruction"] for file in files]))
+        ahead = 100 * np.array(
+            [precisions(one) - precisions(other) for one, other in zip(scored, control, strict=True)]
+        )
+        figures[name]["ahead"] = interval(np.repeat(ahead.mean(axis=0), probes), person, rng)._asdict()
+        figures[name]["ahead"]["seeds"] = (ahead @ probes / probes.sum()).tolist()
+        if system == OWN and "reconstruction" in of_seeds[0]:
+            figures[name]["reconstruction"] = float(np.mean([run["reconstruction"] for run in of_seeds]))
     return figures
+
+
+def precisions(scored):
+    return np.array(list(scored["AP"].values()))
 
 
 def markdown(rows, seeds):
