@@ -174,14 +174,13 @@ def score(folder):
     systems |= {OWN: (last, state)} | {code: (stage, state) for code, stage in last.controls.items()}
     records = benchmark.records
     person = records.person_id[probes_of(records, search)]
-    figures = {"systems": {}}
+    figures = {}
     for name, (stage, state_of) in systems.items():
         features = extractor((stage,))((state_of,), *of_rows(source, benchmark.rows))
         probes = averaged(ranked(features, records, [search])[search.name], search.ap)
-        figures["systems"][name] = by_person(person, **probes)
-    if last.renders:
-        figures["reconstruction"] = float(reconstruction(last, state, source, benchmark.rows).l1)
-    write_json(folder / FIGURES, figures)
+        figures[name] = by_person(person, **probes)
+    drawn = {"reconstruction": float(reconstruction(last, state, source, benchmark.rows).l1)} if last.renders else {}
+    write_json(folder / FIGURES, {"systems": figures} | drawn)
 
 
 def by_person(person, rank1, AP):
