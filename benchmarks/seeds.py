@@ -16,6 +16,7 @@ import json
 import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -114,15 +115,20 @@ def is_done(folder, config, changes):
     return all(checkpoint.is_dir() and checkpoint.stat().st_mtime <= scored for checkpoint in last)
 
 
-def run(program, *options):
-    """Runs train.py or eval.py. Their output goes to stderr, so that stdout has only the tables."""
-    process = subprocess.Popen([sys.executable, ROOT / program, *options], stdout=sys.stderr)
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:  # Ctrl-C reaches the program too, and train.py first writes a checkpoint
-        code = process.wait()
+def run(program, *options, log=None):
+    """Runs train.py or eval.py. Their output goes to stderr, so that stdout has only the tables, or to a file `log`."""
+    with ExitStack() as files:
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        output = files.enter_context(log.open("a")) if log else sys.stderr
+        process = subprocess.Popen([sys.executable, ROOT / program, *options], stdout=output, stderr=log and output)
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # Ctrl-C reaches the program too, and train.py first writes a checkpoint
+            code = process.wait()
     if code:
-        sys.exit(f"seeds: {program} {shlex.join(options)} ended with exit code {code}; its message is above.")
+        where = f"in {log}" if log else "above"
+        sys.exit(f"seeds: {program} {shlex.join(options)} ended with exit code {code}; its message is {where}.")
 
 
 def tabulate(folders, setting=None):

@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
         "stage": "cmgan",
         "steps": teacher.steps,
         "from_run": "",
+        "start_from": "",  # an earlier classifier or image stage, from whose ResNet E starts
         "networks": {
             "E": {"width": 64, "blocks": (3, 4, 6, 3), "last_stride": 2},
             "head": {"hidden": (512,)},

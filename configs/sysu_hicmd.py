@@ -52,6 +52,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
     config.hicmd = {
         "stage": "hicmd",
         "from_run": "",
+        "start_from": "",  # an earlier classifier or image stage, from whose ResNet E_t and HFL start
         "steps": 50_000,
         "networks": {
             "E_p": {"width": 32, "code": 256},  # prototype encoders

@@ -63,6 +63,7 @@ def two_stream(image: ConfigDict, preset: str) -> ConfigDict:
         "stage": "two_stream",
         "steps": teacher.steps,
         "from_run": "",
+        "start_from": "",  # an earlier classifier or image stage, from whose ResNet both streams start
         "networks": {
             "stream": {"width": 64, "blocks": (3, 4, 6, 3), "last_stride": 1},
             "head": {"bottleneck": 512, "dropout": 0.0},

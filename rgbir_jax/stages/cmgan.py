@@ -18,6 +18,7 @@ from rgbir_jax.models.embedding import MLP
 from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.two_stream import Stream
 from rgbir_jax.stages.pairing import check_both_modalities, check_identities
+from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.triplets import across_modalities
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.stages.weights import total, weight_schedules
@@ -47,11 +48,13 @@ class CmGAN(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for a recipe of one modality, or parts of a batch that have a single identity.
+            UserError: for a recipe of one modality, parts of a batch that have a single identity, or a stage to start
+                from whose ResNet is another one.
         """
         config = recipe[name]
         check_both_modalities(recipe, "a discriminator of modalities needs")
         check_identities(recipe.batch)
+        check_resnet_start(recipe, name, {"E": config.networks.E})
         dtype, own = jnp.dtype(recipe.dtype), config.networks
         E = Stream(construct(ResNet50, own.E, f"config.{name}.networks.E", dtype=dtype, axis_name=parallel.AXIS))
         head = MLP((*own.head.hidden, classes), False, dtype)
@@ -62,6 +65,10 @@ class CmGAN(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         weights = weight_schedules(config.weights)
         return cls(recipe, config, classes, networks, optimizers, weights, E, head, discriminator)
+
+    def init(self, key: Key, previous: dict[str, State]) -> State:
+        """Makes fresh parameters, or takes the ResNet from E_a of the earlier stage that `start_from` names."""
+        return start_resnets(self, super().init(key, previous), previous)
 
     def terms(
         self, params: PyTree, x: Float[Array, "identity 2 shot dim"], label: Int[Array, "identity 2 shot"]

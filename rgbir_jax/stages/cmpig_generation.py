@@ -27,6 +27,7 @@ from rgbir_jax.models.styles import PatchDiscriminator, StyledDecoder, StyleEnco
 from rgbir_jax.models.two_stream import Stream
 from rgbir_jax.stages.cmpig_images import grey, large, shown, small
 from rgbir_jax.stages.pairing import check_both_modalities
+from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.views import Views, views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
@@ -75,11 +76,11 @@ class CmPIGGeneration(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for a recipe that ends with this stage, or for what `check_drawn` and `check_classifier` refuse.
+            UserError: for a recipe that ends with this stage, or what `check_drawn` and `check_resnet_start` refuse.
         """
         config = recipe[name]
         check_drawn(recipe, name)
-        check_classifier(recipe, name)
+        check_resnet_start(recipe, name, {"E": config.networks.E})
         if recipe.recipe[-1] == name:
             raise UserError(f"{name} learns to draw, not to find people; name a stage cmpig after it in config.recipe.")
         modules = modules_of(recipe, name)
@@ -101,17 +102,8 @@ class CmPIGGeneration(Stage):
         """Makes fresh parameters and a frozen ResNet, also fresh or that of the classifier that `start_from` names."""
         key, frozen_key = jax.random.split(key)
         params, batch_stats = initialise(frozen_key, self.frozen)
-        if start := self.config.start_from:
-            earlier = previous[start]
-            params, batch_stats = (
-                {piece: {"trunk": {layer: trunk[layer] for layer in own["trunk"]}} for piece, own in fresh.items()}
-                for fresh, trunk in (
-                    (params, earlier.params["E_a"]["trunk"]),
-                    (batch_stats, earlier.batch_stats["E_a"]["trunk"]),
-                )
-            )
         frozen = {piece: {"params": params[piece], "batch_stats": batch_stats[piece]} for piece in PIECES}
-        return dataclasses.replace(super().init(key, previous), frozen=frozen)
+        return start_resnets(self, dataclasses.replace(super().init(key, previous), frozen=frozen), previous)
 
     # ---------------------------------------------------------------- images
 
@@ -324,28 +316,6 @@ def check_drawn(recipe: ConfigDict, name: str) -> None:
             f"config.image_size is {tuple(recipe.image_size)}, and {name} draws images whose sides are multiples of 4; "
             f"set {-(-wrong[0] // 4) * 4} in place of {wrong[0]}."
         )
-
-
-def check_classifier(recipe: ConfigDict, name: str) -> None:
-    """Checks that the stage which `start_from` names, if any, is a classifier with the same ResNet.
-
-    Raises:
-        UserError: if it is not. The message names the first difference.
-    """
-    if not (start := recipe[name].start_from):
-        return
-    own, other = recipe[name].networks.E, recipe[start].networks.get("E_a", {})
-    if other.get("kind") != "resnet50":
-        raise UserError(
-            f"{name} takes the ResNet-50 of a classifier stage, and {start} has none; leave config.{name}.start_from "
-            f"empty, or name one."
-        )
-    for key in ("width", "blocks"):
-        if own[key] != other[key]:
-            raise UserError(
-                f"{name} starts from {start}: set config.{start}.networks.E_a.{key} to {own[key]} as well, not "
-                f"{other[key]}."
-            )
 
 
 def modules_of(

@@ -33,6 +33,7 @@ from rgbir_jax.stages.hicmd_recognition import NEGATIVES, HierarchicalRecognitio
 from rgbir_jax.stages.image import check_size
 from rgbir_jax.stages.modalities import by_modality, guessed_modality
 from rgbir_jax.stages.pairing import check_both_modalities, check_identities
+from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.views import views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
@@ -67,12 +68,13 @@ class HiCMD(Stage):
 
         Raises:
             UserError: for a recipe of one modality, batches that are not whole or have no negatives, images of a size
-                that G cannot make, or an unknown value of a choice.
+                that G cannot make, an unknown value of a choice, or a stage to start from whose ResNet is another one.
         """
         config = recipe[name]
         check_both_modalities(recipe, "Hi-CMD needs")
         _check_batch(recipe.batch, choose(config.negatives, NEGATIVES, f"config.{name}.negatives"))
         check_size(recipe.image_size)
+        check_resnet_start(recipe, name, {resnet: config.networks[resnet] for resnet in ("E_t", "HFL")})
         key, dtype = f"config.{name}.networks", jnp.dtype(recipe.dtype)
         D = construct(Discriminator, config.networks.D, f"{key}.D", dtype=dtype, activation=rectified)
         generation = PersonImageGeneration.build(config.networks, dtype, key)
@@ -86,8 +88,11 @@ class HiCMD(Stage):
         return cls(recipe, config, classes, networks, optimizers, weights, generation, recognition, D)
 
     def init(self, key: Key, previous: dict[str, State]) -> State:
-        """Makes fresh parameters; the encoders of both modalities start from the same ones."""
-        state = super().init(key, previous)
+        """Makes fresh parameters, or takes the ResNets from E_a of the earlier stage that `start_from` names.
+
+        The encoders of both modalities start from the same parameters.
+        """
+        state = start_resnets(self, super().init(key, previous), previous)
         same = {f"{encoder}_ir": state.params[f"{encoder}_rgb"] for encoder in ("E_p", "E_t")}
         return dataclasses.replace(state, params=state.params | same)
 

@@ -22,6 +22,7 @@ from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.spectrum import SpectrumClassifier, SpectrumHead
 from rgbir_jax.models.two_stream import Stream
 from rgbir_jax.stages.pairing import check_both_modalities
+from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.streams import feature_map_of_streams, train_streams
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.stages.weights import total, weight_schedules
@@ -69,10 +70,12 @@ class SDL(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for a recipe of one modality, or an unknown penalty.
+            UserError: for a recipe of one modality, an unknown penalty, or a stage to start from whose ResNet is
+                another one.
         """
         config = recipe[name]
         check_both_modalities(recipe, "two streams need")
+        check_resnet_start(recipe, name, {"stream": config.networks.stream})
         choose(config.penalty, spectrum.PENALTIES, f"config.{name}.penalty")
         key, dtype = f"config.{name}.networks", jnp.dtype(recipe.dtype)
         compute = {"dtype": dtype, "axis_name": parallel.AXIS}
@@ -88,6 +91,10 @@ class SDL(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         weights = weight_schedules(config.weights)
         return cls(recipe, config, classes, networks, optimizers, weights, stream, head, classifier)
+
+    def init(self, key: Key, previous: dict[str, State]) -> State:
+        """Makes fresh parameters, or takes the ResNet from E_a of the earlier stage that `start_from` names."""
+        return start_resnets(self, super().init(key, previous), previous)
 
     def forward(
         self, params: PyTree, batch_stats: PyTree, x: Float[Array, "identity 2 shot height width 3"]

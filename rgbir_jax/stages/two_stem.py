@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
-from rgbir_jax.lookup import choose, construct, either, quoted
+from rgbir_jax.lookup import choose, construct, either
 from rgbir_jax.losses import identity, ranking
 from rgbir_jax.models.bn_neck import BNNeck
 from rgbir_jax.models.layers import unit
@@ -25,6 +25,7 @@ from rgbir_jax.models.resnet import STAGES, STEM, ResNet50
 from rgbir_jax.models.two_stem import POOLS, Body, Stem
 from rgbir_jax.stages.channel_views import ChannelViews, channel_views
 from rgbir_jax.stages.pairing import check_both_modalities, check_identities
+from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
 from rgbir_jax.training.descent import descend
@@ -65,8 +66,7 @@ class TwoStem(Stage):
         config, key = recipe[name], f"config.{name}"
         check_identities(recipe.batch)
         check_both_modalities(recipe, "a two-stem network needs")
-        if config.start_from:
-            check_start(recipe, name)
+        check_resnet_start(recipe, name, {"resnet": config.networks.resnet})
         compute = {"dtype": jnp.dtype(recipe.dtype), "axis_name": parallel.AXIS}
         resnet = config.networks.resnet, f"{key}.networks.resnet"
         stem = Stem(construct(ResNet50, *resnet, stages=(STEM,), **compute))
@@ -131,13 +131,7 @@ class TwoStem(Stage):
 
         Both stems then start from its stem. Non-local blocks and necks are fresh.
         """
-        state = super().init(key, previous)
-        if not self.config.start_from:
-            return state
-        start = previous[self.config.start_from]
-        params = _with_trunk(state.params, start.params["E_a"]["trunk"])
-        batch_stats = _with_trunk(state.batch_stats, start.batch_stats["E_a"]["trunk"])
-        return dataclasses.replace(state, params=params, batch_stats=batch_stats)
+        return start_resnets(self, super().init(key, previous), previous)
 
     def by_neck(self, vectors: Float[Array, "*images vector dim"]) -> dict[str, Float[Array, "rows dim"]]:
         """Returns the vectors that each neck sees as rows, image by image."""
@@ -282,39 +276,3 @@ def _compared(similarity: ConfigDict, key: str) -> dict[str, float]:
     if not compared:
         raise UserError(f"{key} compares nothing; give {either(KINDS)} a weight above 0.")
     return compared
-
-
-def _with_trunk(networks: PyTree, trunk: PyTree) -> PyTree:
-    """Replaces the layers that a ResNet has by copies of its own: arrays are donated, so no two may share a buffer."""
-
-    def replaced(own: PyTree) -> PyTree:
-        return {name: jax.tree.map(jnp.copy, trunk[name]) if name in trunk else own[name] for name in own}
-
-    taking = (*MODALITIES, "body")
-    return networks | {name: networks[name] | {"trunk": replaced(networks[name]["trunk"])} for name in taking}
-
-
-def check_start(recipe: ConfigDict, name: str) -> None:
-    """Checks that the stage to start from has an E_a with the same ResNet-50.
-
-    Args:
-        recipe: the whole config.
-        name: the name of the stage that starts from it.
-
-    Raises:
-        UserError: if it has not.
-    """
-    start, own = recipe[name].start_from, recipe[name].networks.resnet
-    encoder = recipe[start].networks.get("E_a", {})
-    if encoder.get("kind") != "resnet50":
-        raise UserError(
-            f"{name} starts from the ResNet-50 of an E_a, and {start} has none; leave config.{name}.start_from empty, "
-            f"or name a classifier or image stage with a ResNet-50."
-        )
-    for key, default in (("width", 64), ("blocks", (3, 4, 6, 3)), ("last_stride", 1)):
-        here, there = own.get(key, default), encoder.get(key, default)
-        if here != there:
-            raise UserError(
-                f"{name} starts from {start}: set config.{start}.networks.E_a.{key} to {quoted(here)} as well, not "
-                f"{quoted(there)}."
-            )

@@ -18,6 +18,7 @@ from rgbir_jax.models.identity_head import IdentityHead
 from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.models.two_stream import Stream
 from rgbir_jax.stages.pairing import check_both_modalities, check_identities
+from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.streams import feature_map_of_streams, train_streams
 from rgbir_jax.stages.views import views
 from rgbir_jax.stages.weights import total, weight_schedules
@@ -45,11 +46,13 @@ class TwoStream(Stage):
         """Makes the stage that `recipe[name]` describes.
 
         Raises:
-            UserError: for a recipe of one modality, or parts of a batch that have a single identity.
+            UserError: for a recipe of one modality, parts of a batch that have a single identity, or a stage to start
+                from whose ResNet is another one.
         """
         config = recipe[name]
         check_identities(recipe.batch)
         check_both_modalities(recipe, "a two-stream network needs")
+        check_resnet_start(recipe, name, {"stream": config.networks.stream})
         key, compute = f"config.{name}.networks", {"dtype": jnp.dtype(recipe.dtype), "axis_name": parallel.AXIS}
         stream = Stream(construct(ResNet50, config.networks.stream, f"{key}.stream", **compute))
         head = construct(IdentityHead, config.networks.head, f"{key}.head", classes=classes, **compute)
@@ -60,6 +63,10 @@ class TwoStream(Stage):
         optimizers = Optimizers(config.optimizers, config.decay, tuple(networks))
         weights = weight_schedules(config.weights, config.get("ramp"))
         return cls(recipe, config, classes, networks, optimizers, weights, stream, head)
+
+    def init(self, key: Key, previous: dict[str, State]) -> State:
+        """Makes fresh parameters, or takes the ResNet from E_a of the earlier stage that `start_from` names."""
+        return start_resnets(self, super().init(key, previous), previous)
 
     def forward(
         self, params: PyTree, batch_stats: PyTree, x: Float[Array, "identity 2 shot height width 3"], key: Array

@@ -19,7 +19,7 @@ from rgbir_jax.models.shapes import first_difference
 from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
 from rgbir_jax.training.processes import say
 from rgbir_jax.training.stage import Stage
-from rgbir_jax.training.state import Network, State
+from rgbir_jax.training.state import State
 
 Variables = dict[str, dict[str, PyTree]]  # by kind (params, batch_stats), then by network name
 
@@ -76,8 +76,7 @@ def _replaced(tree: PyTree, leaves: PyTree) -> PyTree:
 
 
 def _from_imagenet(file: str, name: str, stage: Stage) -> Variables:
-    networks = stage.networks | stage.frozen
-    trunks = {network: trunk for network, spec in networks.items() if (trunk := _trunk(spec))}
+    trunks = resnets(stage)
     if not trunks:
         return {}
     if not file:
@@ -97,11 +96,13 @@ def _say_random(name: str, trunks: dict) -> None:
     say(f"{name}: the ResNet of {networks} starts from random weights; config.resnet50 takes an ImageNet file.")
 
 
-def _trunk(network: Network) -> dict[str, PyTree] | None:
-    """Returns the shapes of a network's ResNet, by kind; None if it has no ResNet."""
-    if not isinstance(getattr(network.module, "trunk", None), ResNet50):
-        return None
-    return {kind: tree["trunk"] for kind, tree in network.shapes()[0].items()}
+def resnets(stage: Stage) -> dict[str, dict[str, PyTree]]:
+    """Returns the shapes of each ResNet-50 of a stage, trained or frozen: by network, then by kind of variables."""
+    return {
+        name: {kind: tree["trunk"] for kind, tree in network.shapes()[0].items()}
+        for name, network in (stage.networks | stage.frozen).items()
+        if isinstance(getattr(network.module, "trunk", None), ResNet50)
+    }
 
 
 def check_resnet50(file: str, stages: dict[str, Stage]) -> None:
@@ -114,8 +115,7 @@ def check_resnet50(file: str, stages: dict[str, Stage]) -> None:
     Raises:
         UserError: if no network of the recipe has a ResNet-50.
     """
-    networks = [network for stage in stages.values() for network in (stage.networks | stage.frozen).values()]
-    if file and not any(map(_trunk, networks)):
+    if file and not any(map(resnets, stages.values())):
         raise UserError(
             f"config.resnet50 is {file}, but no network of {', '.join(stages)} has a ResNet-50; "
             f'leave it empty, or set networks.E_a.kind to "resnet50".'

@@ -15,7 +15,10 @@ def scored(folder, **mAP):
     """Writes scores of systems: twice as high indoor."""
     folder.mkdir(parents=True)
     content = {
-        name: {setting: {"cmc": [value * factor / 2], "mAP": value * factor} for setting, factor in SETTINGS.items()}
+        name: {
+            setting: {"cmc": [value * factor / 2], "mAP": value * factor, "mINP": value / 4}
+            for setting, factor in SETTINGS.items()
+        }
         for name, value in mAP.items()
     }
     about = {"dataset": "drawn", "protocol": "official", "settings": dict.fromkeys(SETTINGS, "")}
@@ -43,7 +46,7 @@ def test_a_row_is_averaged_over_seeds_in_its_setting(table6):
 
 def test_rows_start_from_earlier_ones_of_their_seed(tmp_path, monkeypatch):
     commands = []
-    monkeypatch.setattr(rows, "run", lambda program, *options: commands.append((program, *options)))
+    monkeypatch.setattr(rows, "run", lambda program, *options, log: commands.append((program, *options)))
     monkeypatch.setattr(rows, "tabulate", lambda *arguments: {})
     monkeypatch.setattr(rows, "markdown", lambda figures: "")
     rows.main(["methods", "--seeds", "2", f"--workdir={tmp_path}"])

@@ -396,7 +396,7 @@ def test_another_resnet_than_that_of_the_classifier_is_refused():
     with pytest.raises(UserError, match=r"generation starts from teacher: set config.teacher.networks.E_a.width to 4"):
         stages.build(config, "generation", CLASSES)
     config.teacher.networks.E_a.kind = "resnet18"
-    with pytest.raises(UserError, match="generation takes the ResNet-50 of a classifier stage, and teacher has none"):
+    with pytest.raises(UserError, match="generation starts from the ResNet-50 of an E_a, and teacher has none"):
         stages.build(config, "generation", CLASSES)
 
 
