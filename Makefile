@@ -14,11 +14,12 @@ COMMA := ,
 STEP_FLAGS := --size 128 64 --width-divisor 2
 ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
-.PHONY: help quickstart quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
+.PHONY: help quickstart quickstart-comparators quickstart-table6 quickstart-method2 quickstart-regdb quickstart-llcm quickstart-folders
 .PHONY: drawn drawn_market judge showcase browse test test-slow test-lowest test-newest test-onnx chaos soak benchmarks docs notebook lint clean
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
+	@echo "make quickstart-comparators  all systems with the same budget of images, two seeds each, as a table; 40 minutes"
 	@echo "make quickstart-table6   M_bdtr, its baseline and the rows of Table 6 on the drawn dataset, as a table"
 	@echo "make quickstart-method2  train on drawn people by day, then Method1 and Method2, as a table"
 	@echo "make quickstart-regdb    draw a RegDB, train and score two of its folds, and print their mean in a table"
@@ -83,6 +84,10 @@ showcase: judge
 	  --train 1000 --val 32 --test 48
 	$(BIN)/python train.py --config quickstart/showcase --workdir runs/showcase
 	$(BIN)/python eval.py --workdir runs/showcase --disentanglement --judge runs/judge
+
+# Two seeds at a time, each on half of the cores.
+quickstart-comparators: drawn
+	$(BIN)/python -m benchmarks.rows comparators --seeds 2 --jobs 2
 
 # The rows share one M_bdtr; each trains its own classifier on the embeddings, from the same seed, in seconds.
 quickstart-table6: drawn
@@ -201,4 +206,4 @@ benchmarks: $(VENV)/parity.stamp drawn
 
 clean:
 	rm -rf build $(VENV) $(VENV)-onnx $(DRAWN)* data/showcase* runs/quickstart runs/judge runs/showcase runs/quickstart_market \
-	  runs/table6 runs/methods runs/quickstart_regdb runs/quickstart_llcm runs/quickstart_folders
+	  runs/rows runs/table6 runs/methods runs/quickstart_regdb runs/quickstart_llcm runs/quickstart_folders

@@ -1,11 +1,13 @@
 """Tables of rows, from scores that are made up."""
 
+import importlib
 import json
+import os
 
 import numpy as np
 import pytest
 
-from benchmarks import rows
+from benchmarks import rows, seeds
 from configs.quickstart import embedding, methods, two_stream
 
 SETTINGS = {"all_single": 1.0, "indoor_single": 2.0}
@@ -70,6 +72,75 @@ def test_options_are_keys_of_the_recipes():
     assert "transfer_from" in config.image
     assert "from_run" in embedding.get_config("simple_dis").two_stream
     assert two_stream.get_config("baseline").recipe == ("two_stream",)
+
+
+@pytest.fixture
+def comparators(tmp_path):
+    for seed in range(2):
+        for name, row in rows.GROUPS["comparators"].rows.items():
+            scored(tmp_path / "comparators" / str(seed) / name, **{system: 0.1 + seed for system, _ in row.shows})
+    return tmp_path
+
+
+def test_the_table_of_comparators_shows_what_they_cost(comparators, monkeypatch, capsys):
+    def costs(folders, rounds):
+        assert {folder.parent for folder in folders} == {comparators / "comparators" / "0"}
+        figures = {"seconds": 100.4, "parameters": 506384, "features_per_second": 1234.5}
+        return {str(folder): figures for folder in folders}
+
+    monkeypatch.setattr(rows, "costs", costs)
+    rows.main(["comparators", "--seeds", "2", f"--workdir={comparators}"])
+    table = capsys.readouterr().out
+    assert "| system | rank-1 | mAP | mINP | seconds of training | parameters | features/s |" in table
+    assert "| AGW | 30.00 ± 35.36 | 60.00 ± 70.71 | 15.00 ± 17.68 | 100 | 506,384 | 1,234 |" in table
+    assert "| teacher | 30.00 ± 35.36 | 60.00 ± 70.71 | 15.00 ± 17.68 |  |  |  |" in table
+
+
+def test_every_comparator_is_a_preset_and_starts_from_the_same_teacher():
+    group = rows.GROUPS["comparators"].rows
+    for name, row in group.items():
+        assert row.config == f"quickstart/comparators:{name}"
+        config = importlib.import_module("configs.quickstart.comparators").get_config(name)
+        shares = name not in ("best", "one_stream", "zero_padding")
+        assert row.options == (("--config.teacher.from_run={best}",) if shares else ())
+        assert config.recipe[0] == ("teacher" if shares or name == "best" else "one_stream")
+        steps = sum(config[stage].steps for stage in config.recipe if stage != "control")
+        assert steps * config.batch.identities * 2 * config.batch.shots == 3_400 * 16, name
+        if name == "best":
+            assert config.control.steps == 1_000
+
+
+def test_seeds_can_be_trained_at_a_time_on_their_share_of_the_cores(tmp_path, monkeypatch, capsys):
+    cores = os.sched_getaffinity(0)
+    shares, logs = {}, set()
+
+    def run(program, *options, log):
+        logs.add(log)
+        for seed in (option for option in options if option.startswith("--config.seed=")):
+            shares.setdefault(seed, set()).add(frozenset(os.sched_getaffinity(0)))
+
+    monkeypatch.setattr(rows, "run", run)
+    monkeypatch.setattr(rows, "tabulate", lambda *arguments: {})
+    monkeypatch.setattr(rows, "markdown", lambda figures: "")
+    rows.main(["methods", "--seeds", "2", "--jobs", "2", f"--workdir={tmp_path}"])
+    assert [len(found) for found in shares.values()] == [1, 1]
+    assert set().union(*(share for (share,) in map(tuple, shares.values()))) == cores
+    assert os.sched_getaffinity(0) == cores  # of this thread
+    assert tmp_path / "methods" / "1" / "method2.log" in logs
+    assert "seed 1: method2 is done, in 0 s" in capsys.readouterr().err
+    assert rows.shares_of([0, 1, 2, 3, 4], 2) == [[0, 2, 4], [1, 3]]
+    assert rows.shares_of([3], 2) == [[3], [3]]
+    with pytest.raises(SystemExit):
+        rows.parse(["table6", "--seeds", "2", "--jobs", "3"])
+
+
+def test_what_a_program_prints_can_go_to_a_file(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text("import sys; print('seen'); sys.exit('no such data')")
+    monkeypatch.setattr(seeds, "ROOT", tmp_path)
+    log = tmp_path / "0" / "agw.log"
+    with pytest.raises(SystemExit, match=f"ended with exit code 1; its message is in {log}"):
+        seeds.run("train.py", "--config=x", log=log)
+    assert set(log.read_text().splitlines()) == {"seen", "no such data"}
 
 
 def test_one_seed_has_no_spread(capsys):
