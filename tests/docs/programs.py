@@ -69,6 +69,7 @@ RUN_BY = {
     "benchmarks.seeds": "tests/benchmarks/test_seeds.py::test_every_seed_is_trained_then_scored_and_not_a_second_time",
     "benchmarks.ablations": "tests/benchmarks/test_ablations.py::test_the_table",
     "benchmarks.rows": "tests/benchmarks/test_rows.py::test_rows_start_from_earlier_ones_of_their_seed",
+    "benchmarks.costs": "tests/benchmarks/test_costs.py::test_parameters_and_speed_of_a_run",
     "benchmarks.activation_maps": "make benchmarks",
     "benchmarks.activation_maps run": "tests/benchmarks/test_activation_maps.py",
     "benchmarks.input data_dir": "make benchmarks",
