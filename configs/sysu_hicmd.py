@@ -36,12 +36,23 @@ PRESETS = ("paper", "released")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """Returns a recipe of one stage, with the data of `configs/sysu_image.py`."""
+    """Returns the recipe with the data of `configs/sysu_image.py`, and its split of 296 training identities."""
+    config = hicmd(sysu_image.get_config(), preset, steps=200_000)
+    config.train_split = "train"
+    return config
+
+
+def hicmd(image: ConfigDict, preset: str, steps: int) -> ConfigDict:
+    """Returns a recipe of one stage, with the data of an image-space system.
+
+    Args:
+        image: the recipe of the image-space system.
+        preset: one of `PRESETS`.
+        steps: the iterations with the batches of the released code; the rates are halved after each quarter of them.
+    """
     check_preset(preset, PRESETS)
-    image = sysu_image.get_config()
     config = ConfigDict({key: value for key, value in image.to_dict().items() if key not in image.recipe})
     config.recipe = ("hicmd",)
-    config.train_split = "train"
     config.batch = {"identities": 8, "shots": 1, "parts": 1}
     config.augment = {"pad": 0, "erase": {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.33)}}
 
@@ -53,7 +64,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "stage": "hicmd",
         "from_run": "",
         "start_from": "",  # an earlier classifier or image stage, from whose ResNet E_t and HFL start
-        "steps": 50_000,
+        "steps": steps // 4,  # an iteration has four times as many pairs as one of the released code
         "networks": {
             "E_p": {"width": 32, "code": 256},  # prototype encoders
             "E_t": resnet50 | {"last_stride": 2},  # attribute encoders
@@ -68,7 +79,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
             "recognition": sgd | {"networks": ("HFL", "head")},
             "mixture": sgd | {"networks": ("w",), "learning_rate": 1e-5},
         },
-        "decay": {"at": (12_500, 25_000, 37_500), "factor": 0.5, "warmup": 0},
+        "decay": {"factor": 0.5, "warmup": 0},
         # One weight per term; 0 removes the term and its cost.
         "weights": {
             "L_same": 50.0,
@@ -90,12 +101,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
         "checkpoint_every": 1_000,
     }
     if preset == "released":
-        _released(config)
+        config.batch.identities = 6
+        config.hicmd.update({"negatives": "unpaired", "steps": steps})
+    config.hicmd.decay.at = tuple(quarter * config.hicmd.steps // 4 for quarter in (1, 2, 3))
     return config
-
-
-def _released(config: ConfigDict) -> None:
-    config.batch.identities = 6
-    config.hicmd.negatives = "unpaired"
-    config.hicmd.steps = 200_000
-    config.hicmd.decay.at = (50_000, 100_000, 150_000)

@@ -73,6 +73,7 @@ PRESETS = {
     "sysu_rle": ("rle", "base"),
     "sysu_deen": ("deen", "plain"),
     "sysu_hicmd": ("paper", "released"),
+    "regdb_hicmd": ("paper", "released"),
     "sysu_embedding": ("simple_dis", "simple_dis_cross", "random_triplet", "hard_triplet"),
     "market_image": ("paper", "dgnet"),
 }
