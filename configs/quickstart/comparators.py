@@ -45,18 +45,21 @@ from configs.common import check_preset
 BUDGET = 1_000  # iterations after the teacher
 IMAGE = {"drawing": 850, "image": 150}
 CMPIG = {"generation": 600, "cmpig": 400}
+TWO_STREAMS = {"bdtr": sysu_two_stream, "sdl": sysu_sdl}
 TWO_STEM = {"base": sysu_agw, "agw": sysu_agw, "caj": sysu_caj, "rle": sysu_rle, "deen": sysu_deen}
 ONE_NETWORK = {"one_stream": "one_stream", "zero_padding": "resnet50"}
 
 
 def get_config(preset: str = "agw") -> ConfigDict:
     """Returns the stages of a full-size recipe after the quickstart's teacher, with its data, widths and rates."""
-    systems = {"bdtr": _bdtr, "sdl": _sdl, "cmpig": _cmpig, "hicmd": _hicmd, "cmgan": _cmgan}
-    check_preset(preset, ("best", "paper", *systems, *TWO_STEM, *ONE_NETWORK))
+    systems = {"cmpig": _cmpig, "hicmd": _hicmd, "cmgan": _cmgan}
+    check_preset(preset, ("best", "paper", *TWO_STREAMS, *systems, *TWO_STEM, *ONE_NETWORK))
     if preset in ("best", "paper"):
         return _image(preset)
     if preset in ONE_NETWORK:
         return _one_network(ONE_NETWORK[preset])
+    if preset in TWO_STREAMS:
+        return _two_streams(TWO_STREAMS[preset].get_config())
     if preset in TWO_STEM:
         return _two_stem(TWO_STEM[preset].get_config(preset))
     return systems[preset]()
@@ -120,9 +123,10 @@ def _rates(stage: ConfigDict, **like: str) -> None:
         group.update(small[like.get(name, name)].to_dict() | {"networks": group.networks})
 
 
-def _bdtr() -> ConfigDict:
-    config = _after_teacher(sysu_two_stream.get_config("bdtr"), two_stream=BUDGET)
-    stage = config.two_stream
+def _two_streams(full: ConfigDict) -> ConfigDict:
+    (name,) = full.recipe
+    config = _after_teacher(full, **{name: BUDGET})
+    stage = config[name]
     _narrow(config, stage.networks.stream)
     stage.networks.head.bottleneck = config.teacher.networks.head.bottleneck
     _rates(stage)
@@ -137,15 +141,6 @@ def _two_stem(full: ConfigDict) -> ConfigDict:
     _narrow(config, stage.networks.resnet)
     if any(stage.networks.resnet.non_local):
         stage.networks.resnet.non_local = (0, 1, 1, 0)
-    _rates(stage)
-    return config
-
-
-def _sdl() -> ConfigDict:
-    config = _after_teacher(sysu_sdl.get_config(), sdl=BUDGET)
-    stage = config.sdl
-    _narrow(config, stage.networks.stream)
-    stage.networks.head.bottleneck = config.teacher.networks.head.bottleneck
     _rates(stage)
     return config
 
