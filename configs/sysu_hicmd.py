@@ -79,7 +79,7 @@ def hicmd(image: ConfigDict, preset: str, steps: int) -> ConfigDict:
             "recognition": sgd | {"networks": ("HFL", "head")},
             "mixture": sgd | {"networks": ("w",), "learning_rate": 1e-5},
         },
-        "decay": {"factor": 0.5, "warmup": 0},
+        "decay": {"at": _quarters(steps // 4), "factor": 0.5, "warmup": 0},
         # One weight per term; 0 removes the term and its cost.
         "weights": {
             "L_same": 50.0,
@@ -101,7 +101,15 @@ def hicmd(image: ConfigDict, preset: str, steps: int) -> ConfigDict:
         "checkpoint_every": 1_000,
     }
     if preset == "released":
-        config.batch.identities = 6
-        config.hicmd.update({"negatives": "unpaired", "steps": steps})
-    config.hicmd.decay.at = tuple(quarter * config.hicmd.steps // 4 for quarter in (1, 2, 3))
+        _released(config, steps)
     return config
+
+
+def _released(config: ConfigDict, steps: int) -> None:
+    config.batch.identities = 6
+    config.hicmd.update({"negatives": "unpaired", "steps": steps})
+    config.hicmd.decay.at = _quarters(steps)
+
+
+def _quarters(steps: int) -> tuple[int, ...]:
+    return tuple(quarter * steps // 4 for quarter in (1, 2, 3))
