@@ -202,7 +202,7 @@ def train(row, seed, folder, folders, log=None):
     options = [option.format(**folders) for option in row.options]
     run("train.py", f"--config={row.config}", f"--config.seed={seed}", f"--workdir={folder}", *options, log=log)
     if row.shows:
-        run("eval.py", f"--workdir={folder}", log=log)
+        run("eval.py", f"--workdir={folder}", "--noreport", log=log)
 
 
 def tabulate(workdir, seeds, group):

@@ -66,6 +66,7 @@ COMPARE = flags.DEFINE_multi_string(
 RERANK = flags.DEFINE_bool(
     "rerank", None, "With --workdir or --features: also score after k-reciprocal re-ranking, in tables of their own."
 )
+REPORT = flags.DEFINE_bool("report", None, "With --workdir: --noreport writes scores without report.html.")
 JSON = flags.DEFINE_string("json", None, "With --features, --table or --compare: file to write the same to, as JSON.")
 
 # By the flag that says what to do: the flags that it is used with.
@@ -80,6 +81,7 @@ MODES = {
         "disentanglement",
         "judge",
         "rerank",
+        "report",
     ),
     "features": ("rand_perm", "test_ids", "protocol", "json", "rerank"),
     "table": ("runs", "json"),
@@ -169,6 +171,8 @@ def _score(workdir: str) -> None:
         measured = disentanglement.measure(scored, judge)
         print("", *tables(measured), sep="\n\n", flush=True)
         disentanglement.write(scored, measured)
+    if REPORT.value is False:
+        return
     try:
         from rgbir_jax.commands import report
     except ModuleNotFoundError as error:

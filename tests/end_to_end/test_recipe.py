@@ -194,6 +194,20 @@ def test_the_command_measures_and_reports(run, monkeypatch, capsys):
     assert "<h2>Re-ranked</h2>" in page
 
 
+def test_scores_can_be_written_without_a_report(run, capsys):
+    workdir, scored = run
+    scores, page = Path(workdir, "scores.json"), Path(workdir, "report.html")
+    scores.unlink()
+    page.unlink(missing_ok=True)
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(workdir=workdir, report=False):
+        evaluate.evaluate()
+    assert json.loads(scores.read_text()) == json.loads(json.dumps(scored.scores))
+    assert not page.exists()
+    assert "report" not in capsys.readouterr().out
+    report.write(scored)  # for the tests after this one
+
+
 def test_who_cannot_judge(run, measured):
     workdir, scored = run
     with pytest.raises(UserError, match=r"was trained on the images that .* was; --judge takes a run on other"):
