@@ -5,9 +5,9 @@
 images/s (medians), their ratio, and peak memory if the backend measures it. It also counts the step's FLOPs and bytes
 and compares them with the measured rates of a matrix product and of a copy, which are this machine's limit.
 `--stage teacher` times the teacher's iteration, `two_stream` and `embedding` those of the embedding-space system,
-`agw`, `caj`, `rle` and `deen` those of the two-stem systems, `one_stream` that of zero-padding, `sdl` and `cmgan` those
-of the systems of these names, `generation` and `cmpig` those of cmPIG's two stages. Only the image stage and the
-teacher have a twin.
+`agw`, `caj`, `rle` and `deen` those of the two-stem systems, `one_stream` that of zero-padding, `sdl`, `hicmd` and
+`cmgan` those of the systems of these names, `generation` and `cmpig` those of cmPIG's two stages. Only the image stage
+and the teacher have a twin.
 
 On both sides the batch is already on the device. This package gets uint8 images and augments them within the step. The
 twin gets augmented images, pairs and random decisions that were made beforehand, which favours it. On a GPU the twin
