@@ -20,6 +20,7 @@ from configs import (
     sysu_cmpig,
     sysu_deen,
     sysu_embedding,
+    sysu_hicmd,
     sysu_image,
     sysu_rle,
     sysu_sdl,
@@ -234,6 +235,7 @@ def test_two_stem_runs_are_under_their_published_rows(tmp_path, number):
         write_run(tmp_path / system, recipe.get_config(), scored)
     write_run(tmp_path / "base", sysu_agw.get_config("base"))
     write_run(tmp_path / "weighted", sysu_caj.get_config("weighted"))
+    write_run(tmp_path / "plain", sysu_deen.get_config("plain"))
     other = sysu_agw.get_config()
     other.agw.weights.L_tri = 1.0
     write_run(tmp_path / "other", other)
@@ -242,9 +244,10 @@ def test_two_stem_runs_are_under_their_published_rows(tmp_path, number):
     for system, method in (("agw", "AGW"), ("caj", "CAJ"), ("rle", "RLE"), ("deen", "DEEN")):
         assert rows[rows.index((method, None)) + 1] == (method, system)
     assert rows[rows.index(("RLE", "rle")) + 1] == ("RLE; control: by neck", "rle")
-    assert set(rows[-3:]) == {
+    assert set(rows[-4:]) == {
         ("AGW's baseline", "base"),
         ("CAJ with AGW's loss", "weighted"),
+        ("DEEN without its losses", "plain"),
         ("other", "other"),
     }
     assert all(row.protocol == "agw" for row in block.rows if row.method in ("AGW", "CAJ", "RLE"))
@@ -277,6 +280,8 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
     grey_teacher.teacher.input = "grey"
     without_alignment = sysu_cmpig.get_config()
     without_alignment.cmpig.weights.L_align = 0.0
+    without_cycle = sysu_hicmd.get_config()
+    without_cycle.hicmd.weights.L_cycle = 0.0
     configs = {
         "Zero-padding": {"zero": sysu_zero_padding.get_config(), "zero6": sysu_zero_padding.get_config("resnet6")},
         "One-stream": {"one": sysu_zero_padding.get_config("one_stream")},
@@ -288,6 +293,9 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
         "cmPIG": {"cmpig": sysu_cmpig.get_config()},
         "cmPIG; released preset": {"cmpig_released": sysu_cmpig.get_config("released")},
         "cmGAN": {"cmgan": sysu_cmgan.get_config()},
+        "Hi-CMD": {"hicmd": sysu_hicmd.get_config()},
+        "Hi-CMD; released preset": {"hicmd_released": sysu_hicmd.get_config("released")},
+        "without_cycle": {"without_cycle": without_cycle},
         "ablation": {"ablation": without_alignment},
     }
     for runs in configs.values():
@@ -296,7 +304,8 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
     expected = {name: method for method, runs in configs.items() for name in runs}
     assert methods_of_runs(number, tmp_path) == expected
     rows = lines(tables.compare(number, str(tmp_path)).blocks[0])
-    for method, name in (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero"), ("cmGAN", "cmgan")):
+    published_in_both = (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero"), ("cmGAN", "cmgan"))
+    for method, name in (*published_in_both, *([("Hi-CMD", "hicmd")] if number == "7" else [])):
         published = next(place for place, row in enumerate(rows) if row[1:] == (method, None))
         assert rows[published + 1] == ("this code", method, name)
 
