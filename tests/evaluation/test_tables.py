@@ -127,8 +127,8 @@ def test_rows_without_runs():
                  ("the paper", "published elsewhere")}  # fmt: skip
     assert by_source["the paper"] == ["BDTR", "SDL", "cmPIG", "Hi-CMD", "Method1", "Method2"]
     assert by_source["published elsewhere"] == [
-        "released preset", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "D2RL", "AGW", "DDAG", "CAJ", "CAJ+",
-        "DEEN", "RLE", "MSCMNet",
+        "released preset", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "D2RL", "AGW", "DDAG",
+        "Strong two-stream baseline", "CAJ", "CAJ+", "DEEN", "RLE", "MSCMNet",
     ]  # fmt: skip
     hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 12))
     assert {name: figure.mean for name, figure in released.figures["single"].items()} == {"r1": 11.49, "mAP": 14.54}
@@ -145,6 +145,10 @@ def test_rows_without_runs():
         "mAP": 47.65,
     }
     assert agw.protocol == "agw"
+    strong = next(row for row in seventh.blocks[0].rows if row.method == "Strong two-stream baseline")
+    assert [figure.mean for figure in strong.figures["single"].values()] == [57.51, 90.05, 95.28, 54.60]
+    assert strong.protocol == "official"
+    assert any("Hi-CMD also print rank-20 88.38" in note for note in seventh.blocks[0].notes)
 
 
 def test_a_run_is_under_the_paper_s_row(tmp_path):
