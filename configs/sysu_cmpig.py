@@ -14,11 +14,14 @@ config.generation.start_from names. The first stage does not train it, so withou
 
 Hardware: meant for one accelerator with 16 GB or more. 20,000 steps of the first stage and 10,000 of the second, of 16
 identities x 2 modalities x 4 images of 256x128; of three images of three identities, twins of half the size are drawn.
+With several devices, config.generation.drawn.identities must be a multiple of their number.
 Score: published are rank-1 38.1, mAP 36.9 (all-search, single-shot), 45.1, 29.5 (multi-shot), and 43.8, 52.9 and 52.7,
 42.7 (indoor-search). We have no score of this code on the real data yet.
 Deviations: the discriminators learn before the other networks, which then play against the new ones; E_sl is fixed as
 at test time in the first stage, and only real images of the whole batch move its statistics in the second; twins are
-drawn of people of the same batch; the features of an image and of its mirror image are added.
+drawn of people of the same batch, from means of four pixels of its images; the features of an image and of its mirror
+image are added. Rates and the weight of L_recon are the released code's: the publication has 0.0002 and betas (0.5,
+0.999) for all networks, and no L_recon in its sum of losses.
 """
 
 from ml_collections import ConfigDict

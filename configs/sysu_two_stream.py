@@ -7,8 +7,9 @@
 
     bdtr      with the bi-directional dual-constrained top-ranking loss (the default)
     baseline  the same without it: a plain two-stream network
-    batch32   bdtr with the batches, the image size and the schedule of the ResNet baseline of BDTR's authors (2019):
-              32 identities with one pair of images each, as BDTR itself was trained
+    batch32   bdtr with the batches, the image size, the rates and the schedule of the ResNet baseline of BDTR's authors
+              (2019): 32 identities with one pair of images each. BDTR itself had 64 and AlexNets. The LeakyReLU of that
+              baseline before the classifier is left out, and the crop repeats the image's edges
 
 Hardware: meant for one accelerator with 16 GB or more. 64,000 steps of 8 identities x 2 modalities x 2 images of
 256x128, or with `batch32` 42,456 steps of 32 identities x 2 modalities of 288x144.

@@ -175,12 +175,14 @@ def _method(config: dict, stage: dict) -> str | None:
             return _sdl_method(stage)
         case "cmpig":
             return _cmpig_method(config, stage)
+        case "hicmd":
+            return _hicmd_method(stage)
         case "cmgan":
             return "cmGAN" if _terms(stage) == {"L_id", "L_triplet", "L_D", "L_adv"} else None
         case "image":
             return _image_method(stage)
         case "deen":
-            return "DEEN" if _terms(stage) == {"L_id", "L_tri", "L_cpm", "L_ort"} else None
+            return _deen_method(stage)
         case "two_stem":
             return _two_stem_method(stage)
     return None
@@ -212,6 +214,20 @@ def _cmpig_method(config: dict, stage: dict) -> str | None:
         return None
     has_relu = config[stage["start_from"]]["networks"]["E"]["stem_relu"]
     return "cmPIG" if has_relu else "cmPIG; released preset"
+
+
+def _hicmd_method(stage: dict) -> str | None:
+    of_images = {"L_same", "L_cross", "L_cycle", "L_code", "L_kl", "L_adv", "L_D", "L_R1"}
+    if _terms(stage) != of_images | {"L_CE", "L_trip"}:
+        return None
+    return "Hi-CMD" if stage["negatives"] == "pairs" else "Hi-CMD; released preset"
+
+
+def _deen_method(stage: dict) -> str | None:
+    terms, plain = _terms(stage), {"L_id", "L_tri"}
+    if terms == plain:
+        return "DEEN without its losses"
+    return "DEEN" if terms == plain | {"L_cpm", "L_ort"} else None
 
 
 def _embedding_method(stage: dict) -> str | None:

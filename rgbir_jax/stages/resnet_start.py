@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import quoted
+from rgbir_jax.stages.inputs import input_of
 from rgbir_jax.training import transfer
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
@@ -56,6 +57,11 @@ def check_resnet_start(recipe: ConfigDict, name: str, own: Mapping[str, ConfigDi
         raise UserError(
             f"{name} starts from the ResNet-50 of an E_a, and {start} has none; leave config.{name}.start_from empty, "
             f"or name a classifier or image stage with a ResNet-50."
+        )
+    if input_of(recipe[start]) == "zero_padded":
+        raise UserError(
+            f"{name} starts from {start}, whose ResNet sees images of 2 channels; set config.{start}.input to "
+            f'"rgb" or "grey", or leave config.{name}.start_from empty.'
         )
     for network, section in own.items():
         for key in ("width", "blocks"):

@@ -20,6 +20,7 @@ from configs import (
     sysu_cmpig,
     sysu_deen,
     sysu_embedding,
+    sysu_hicmd,
     sysu_image,
     sysu_rle,
     sysu_sdl,
@@ -126,8 +127,8 @@ def test_rows_without_runs():
                  ("the paper", "published elsewhere")}  # fmt: skip
     assert by_source["the paper"] == ["BDTR", "SDL", "cmPIG", "Hi-CMD", "Method1", "Method2"]
     assert by_source["published elsewhere"] == [
-        "released preset", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "D2RL", "AGW", "DDAG", "CAJ", "CAJ+",
-        "DEEN", "RLE", "MSCMNet",
+        "released preset", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "D2RL", "AGW", "DDAG",
+        "Strong two-stream baseline", "CAJ", "CAJ+", "DEEN", "RLE", "MSCMNet",
     ]  # fmt: skip
     hi_cmd, released, agw = (seventh.blocks[0].rows[place] for place in (3, 6, 12))
     assert {name: figure.mean for name, figure in released.figures["single"].items()} == {"r1": 11.49, "mAP": 14.54}
@@ -144,6 +145,10 @@ def test_rows_without_runs():
         "mAP": 47.65,
     }
     assert agw.protocol == "agw"
+    strong = next(row for row in seventh.blocks[0].rows if row.method == "Strong two-stream baseline")
+    assert [figure.mean for figure in strong.figures["single"].values()] == [57.51, 90.05, 95.28, 54.60]
+    assert strong.protocol == "official"
+    assert any("Hi-CMD also print rank-20 88.38" in note for note in seventh.blocks[0].notes)
 
 
 def test_a_run_is_under_the_paper_s_row(tmp_path):
@@ -234,6 +239,7 @@ def test_two_stem_runs_are_under_their_published_rows(tmp_path, number):
         write_run(tmp_path / system, recipe.get_config(), scored)
     write_run(tmp_path / "base", sysu_agw.get_config("base"))
     write_run(tmp_path / "weighted", sysu_caj.get_config("weighted"))
+    write_run(tmp_path / "plain", sysu_deen.get_config("plain"))
     other = sysu_agw.get_config()
     other.agw.weights.L_tri = 1.0
     write_run(tmp_path / "other", other)
@@ -242,9 +248,10 @@ def test_two_stem_runs_are_under_their_published_rows(tmp_path, number):
     for system, method in (("agw", "AGW"), ("caj", "CAJ"), ("rle", "RLE"), ("deen", "DEEN")):
         assert rows[rows.index((method, None)) + 1] == (method, system)
     assert rows[rows.index(("RLE", "rle")) + 1] == ("RLE; control: by neck", "rle")
-    assert set(rows[-3:]) == {
+    assert set(rows[-4:]) == {
         ("AGW's baseline", "base"),
         ("CAJ with AGW's loss", "weighted"),
+        ("DEEN without its losses", "plain"),
         ("other", "other"),
     }
     assert all(row.protocol == "agw" for row in block.rows if row.method in ("AGW", "CAJ", "RLE"))
@@ -277,6 +284,8 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
     grey_teacher.teacher.input = "grey"
     without_alignment = sysu_cmpig.get_config()
     without_alignment.cmpig.weights.L_align = 0.0
+    without_cycle = sysu_hicmd.get_config()
+    without_cycle.hicmd.weights.L_cycle = 0.0
     configs = {
         "Zero-padding": {"zero": sysu_zero_padding.get_config(), "zero6": sysu_zero_padding.get_config("resnet6")},
         "One-stream": {"one": sysu_zero_padding.get_config("one_stream")},
@@ -288,6 +297,9 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
         "cmPIG": {"cmpig": sysu_cmpig.get_config()},
         "cmPIG; released preset": {"cmpig_released": sysu_cmpig.get_config("released")},
         "cmGAN": {"cmgan": sysu_cmgan.get_config()},
+        "Hi-CMD": {"hicmd": sysu_hicmd.get_config()},
+        "Hi-CMD; released preset": {"hicmd_released": sysu_hicmd.get_config("released")},
+        "without_cycle": {"without_cycle": without_cycle},
         "ablation": {"ablation": without_alignment},
     }
     for runs in configs.values():
@@ -296,7 +308,8 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
     expected = {name: method for method, runs in configs.items() for name in runs}
     assert methods_of_runs(number, tmp_path) == expected
     rows = lines(tables.compare(number, str(tmp_path)).blocks[0])
-    for method, name in (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero"), ("cmGAN", "cmgan")):
+    published_in_both = (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero"), ("cmGAN", "cmgan"))
+    for method, name in (*published_in_both, *([("Hi-CMD", "hicmd")] if number == "7" else [])):
         published = next(place for place, row in enumerate(rows) if row[1:] == (method, None))
         assert rows[published + 1] == ("this code", method, name)
 

@@ -46,6 +46,39 @@ def test_batch_hard_triplets_across_modalities_and_within_the_batch():
     assert np.mean(losses) == pytest.approx(1.536068, abs=1e-6)
 
 
+def batch_hard_by_loops(x, y, others, y_others, margin):
+    losses = []
+    for anchor, label in zip(x, y, strict=True):
+        distances = [np.sqrt(np.sum((anchor - other) ** 2)) for other in others]
+        own = max(d for d, other in zip(distances, y_others, strict=True) if other == label)
+        strange = min(d for d, other in zip(distances, y_others, strict=True) if other != label)
+        losses.append(max(0.0, margin + own - strange))
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("margin", [0.3, 1.4])  # cmPIG's and cmGAN's
+def test_batch_hard_triplets_and_their_gradient_are_those_of_plain_loops(margin):
+    rng = np.random.default_rng(2)
+    x, others, y = rng.normal(size=(6, 3)), rng.normal(size=(8, 3)), np.array([0, 0, 1, 1, 2, 2])
+    y_others = np.array([0, 0, 1, 1, 2, 2, 2, 0])
+
+    @jax.jit
+    def loss(x, others):
+        labels = jnp.asarray(y), jnp.asarray(y_others)
+        return jnp.mean(ranking.batch_hard_triplet(x, labels[0], others, labels[1], margin))
+
+    assert loss(x, others) == pytest.approx(batch_hard_by_loops(x, y, others, y_others, margin), rel=1e-12)
+    gradients, step = jax.jit(jax.grad(loss, argnums=(0, 1)))(x, others), 1e-6
+    for which, array in enumerate((x, others)):
+        for place in np.ndindex(array.shape):
+            up, down = [x.copy(), others.copy()], [x.copy(), others.copy()]
+            up[which][place] += step
+            down[which][place] -= step
+            rise = batch_hard_by_loops(up[0], y, up[1], y_others, margin)
+            slope = (rise - batch_hard_by_loops(down[0], y, down[1], y_others, margin)) / (2 * step)
+            assert gradients[which][place] == pytest.approx(slope, abs=1e-7)
+
+
 @pytest.mark.parametrize(
     ("loss", "points", "scale", "epsilon", "value"),
     [

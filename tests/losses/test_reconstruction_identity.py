@@ -65,6 +65,14 @@ def test_kl_divergence_in_both_directions():
     assert identity.kl_divergence(LOGITS_P, LOGITS_P) == pytest.approx(0, abs=1e-6)
 
 
+def test_symmetric_kl_adds_both_directions():
+    """Computed as Σ (p − q) (log p − log q), which is the sum of both."""
+    log_p, log_q = (z - np.log(np.exp(z).sum(1, keepdims=True)) for z in np.asarray([LOGITS_P, LOGITS_Q], float))
+    expected = ((np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)).sum(1).mean()
+    assert identity.symmetric_kl(LOGITS_P, LOGITS_Q) == pytest.approx(expected, rel=1e-5)
+    assert identity.symmetric_kl(LOGITS_Q, LOGITS_P) == pytest.approx(expected, rel=1e-5)
+
+
 def test_kl_gradient_vanishes_where_the_distributions_agree():
     gradient = jax.grad(identity.kl_divergence)(LOGITS_P, LOGITS_P + 7)
     np.testing.assert_allclose(gradient, 0, atol=1e-6)

@@ -28,6 +28,45 @@ def test_sizes_of_the_aggregations(x, before, parameters):
     assert count(Aggregation(), x, before, train=False) == parameters
 
 
+def aggregation_by_hand(x, before, variables):
+    """Computes the attention of channels, then that of positions, with each matrix A as it is written."""
+
+    def conv(x, layer, stride=1):
+        return x[:, ::stride, ::stride] @ np.float64(layer["kernel"])[0, 0] + np.float64(layer["bias"])
+
+    def rows(x):
+        return x.reshape(len(x), -1, x.shape[-1])
+
+    x, before = np.float64(x), np.float64(before)
+    for kind in ("channels", "positions"):
+        layers = variables["params"][kind]
+        stride = 2 if kind == "channels" and x.shape[1:3] != before.shape[1:3] else 1
+        theta, phi = rows(conv(x, layers["theta"])), rows(conv(before, layers["phi"], stride))
+        g = rows(conv(before, layers["g"]))
+        if kind == "channels":
+            A = theta.swapaxes(1, 2) @ phi / phi.shape[2]
+            y = (A @ g.swapaxes(1, 2)).swapaxes(1, 2).reshape(before.shape)
+        else:
+            A = theta @ phi.swapaxes(1, 2) / phi.shape[1]
+            y = (A @ g).reshape(*x.shape[:3], -1)
+        y = conv(y, layers["W"], stride)
+        y = (y - y.mean((0, 1, 2))) / np.sqrt(y.var((0, 1, 2)) + 1e-5)
+        x = x + y * np.float64(layers["norm"]["scale"]) + np.float64(layers["norm"]["bias"])
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "before"),
+    [((2, 6, 4, 8), (2, 6, 4, 6)), ((2, 4, 3, 8), (2, 8, 5, 4))],  # as after stage 1, and after others
+)
+def test_an_aggregation_by_hand(x, before):
+    x, before = drawn(*x), drawn(*before)
+    module = Aggregation()
+    variables = drawn_like(module, x, before, train=False)
+    merged, _ = module.apply(variables, x, before, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(merged, aggregation_by_hand(x, before, variables), rtol=1e-4, atol=1e-4)
+
+
 def test_sizes_of_the_expansions():
     assert 2 * count(Expansion(), (1, 6, 3, 1024)) == 14_682_112
 

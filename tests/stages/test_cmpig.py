@@ -175,6 +175,27 @@ def test_terms_of_recognition_by_hand():
     assert {term: float(terms[term]) for term in expected} == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
+def test_both_sides_of_l_feature_have_a_gradient():
+    """Styles count as what is drawn and as what is found again: their gradient is the slope of the whole term."""
+    stage, state, batch = system("generation")
+
+    def compute(state, batch, key):
+        x = stage.chosen(normalise(batch["image"]))
+        made = stage.generate(state.params, state, x)
+
+        def term(style):
+            return stage.generation_terms(state.params, state.params, state, x, made._replace(style=style))["L_feature"]
+
+        value, gradient = jax.value_and_grad(term)(made.style)
+        moves = ((step * jnp.sign(part) for part in gradient) for step in (2e-3, -2e-3))
+        up, down = (term(tuple(map(jnp.add, made.style, move))) for move in moves)
+        return value, sum(jnp.sum(jnp.abs(part)) for part in gradient), (up - down) / 4e-3
+
+    _, slope, rise = first(on_devices(compute)(state, split(batch, 1), KEY))
+    assert float(rise) == pytest.approx(float(slope), rel=0.03)
+
+
 def test_losses_of_the_game_by_hand():
     fake, real = [jnp.array([0.2, 0.6]).reshape(1, 2, 1, 1)], [jnp.array([0.9, 0.7]).reshape(1, 2, 1, 1)]
     assert adversarial.discriminator_loss(real, fake, "lsgan") == pytest.approx(0.25, rel=1e-6)

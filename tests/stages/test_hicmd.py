@@ -11,6 +11,8 @@ import pytest
 from configs import sysu_hicmd
 from rgbir_jax import stages
 from rgbir_jax.data import augment
+from rgbir_jax.models.attributes import Attributes
+from rgbir_jax.stages.hicmd_generation import Generated
 from rgbir_jax.stages.hicmd_recognition import Samples
 from rgbir_jax.training import parallel
 from tests.stages.thin_hicmd import CLASSES, patches, system
@@ -204,6 +206,25 @@ def test_terms_of_images_by_hand():
     t_given = np.stack([t[:, 1], t[:, 0]], axis=1)
     assert terms["L_code"] == pytest.approx(l1(e, e_found) + l1(t_given, t_found), rel=1e-5)
     assert terms["L_kl"] == pytest.approx(np.mean(e[:, 0] ** 2) + np.mean(e[:, 1] ** 2), rel=1e-5)
+
+
+def test_both_sides_of_l_code_have_a_gradient():
+    """Attributes that were given and the images from which they are found again; L1 has the gradient ±2 / size."""
+    _, stage, state, _ = system()
+    alone = dataclasses.replace(stage, weights={"L_code": stage.weights["L_code"]})
+    code, crossed = jax.random.normal(KEY, (4, 2, 32)), jax.random.normal(KEY, (4, 2, 16, 8, 3))
+    made = Generated(Attributes.of(code), None, crossed, None)
+
+    def gradient(made):
+        def term(made):
+            return alone.generation_terms(state.params, state.batch_stats, {}, crossed, made)["L_code"]
+
+        return jax.grad(term)(made)
+
+    slope = first(jax.jit(jax.vmap(gradient, axis_name=parallel.AXIS))(jax.tree.map(lambda leaf: leaf[None], made)))
+    for attributes in slope.attributes:
+        np.testing.assert_allclose(np.abs(attributes), 2 / (4 * 2 * 16), rtol=1e-5)  # as many of t as of e: 16
+    assert np.abs(slope.crossed).max() > 0
 
 
 def test_terms_of_the_game_by_hand():

@@ -77,3 +77,11 @@ def test_without_a_stage_to_start_from_they_are_fresh():
     first, second = (jax.jit(stage.init)(jax.random.key(seed), {}) for seed in (0, 1))
     kernels = [state.params["E"]["trunk"]["conv1"]["kernel"] for state in (first, second)]
     assert not np.array_equal(*kernels)
+
+
+@pytest.mark.parametrize("system", ["bdtr", "cmpig"])
+def test_a_resnet_whose_stem_has_two_channels_is_refused(system):
+    config = comparators.get_config(system)
+    config.teacher.input = "zero_padded"
+    with pytest.raises(UserError, match=r'sees images of 2 channels; set config.teacher.input to "rgb" or "grey"'):
+        stages.build(config, config.recipe[1], CLASSES)

@@ -11,6 +11,7 @@ from configs import sysu_sdl
 from rgbir_jax import stages
 from rgbir_jax.errors import UserError
 from rgbir_jax.stages.sdl import SDL
+from rgbir_jax.stages.streams import train_streams
 from tests.stages.steps import check_lowers, drawn_state, first, full_size, on_devices, overfitted, reached, split
 from tests.tiny import drawn_batch, tiny_sdl_config
 
@@ -95,6 +96,35 @@ def test_each_term_reaches_the_networks_it_should_and_no_other():
         "L_disp": streams | v,
         "L_dis": streams | v | {"x", "u"},
     }
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_each_head_normalises_the_images_that_it_sees(preset):
+    """Computes the heads in NumPy: x and u see all images; v_rgb and v_ir their own, or (released) all."""
+    _, built, state, batch = system(preset)
+    x = batch["image"].astype(jnp.float32) / 128 - 1
+
+    @on_devices
+    def forward(state, x, key):
+        del key
+        pooled, _ = train_streams(built.stream, state.params, state.batch_stats, x)
+        return pooled, built.forward(state.params, state.batch_stats, x)[0]
+
+    pooled, parts = jax.tree.map(np.float64, first(forward(state, split(x, 1), KEY)))
+
+    def head(name, rows):
+        layer, norm = (jax.tree.map(np.float64, state.params[name][part]) for part in ("bottleneck_layer", "norm"))
+        y = rows.reshape(-1, rows.shape[-1]) @ layer["kernel"] + layer["bias"]
+        y = (y - y.mean(0)) / np.sqrt(y.var(0) + 1e-5) * norm["scale"] + norm["bias"]
+        return y.reshape(*rows.shape[:3], -1)
+
+    if preset == "paper":
+        v = [np.concatenate([head("v_rgb", pooled[:, :1]), head("v_ir", pooled[:, 1:])], axis=1)]
+    else:
+        v = [head("v_rgb", pooled), head("v_ir", pooled)]
+    expected = (head("x", pooled), head("u", pooled), *v)
+    for embedding, by_numpy in zip((parts.x, parts.u, *parts.v), expected, strict=True):
+        np.testing.assert_allclose(embedding, by_numpy.reshape(embedding.shape), rtol=1e-4, atol=1e-4)
 
 
 def test_each_spectrum_has_a_head_of_its_own():
