@@ -5,14 +5,19 @@ import json
 import os
 import re
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rgbir_jax.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LOCK = ".lock"  # name of the file that is locked; the lock ends with the process, the file stays
+EXPANDED, ALWAYS_READ = 20, 1 << 28  # an .npz file may become as many times as large, or have as many bytes
 MAKE_ROOM = "make room on its disk, or allow writing there, and give the same command again."
 
 
@@ -55,6 +60,29 @@ def read_json(path: Path) -> dict:
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
     return values
+
+
+def read_npz(path: Path, way_out: str) -> dict[str, "np.ndarray"]:
+    """Reads all arrays of an .npz file of plain numbers and texts.
+
+    Args:
+        path: the file.
+        way_out: the end of the message: what the user can do.
+
+    Raises:
+        UserError: if it is none, if it is damaged, or if it becomes far larger in memory.
+    """
+    import numpy as np  # here, because every program's --help imports this module
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size <= max(EXPANDED * path.stat().st_size, ALWAYS_READ):
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file}
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} is not an .npz file of plain numbers; {way_out}") from error
+    raise UserError(f"{path} is a small file that becomes {size:,} bytes; {way_out}")
 
 
 def write_json(path: Path, values: dict, way_out: str = MAKE_ROOM) -> None:

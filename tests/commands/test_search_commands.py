@@ -67,6 +67,34 @@ def test_features_are_written(folder, call, opened):
         assert kept["modality"].tolist() == [1] * 6
 
 
+def test_files_of_features_are_searched(folder, call, opened):
+    call(features, "people", "-o", "people.npz", "--run", "drawn")
+    call(features, "queries", "-o", "queries.npz", "--run", "drawn")
+    expected = call(search, "queries", "--gallery", "people", "--top", 4)[1]
+    call(index, "people")
+    for gallery in ("people.npz", "people.index"):
+        for queries in (["queries.npz"], ["queries"], ["queries/00.png", "queries/01.png", "queries/04.png"]):
+            assert call(search, *queries, "--gallery", gallery, "--top", 4)[:2] == (0, expected)
+    _, out, _ = call(search, "queries/04.png", "queries.npz", "queries/00.png", "--gallery=people.npz", "--top=1")
+    listed = [line.split()[0] for line in out.splitlines()[::2]]
+    assert listed == [f"queries/0{number}.png" for number in (4, 0, 1, 4, 0)]
+    for arguments in (("queries.npz", "--gallery=people"), ("queries", "--gallery=people.npz")):
+        status, _, err = call(search, *arguments, "--out=queries/00.png")
+        assert (status, "--out queries/00.png is one of the images to search with" in err) == (2, True)
+    other = rgbir_jax.Features.load("queries.npz")
+    other.run = "12345678"
+    other.save("other.npz")
+    for arguments in (("other.npz", "--gallery=people.npz"), ("queries", "--gallery=other.npz")):
+        status, out, err = call(search, *arguments)
+        assert (status, out) == (2, "")
+        assert "other.npz has features of the run 12345678, which cannot be compared with those of drawn" in err
+    (folder / "broken.npz").write_bytes(b"no array")
+    for arguments in (("broken.npz", "--gallery=people"), ("queries", "--gallery=broken.npz")):
+        status, _, err = call(search, *arguments)
+        assert status == 2
+        assert "rgbir-search: broken.npz is not an .npz file of plain numbers; write it again with" in err
+
+
 def test_a_search_in_a_folder_and_in_its_index_gives_the_same_lists(folder, call, opened):
     model = opened("drawn")
     expected = rgbir_jax.rank(model.features("queries"), model.features("people"), 4)

@@ -51,6 +51,7 @@ RUN_BY = {
     "rgbir-check quick": "tests/commands/test_check.py::test_damaged_images_are_named",
     "rgbir-draw out layout train test": "make drawn_market",
     "rgbir-draw out train val test images size seed": "make showcase",
+    "rgbir-search gallery run": "tests/commands/test_search_commands.py::test_files_of_features_are_searched",
     "rgbir-features run": "tests/commands/test_search_commands.py::test_features_are_written",
     "rgbir-index run": "tests/commands/test_search_commands.py::test_an_index_is_appended_to",
     "rgbir-search gallery out": "tests/commands/test_search_commands.py::"
