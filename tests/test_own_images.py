@@ -78,6 +78,28 @@ def test_features_know_their_images(model, people, arrays):
     assert (found @ found.T).paths == ()
 
 
+def test_chosen_images_keep_what_is_known_of_them(model, people):
+    found = model.features(people, [0, 1, 0, 1, 0, 1])
+    for rows in (slice(2), slice(None, None, -1), [3, 0, 3], np.array([], int), found.modality == 1, [True] * 6, ...):
+        chosen = found[rows]
+        places = np.arange(6)[rows].tolist()
+        np.testing.assert_array_equal(chosen, np.asarray(found)[rows])
+        assert chosen.paths == tuple(found.paths[place] for place in places)
+        assert chosen.modality.tolist() == found.modality[places].tolist()
+        assert chosen.run == model.fingerprint
+        assert found[rows, :].paths == chosen.paths
+    np.testing.assert_array_equal(found[1:][::2].modality, [1, 1, 1])
+    assert rgbir_jax.rank(found[4:], found[::-1], 1).paths == [[found.paths[4]], [found.paths[5]]]
+    assert found[:0][:0].run == model.fingerprint
+    for other in (found[2], found[:, :64], found[[0, 1], [0, 1]], found[None], found[np.asarray(found) > 0], found.T):
+        assert (other.paths, other.modality, other.run) == ((), None, "")
+    assert isinstance(found[2, 3], np.float32)
+    other = found[:1]
+    other.run = "12345678"
+    with pytest.raises(UserError, match="have features of two runs"):
+        rgbir_jax.rank(other, found[1:])
+
+
 def test_any_number_of_images(model, arrays, features):
     many = np.tile(arrays, (50, 1, 1, 1))
     found = model.features(many, "rgb")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -25,7 +26,10 @@ Extract = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Features(np.ndarray):
-    """Unit vectors, float32 [n, dim]: an array that also knows the images. What is computed from it does not.
+    """Unit vectors, float32 [n, dim]: an array that also knows the images.
+
+    So does what is chosen from it by images: `features[:9]`, `features[[3, 1]]`, `features[features.modality == 1]`. A
+    single vector, `features[3]`, and whatever else is computed from it does not.
 
     Attributes:
         paths: the path of each image as it was found; "image 3" for one without a file.
@@ -38,6 +42,17 @@ class Features(np.ndarray):
     modality: Int32[np.ndarray, "n"] | None = None
     skipped: tuple[str, ...] = ()
     run: str = ""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Chooses images or numbers, as of any array."""
+        chosen: Any = super().__getitem__(key)
+        rows, *others = key if isinstance(key, tuple) and key else (key,)
+        is_whole = np.ndim(chosen) == 2 and all(isinstance(other, slice) and other == slice(None) for other in others)
+        if is_whole and self.modality is not None:
+            places = np.arange(len(self.paths))[rows]
+            chosen.paths = tuple(self.paths[place] for place in places)
+            chosen.modality, chosen.run = self.modality[places], self.run
+        return chosen
 
     @classmethod
     def of(
