@@ -96,8 +96,7 @@ def open_gallery(place: str, run: Run, modality: GivenModality = None) -> Galler
 
 def _of_index(index: Index, run: Run) -> Gallery:
     index.check_run(run.fingerprint)
-    if not len(index.table):
-        raise UserError(f"{index.folder} has no images any more; add some with rgbir-index.")
+    index.check_images()
     if difference := differences(index, os.path.relpath(index.gallery.resolve())):
         print(difference, file=sys.stderr)
     known = labels(index.gallery, index.table.paths)

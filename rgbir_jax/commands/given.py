@@ -35,6 +35,8 @@ class Given(NamedTuple):
         if not place.lower().endswith(ENDING):
             return cls(place, image_paths(place), None)
         features = Features.load(place)
+        if not len(features):
+            raise UserError(f"{place} has features of no image; name another file.")
         return cls(place, features.paths, features)
 
     def check_run(self, model: Run) -> None:

@@ -66,7 +66,9 @@ def _search(options: argparse.Namespace) -> bool:
     given = [Given.of(query) for query in options.queries]
     paths = [path for query in given for path in query.paths]
     if folder:
-        index = open_index(folder).load()
+        index = open_index(folder)
+        index.check_images()
+        index.load()
         place = gallery if folder != Path(gallery) else os.path.relpath(index.gallery.resolve())
         _check_outs(outs, paths, place)
         model = _run_of(index, options.run)

@@ -18,6 +18,7 @@ from rgbir_jax.visualize.overlay import overlay_of_any_size
 
 HEIGHT = 128  # of a thumbnail in pixels
 GAP, LINE = 8, 14  # pixels between thumbnails, and of a line of text
+MOST = 10_000  # images of a page, some 40 MB
 GREY = (200, 200, 200)  # in place of a file that cannot be read any more
 
 _NARROW = '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -50,8 +51,13 @@ def write_page(path: Path, ranking: Ranking, image_size: tuple[int, int], title:
         maps: activation maps, which are shown below the images; None: there are none.
 
     Raises:
-        UserError: if the file cannot be written.
+        UserError: if the file cannot be written, or if the page would be too large to open.
     """
+    rows, columns = len(ranking.order), ranking.order.shape[1] + 1
+    if (count := rows * columns * (2 if maps else 1)) > MOST:
+        raise UserError(
+            f"{path} would have {count:,} images, and a page has at most {MOST:,}; list fewer, or write values (.json)."
+        )
     thumbnail = _thumbnails(image_size)
 
     def picture(image: Image.Image) -> str:

@@ -1,5 +1,6 @@
 """rgbir-features, rgbir-index and rgbir-search: what they print and write, and their exit status."""
 
+import dataclasses
 import functools
 import html
 import json
@@ -16,7 +17,7 @@ from PIL import Image
 import rgbir_jax
 from rgbir_jax.commands import features, index, own_images, search
 from rgbir_jax.origin import INCLUDED
-from rgbir_jax.search import pictures, updating
+from rgbir_jax.search import pictures, store, updating
 from rgbir_jax.search.index import open_index
 from rgbir_jax.visualize.overlay import overlay_of_any_size
 from tests.own_people import NIGHT, OTHER_DAY, write_people
@@ -93,6 +94,29 @@ def test_files_of_features_are_searched(folder, call, opened):
         status, _, err = call(search, *arguments)
         assert status == 2
         assert "rgbir-search: broken.npz is not an .npz file of plain numbers; write it again with" in err
+
+
+def test_a_gallery_without_images_is_one_sentence_before_images_are_read(folder, call, opened):
+    opened("drawn").features([]).save("none.npz")
+    (folder / "gone").mkdir()
+    shutil.copy("people/00.png", "gone")
+    call(index, "gone")
+    (folder / "gone/00.png").unlink()
+    opened_index = open_index(folder / "gone.index")
+    nothing = opened_index.table.rows(np.zeros(0, int))
+    empty = "gone.index has no images any more; add some with rgbir-index."
+    for kept in (opened_index.info.vectors, []):
+        store.write(folder / "gone.index", dataclasses.replace(opened_index.info, vectors=kept), nothing)
+        for gallery in ("gone", "gone.index"):
+            status, out, err = call(search, "queries", "--gallery", gallery)
+            assert (status, out, err.splitlines()[-1].endswith(empty)) == (2, "", True)
+            assert "guessed" not in err
+        assert "gone has no images, and its subfolders have none" in call(index, "gone")[2]
+    for arguments in (("queries", "--gallery=none.npz"), ("none.npz", "--gallery=people")):
+        status, out, err = call(search, *arguments)
+        assert (status, out) == (2, "")
+        assert "none.npz has features of no image; name another file." in err
+        assert "guessed" not in err
 
 
 def test_a_search_in_a_folder_and_in_its_index_gives_the_same_lists(folder, call, opened):
@@ -200,6 +224,16 @@ def test_a_picture_that_is_too_large_is_refused_after_the_lists(folder, call, mo
     assert (status, bool(out)) == (2, True)
     assert "f.png would have 512 x 500 pixels; list fewer images, or write a page (.html)." in err
     assert not (folder / "f.png").exists()
+
+
+def test_a_page_of_too_many_images_is_refused_after_the_lists(folder, call, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST", 20)
+    status, out, err = call(search, "queries", "--gallery=people", "--top=6", "--out=f.html")
+    assert (status, bool(out)) == (2, True)
+    assert "f.html would have 21 images, and a page has at most 20; list fewer, or write values (.json)." in err
+    assert not (folder / "f.html").exists()
+    assert call(search, "queries", "--gallery=people", "--top=5", "--out=f.html")[0] == 0
+    assert call(search, "queries", "--gallery=people", "--top=5", "--explain", "--out=f.html")[0] == 2
 
 
 def test_the_lists_are_written_as_a_page_a_picture_and_values(folder, call):
