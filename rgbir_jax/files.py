@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -121,6 +122,41 @@ def whole_file(path: Path, way_out: str = MAKE_ROOM) -> Iterator[BinaryIO]:
                 unfinished.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(folder: Path, way_out: str = MAKE_ROOM) -> Iterator[Path]:
+    """Yields a folder to fill, which gets its name when the block ends; after an error there is none.
+
+    Until then it is called NAME.unfinished. What a killed program left under this name is deleted.
+
+    Args:
+        folder: the folder to make; those that it is in are made too.
+        way_out: the end of the message if it cannot be written.
+
+    Raises:
+        UserError: if it cannot be written, or if another process is writing it.
+    """
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    with writing(folder, way_out):
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with locked(unfinished, "written", wait=False, way_out="wait until it has finished, or name another folder."):
+            try:
+                _clear(unfinished)
+                yield unfinished
+                (unfinished / LOCK).unlink()
+                for path in filter(Path.is_file, unfinished.rglob("*")):
+                    _to_disk(path)
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def check_writable(path: Path, flag: str) -> None:
     """Refuses a file that cannot be written, before minutes of work are lost.
 
@@ -145,9 +181,13 @@ def rename_whole(unfinished: Path, path: Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
+    _to_disk(unfinished)
     unfinished.rename(path)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
