@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rgbir_jax import stages as known_stages
+from rgbir_jax.commands import stop
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import thresholds
 from rgbir_jax.files import whole_folder, write_json
@@ -180,6 +181,8 @@ def main(argv: list[str] | None = None) -> None:
         files = sorted(options.out.iterdir())
         size = sum(file.stat().st_size for file in files) / 1e6
         print(f"{options.out}: {', '.join(file.name for file in files)}; {size:.1f} MB.")
+    except KeyboardInterrupt:
+        stop("rgbir-export: stopped; nothing was written.")
     except UserError as error:
         sys.exit(f"rgbir-export: {error}")
 

@@ -116,7 +116,7 @@ def lacks(key: str, where: str) -> str:
     program, *flags = key.split()
     if where.startswith("make "):
         text = recipe_of(where.removeprefix("make "))
-        program = SCRIPTS.get(program, program).partition(":")[0].removesuffix(".__main__")
+        program = SCRIPTS.get(program, program).partition(":")[0]
         parts = [program, *(f"--{flag}" for flag in flags)]
     else:
         file, _, name = where.partition("::")
