@@ -48,8 +48,12 @@ def not_written(path: str | os.PathLike, error: Exception, way_out: str = MAKE_R
     return UserError(f"{path} cannot be written ({reason.splitlines()[0][:200]}); {way_out}")
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, way_out: str = "copy it from a backup, or train the run again in another folder.") -> dict:
     """Reads a JSON file of names and values.
+
+    Args:
+        path: the file.
+        way_out: the end of the message: what the user can do.
 
     Raises:
         UserError: if it holds something else.
@@ -57,9 +61,9 @@ def read_json(path: Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may have added a byte order mark
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
+        raise UserError(f"{path} is damaged ({error}); {way_out}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
+        raise UserError(f"{path} is damaged; {way_out}")
     return values
 
 
