@@ -6,11 +6,11 @@
 A QUERY is a file, a folder, a pattern, or features that rgbir-features wrote, F.npz. So is the gallery, or it is an
 index of rgbir-index. If a folder has an index next to it, FOLDER.index, this is used; otherwise its images are read for
 this search only. An index is searched with the run that made it, and --run names the one that made F.npz. --modality is
-that of the queries; a gallery's is guessed, or was given to rgbir-index or rgbir-features. --out writes the lists as a
-page with thumbnails (.html), a picture (.png) or values (.json). --explain adds activation maps to pages and pictures:
-where in each image the similarity comes from. --same-at-fpr says of each image whether it shows the query's person, by
-the threshold that lets this share of the pairs of two persons pass; the run must have found it on validation
-identities.
+that of the queries, --gallery-modality that of a gallery whose images are read; without them it is guessed. An index
+and F.npz have theirs. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json).
+--explain adds activation maps to pages and pictures: where in each image the similarity comes from. --same-at-fpr says
+of each image whether it shows the query's person, by the threshold that lets this share of the pairs of two persons
+pass; the run must have found it on validation identities.
 
 Exit status: 0 if all images were read; 1 if some could not be read and were left out; 2 if nothing was found; 130 after
 Ctrl-C.
@@ -28,6 +28,7 @@ import numpy as np
 from rgbir_jax.commands import own_images
 from rgbir_jax.commands.given import Given, features_of
 from rgbir_jax.commands.index import index_of
+from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import check_writable, whole_file
 from rgbir_jax.run import Run
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = own_images.parser("rgbir-search", __doc__, "of the queries; else it is guessed for each image")
     flags.add_argument("queries", nargs="+", metavar="QUERY", help="whom to look for: images, or F.npz")
     flags.add_argument("--gallery", required=True, metavar="FOLDER|INDEX|F.npz", help="the images to look among")
+    flags.add_argument("--gallery-modality", choices=MODALITIES, help="of the images of a gallery that are read now")
     flags.add_argument("--top", type=int, default=10, help="number of images in each list")
     flags.add_argument("--out", action="append", default=[], metavar="FILE", help=" or ".join(ENDINGS))
     flags.add_argument("--explain", action="store_true", help="show activation maps in .html and .png")
@@ -71,6 +73,7 @@ def _search(options: argparse.Namespace) -> bool:
         index.load()
         place = gallery if folder != Path(gallery) else os.path.relpath(index.gallery.resolve())
         _check_outs(outs, paths, place)
+        _check_reads_gallery(options, f"{folder} has their features; make it once more with rgbir-index --modality")
         model = _run_of(index, options.run)
         _check(model, given, options)
         queries = features_of(given, model, options.modality)
@@ -80,10 +83,13 @@ def _search(options: argparse.Namespace) -> bool:
         ranking = ranking._replace(gallery=ranking.gallery.below(place))
     else:
         others = Given.of(gallery)
+        if others.features is not None:
+            _check_reads_gallery(options, f"{gallery} has features; make it once more with rgbir-features --modality")
         _check_outs(outs, paths if os.path.isdir(gallery) else [*paths, *others.paths], gallery)
         model = own_images.opened(options.run)
         _check(model, [*given, others], options)
-        queries, images = features_of(given, model, options.modality), features_of([others], model, None)
+        queries = features_of(given, model, options.modality)
+        images = features_of([others], model, options.gallery_modality)
         ranking, skipped = rank(queries, images, options.top), queries.skipped + images.skipped
     if options.same_at_fpr is not None:
         ranking = ranking.judged(model.thresholds(), options.same_at_fpr)
@@ -93,6 +99,12 @@ def _search(options: argparse.Namespace) -> bool:
     for out in outs:
         _write(out, ranking, model, f"{gallery}, searched with {model.name}", maps)
     return not skipped
+
+
+def _check_reads_gallery(options: argparse.Namespace, reason: str) -> None:
+    """Refuses --gallery-modality if no image of the gallery is read."""
+    if options.gallery_modality:
+        raise UserError(f"--gallery-modality is of images that are read now, and {reason}.")
 
 
 def _check_outs(outs: Sequence[Path], images: Sequence[str], gallery: str) -> None:

@@ -96,6 +96,28 @@ def test_files_of_features_are_searched(folder, call, opened):
         assert "rgbir-search: broken.npz is not an .npz file of plain numbers; write it again with" in err
 
 
+def test_the_modality_of_a_gallery_can_be_declared(folder, call, opened):
+    """Of a camera that saves a tint, no image has equal channels."""
+    (folder / "tinted").mkdir()
+    for path in write_people(folder / "night", range(3), NIGHT):
+        tinted = np.asarray(Image.open(path)) * np.array([0.9, 1, 0.9])
+        Image.fromarray(tinted.astype(np.uint8)).save(folder / "tinted" / path.name)
+    model = opened("drawn")
+    expected = rgbir_jax.rank(model.features("queries", "rgb"), model.features("tinted", "ir"))
+    arguments = ("queries", "--gallery=tinted", "--modality=rgb")
+    status, out, err = call(search, *arguments, "--gallery-modality=ir")
+    assert (status, out) == (0, f"{expected}\n")
+    assert "guessed" not in err
+    assert call(search, *arguments)[1] != out
+    model.features("tinted", "ir").save("tinted.npz")
+    call(index, "tinted", "--modality=ir")
+    for gallery, kept, program in (("tinted.npz", "tinted.npz", "features"), ("tinted", "tinted.index", "index")):
+        status, out, err = call(search, "queries", f"--gallery={gallery}", "--gallery-modality=ir")
+        assert (status, out) == (2, "")
+        assert "--gallery-modality is of images that are read now, and " in err
+        assert re.search(rf"{kept} has .*features; make it once more with rgbir-{program} --modality\.", err)
+
+
 def test_a_gallery_without_images_is_one_sentence_before_images_are_read(folder, call, opened):
     opened("drawn").features([]).save("none.npz")
     (folder / "gone").mkdir()
@@ -222,7 +244,7 @@ def test_a_picture_that_is_too_large_is_refused_after_the_lists(folder, call, mo
     monkeypatch.setattr(pictures, "LARGEST", 1_000)
     status, out, err = call(search, "queries", "--gallery=people", "--out=f.png")
     assert (status, bool(out)) == (2, True)
-    assert "f.png would have 512 x 500 pixels; list fewer images, or write a page (.html)." in err
+    assert "f.png would have 512 x 542 pixels; list fewer images, or write a page (.html)." in err
     assert not (folder / "f.png").exists()
 
 

@@ -52,6 +52,8 @@ RUN_BY = {
     "rgbir-draw out layout train test": "make drawn_market",
     "rgbir-draw out train val test images size seed": "make showcase",
     "rgbir-search gallery run": "tests/commands/test_search_commands.py::test_files_of_features_are_searched",
+    "rgbir-search gallery-modality": "tests/commands/test_search_commands.py::"
+    "test_the_modality_of_a_gallery_can_be_declared",
     "rgbir-features run": "tests/commands/test_search_commands.py::test_features_are_written",
     "rgbir-index run": "tests/commands/test_search_commands.py::test_an_index_is_appended_to",
     "rgbir-search gallery out": "tests/commands/test_search_commands.py::"
