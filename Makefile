@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DRAWN := data/drawn
-DRAW := $(BIN)/python -m rgbir_jax.synthetic --images 4 --size 128 64 --seed 0
+DRAW := $(BIN)/python -m rgbir_jax.commands.draw --images 4 --size 128 64 --seed 0
 # People of the quickstarts in other trees, and flags of their trainings. The tests make both smaller.
 PEOPLE := --train 96 --test 32
 TRAIN_FLAGS :=
@@ -69,7 +69,7 @@ drawn_market: $(VENV)/run.stamp
 
 # Other people than the quickstart's, and more of them: it has to tell apart people whom it has never seen.
 judge: $(VENV)/run.stamp
-	$(BIN)/python -m rgbir_jax.synthetic --seed 1 --size 128 64 --images 3 --out data/drawn_judge \
+	$(BIN)/python -m rgbir_jax.commands.draw --seed 1 --size 128 64 --images 3 --out data/drawn_judge \
 	  --train 320 --val 0 --test 8
 	$(BIN)/python train.py --config quickstart/judge --workdir runs/judge
 
@@ -80,7 +80,7 @@ quickstart: drawn
 
 # An hour or more on two cores; the same command resumes it.
 showcase: judge
-	$(BIN)/python -m rgbir_jax.synthetic --seed 7 --size 128 64 --images 4 --out data/showcase \
+	$(BIN)/python -m rgbir_jax.commands.draw --seed 7 --size 128 64 --images 4 --out data/showcase \
 	  --train 1000 --val 32 --test 48
 	$(BIN)/python train.py --config quickstart/showcase --workdir runs/showcase
 	$(BIN)/python eval.py --workdir runs/showcase --disentanglement --judge runs/judge

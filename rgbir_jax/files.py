@@ -4,15 +4,21 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rgbir_jax.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LOCK = ".lock"  # name of the file that is locked; the lock ends with the process, the file stays
+EXPANDED, ALWAYS_READ = 20, 1 << 28  # an .npz file may become as many times as large, or have as many bytes
 MAKE_ROOM = "make room on its disk, or allow writing there, and give the same command again."
 
 
@@ -42,8 +48,12 @@ def not_written(path: str | os.PathLike, error: Exception, way_out: str = MAKE_R
     return UserError(f"{path} cannot be written ({reason.splitlines()[0][:200]}); {way_out}")
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, way_out: str = "copy it from a backup, or train the run again in another folder.") -> dict:
     """Reads a JSON file of names and values.
+
+    Args:
+        path: the file.
+        way_out: the end of the message: what the user can do.
 
     Raises:
         UserError: if it holds something else.
@@ -51,10 +61,33 @@ def read_json(path: Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may have added a byte order mark
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); copy it from a backup, or train the run again.") from error
+        raise UserError(f"{path} is damaged ({error}); {way_out}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged; copy it from a backup, or train the run again in another folder.")
+        raise UserError(f"{path} is damaged; {way_out}")
     return values
+
+
+def read_npz(path: Path, way_out: str) -> dict[str, "np.ndarray"]:
+    """Reads all arrays of an .npz file of plain numbers and texts.
+
+    Args:
+        path: the file.
+        way_out: the end of the message: what the user can do.
+
+    Raises:
+        UserError: if it is none, if it is damaged, or if it becomes far larger in memory.
+    """
+    import numpy as np  # here, because every program's --help imports this module
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size <= max(EXPANDED * path.stat().st_size, ALWAYS_READ):
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file}
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} is not an .npz file of plain numbers; {way_out}") from error
+    raise UserError(f"{path} is a small file that becomes {size:,} bytes; {way_out}")
 
 
 def write_json(path: Path, values: dict, way_out: str = MAKE_ROOM) -> None:
@@ -93,6 +126,41 @@ def whole_file(path: Path, way_out: str = MAKE_ROOM) -> Iterator[BinaryIO]:
                 unfinished.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(folder: Path, way_out: str = MAKE_ROOM) -> Iterator[Path]:
+    """Yields a folder to fill, which gets its name when the block ends; after an error there is none.
+
+    Until then it is called NAME.unfinished. What a killed program left under this name is deleted.
+
+    Args:
+        folder: the folder to make; those that it is in are made too.
+        way_out: the end of the message if it cannot be written.
+
+    Raises:
+        UserError: if it cannot be written, or if another process is writing it.
+    """
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    with writing(folder, way_out):
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with locked(unfinished, "written", wait=False, way_out="wait until it has finished, or name another folder."):
+            try:
+                _clear(unfinished)
+                yield unfinished
+                (unfinished / LOCK).unlink()
+                for path in filter(Path.is_file, unfinished.rglob("*")):
+                    _to_disk(path)
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def check_writable(path: Path, flag: str) -> None:
     """Refuses a file that cannot be written, before minutes of work are lost.
 
@@ -117,9 +185,13 @@ def rename_whole(unfinished: Path, path: Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
+    _to_disk(unfinished)
     unfinished.rename(path)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

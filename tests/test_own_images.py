@@ -78,6 +78,28 @@ def test_features_know_their_images(model, people, arrays):
     assert (found @ found.T).paths == ()
 
 
+def test_chosen_images_keep_what_is_known_of_them(model, people):
+    found = model.features(people, [0, 1, 0, 1, 0, 1])
+    for rows in (slice(2), slice(None, None, -1), [3, 0, 3], np.array([], int), found.modality == 1, [True] * 6, ...):
+        chosen = found[rows]
+        places = np.arange(6)[rows].tolist()
+        np.testing.assert_array_equal(chosen, np.asarray(found)[rows])
+        assert chosen.paths == tuple(found.paths[place] for place in places)
+        assert chosen.modality.tolist() == found.modality[places].tolist()
+        assert chosen.run == model.fingerprint
+        assert found[rows, :].paths == chosen.paths
+    np.testing.assert_array_equal(found[1:][::2].modality, [1, 1, 1])
+    assert rgbir_jax.rank(found[4:], found[::-1], 1).paths == [[found.paths[4]], [found.paths[5]]]
+    assert found[:0][:0].run == model.fingerprint
+    for other in (found[2], found[:, :64], found[[0, 1], [0, 1]], found[None], found[np.asarray(found) > 0], found.T):
+        assert (other.paths, other.modality, other.run) == ((), None, "")
+    assert isinstance(found[2, 3], np.float32)
+    other = found[:1]
+    other.run = "12345678"
+    with pytest.raises(UserError, match="have features of two runs"):
+        rgbir_jax.rank(other, found[1:])
+
+
 def test_any_number_of_images(model, arrays, features):
     many = np.tile(arrays, (50, 1, 1, 1))
     found = model.features(many, "rgb")
@@ -176,6 +198,38 @@ def test_a_file_of_features(model, people, tmp_path):
         assert str(kept["run"]) == model.fingerprint
     with pytest.raises(UserError, match=r"absent/f.npz cannot be written"):
         found.save(tmp_path / "absent/f.npz")
+    read = rgbir_jax.Features.load(tmp_path / "f.npz")
+    np.testing.assert_array_equal(read, found)
+    assert (read.paths, read.modality.tolist(), read.run) == (found.paths, [0] * 6, model.fingerprint)
+    assert str(rgbir_jax.rank(read, found, 2)) == str(rgbir_jax.rank(found, found, 2))
+    model.features([]).save(tmp_path / "none.npz")
+    assert rgbir_jax.Features.load(tmp_path / "none.npz").shape == (0, 128)
+
+
+def test_what_is_no_file_of_features_is_refused(tmp_path):
+    columns = {"feature": np.eye(3, dtype=np.float32), "path": np.array(["a", "b", "c"]), "modality": np.zeros(3, int)}
+    columns |= {"run": np.array("12345678")}
+    path = tmp_path / "f.npz"
+    for change, message in (
+        ({"feature": np.eye(3)}, "feature is float64 .3, 3. and must be finite float32"),
+        ({"feature": np.full((3, 2), np.nan, np.float32)}, "and must be finite"),
+        ({"path": np.array(["a"])}, "path must have 3 texts"),
+        ({"path": np.arange(3)}, "path must have 3 texts"),
+        ({"modality": np.full(3, 2)}, "modality must have 3 numbers, 0 or 1"),
+        ({"modality": np.array(["a", "b", "c"])}, "modality must have 3 numbers, 0 or 1"),
+        ({"run": np.zeros(2)}, "run must be a text"),
+        ({"path": None}, "it has no array path"),
+    ):
+        np.savez(path, **{name: values for name, values in (columns | change).items() if values is not None})
+        with pytest.raises(UserError, match=f"f.npz is no file of features: .*{message}.*; write it again with"):
+            rgbir_jax.Features.load(path)
+    np.savez(path, **columns)
+    for content in (path.read_bytes()[:-30], b"", b"no array"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"f.npz is not an .npz file of plain numbers; write it again with"):
+            rgbir_jax.Features.load(path)
+    with pytest.raises(UserError, match=r"there is no file .*absent.npz; rgbir-features writes"):
+        rgbir_jax.Features.load(tmp_path / "absent.npz")
 
 
 def test_the_fingerprint_is_that_of_what_the_features_depend_on(model):

@@ -16,6 +16,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.run import Run
 from rgbir_jax.search.index import Index, open_index
 from rgbir_jax.search.store import is_index
+from rgbir_jax.search.table import stamp
 from rgbir_jax.search.updating import ENDING, differences
 
 
@@ -30,6 +31,7 @@ class Gallery:
         person: the person's name or number; empty if it is not known.
         camera: the camera's number, from 1; 0 if it is not known.
         modality: 0 RGB, 1 IR.
+        stamps: what `rgbir_jax.search.table.stamp` gave of each file when the gallery was opened.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Gallery:
     person: Sequence[str]
     camera: Int[np.ndarray, "n"]
     modality: Int[np.ndarray, "n"]
+    stamps: Sequence[tuple[int, int]]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,9 +72,14 @@ class Gallery:
             image_size: the height and width in pixels.
 
         Raises:
-            UserError: if its file is gone or cannot be decoded.
+            UserError: if its file is gone, was replaced after its features were computed, or cannot be decoded.
         """
-        return np.asarray(decode(self.folder / self.paths[self.check(number)], image_size, self.paths[number]))
+        name = self.paths[self.check(number)]
+        size, _ = now = stamp(self.folder / name)
+        if now != self.stamps[number]:
+            change = "is gone" if size < 0 else "was replaced"
+            raise UserError(f"{name} {change} since rgbir-browse was started; start it again to see the new gallery.")
+        return np.asarray(decode(self.folder / name, image_size, name))
 
 
 def open_gallery(place: str, run: Run, modality: GivenModality = None) -> Gallery:
@@ -96,8 +104,7 @@ def open_gallery(place: str, run: Run, modality: GivenModality = None) -> Galler
 
 def _of_index(index: Index, run: Run) -> Gallery:
     index.check_run(run.fingerprint)
-    if not len(index.table):
-        raise UserError(f"{index.folder} has no images any more; add some with rgbir-index.")
+    index.check_images()
     if difference := differences(index, os.path.relpath(index.gallery.resolve())):
         print(difference, file=sys.stderr)
     known = labels(index.gallery, index.table.paths)
@@ -125,5 +132,6 @@ def _gallery(
     modality: Int[np.ndarray, "n"],
 ) -> Gallery:
     """Makes a gallery; what is known of an image comes before the modality that its features were computed with."""
-    camera = np.array([label.camera for label in known])
-    return Gallery(folder, paths, vectors, [label.person for label in known], camera, np.asarray(modality, np.int64))
+    camera, kinds = np.array([label.camera for label in known]), np.asarray(modality, np.int64)
+    stamps = [stamp(folder / path) for path in paths]
+    return Gallery(folder, paths, vectors, [label.person for label in known], camera, kinds, stamps)

@@ -24,6 +24,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from rgbir_jax.commands import stop
 from rgbir_jax.data.decoding import decode, in_threads
 from rgbir_jax.datasets import find_dataset, recognise
 from rgbir_jax.datasets.dataset import Dataset
@@ -229,8 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         sys.exit(check(dataset, Path(arguments.folder), options, not arguments.quick, arguments.workers))
     except KeyboardInterrupt:
-        print("rgbir-check: stopped.", file=sys.stderr)
-        sys.exit(130)
+        stop("rgbir-check: stopped.")
 
 
 def _parse(argv: list[str] | None) -> tuple[argparse.Namespace, Dataset, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """How well a scored run takes images apart: the content of disentanglement.json, and what it says in words."""
 
+import sys
 from pathlib import Path
 
 import jax
@@ -109,12 +110,17 @@ def write(scored: Scored, measured: dict) -> None:
 
 
 def kept(scored: Scored) -> dict | None:
-    """Reads an earlier measurement of the scored iteration; None if there is none that can be read."""
+    """Reads an earlier measurement of the scored iteration; None if there is none that can be read.
+
+    Scoring does not need it: that it is damaged is printed on stderr.
+    """
     path = scored.folder / FILE
+    again = f"the report is without it; eval.py --workdir {scored.run.folder} --disentanglement measures it again."
     try:
-        result = read_json(path) if path.is_file() else {}
-    except UserError:
-        return None  # scoring does not need it
+        result = read_json(path, again) if path.is_file() else {}
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return None
     return result if result.get("steps") == scored.scores["steps"] else None
 
 

@@ -25,9 +25,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rgbir_jax import stages as known_stages
+from rgbir_jax.commands import stop
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import thresholds
-from rgbir_jax.files import write_json, writing
+from rgbir_jax.files import whole_folder, write_json
 from rgbir_jax.inference import weights
 from rgbir_jax.inference.onnx_file import OPSET, to_onnx
 from rgbir_jax.inference.programs import Program, features_program, swap_program
@@ -59,22 +60,17 @@ def export(run: Run, folder: Path, formats: Sequence[str] = ("safetensors",), in
     """
     check(folder, formats)
     _check_finished(run)
-    with writing(folder):
-        folder.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as unfinished:
         if "safetensors" in formats:
-            _write_weights(run, folder, int8)
+            _write_weights(run, unfinished, int8)
         states = {name: quantized(state) if int8 else state for name, state in run.states.items()}
         files = {}
         if "jax" in formats:
-            files |= _write_jax(run, states, folder)
+            files |= _write_jax(run, states, unfinished)
         if "onnx" in formats:
-            files |= _write_onnx(run, states, folder)
+            files |= _write_onnx(run, states, unfinished)
         if files:
-            write_json(folder / "model.json", _facts(run) | {"files": files})
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+            write_json(unfinished / "model.json", _facts(run) | {"files": files})
 
 
 def check(folder: Path, formats: Sequence[str]) -> None:
@@ -121,12 +117,10 @@ def _write_jax(run: Run, states: Mapping[str, State], folder: Path) -> dict[str,
         programs.append(swap_program(last, states[run.last], run.facts.image_size))
     for program in programs:
         exported, name = program.exported(), f"{program.name}.jaxexport"
-        with writing(folder):
-            (folder / name).write_bytes(exported.serialize())
+        (folder / name).write_bytes(exported.serialize())
         convention = {"calling_convention_version": exported.calling_convention_version}
         files[name] = program.described() | {"platforms": exported.platforms} | convention
-    with writing(folder):
-        shutil.copyfile(LOADER, folder / LOADER.name)
+    shutil.copyfile(LOADER, folder / LOADER.name)
     return files
 
 
@@ -136,8 +130,7 @@ def _write_onnx(run: Run, states: Mapping[str, State], folder: Path) -> dict[str
     config.dtype = "float32"
     program = _features(run, {name: known_stages.build(config, name, people) for name in chain(config)}, states)
     content, difference = to_onnx(program)
-    with writing(folder):
-        (folder / "features.onnx").write_bytes(content)
+    (folder / "features.onnx").write_bytes(content)
     return {"features.onnx": program.described() | {"opset": OPSET, "difference_from_jax": difference}}
 
 
@@ -188,6 +181,8 @@ def main(argv: list[str] | None = None) -> None:
         files = sorted(options.out.iterdir())
         size = sum(file.stat().st_size for file in files) / 1e6
         print(f"{options.out}: {', '.join(file.name for file in files)}; {size:.1f} MB.")
+    except KeyboardInterrupt:
+        stop("rgbir-export: stopped; nothing was written.")
     except UserError as error:
         sys.exit(f"rgbir-export: {error}")
 

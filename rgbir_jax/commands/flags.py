@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from rgbir_jax.commands import stop
 from rgbir_jax.errors import UserError, of_machine
 from rgbir_jax.lookup import choose, make_importable, use_config_folder
 from rgbir_jax.training.interrupt import Interrupted
@@ -186,7 +187,11 @@ def _one_sentence(main: Callable[[], None]) -> None:
         sys.unraisablehook = lambda unraisable: None
     try:
         main()
-    except (Interrupted, UserError) as error:
+    except Interrupted as error:
+        stop(f"{_program()}: {error}")
+    except KeyboardInterrupt:
+        stop(f"{_program()}: stopped.")
+    except UserError as error:
         if _TRACEBACK.value:
             raise
         sys.exit(f"{_program()}: {error}")
@@ -194,8 +199,6 @@ def _one_sentence(main: Callable[[], None]) -> None:
         if _TRACEBACK.value or not (sentence := of_machine(error)):
             raise
         sys.exit(f"{_program()}: {sentence}")
-    except KeyboardInterrupt:
-        sys.exit(f"{_program()}: stopped; the same command resumes from the last checkpoint.")
 
 
 def _program() -> str:

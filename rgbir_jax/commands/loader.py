@@ -22,6 +22,6 @@ def read(path):
 
 
 if __name__ == "__main__":
-    paths = [path for path in sys.argv[1:] if path != "--ir"]
+    paths = [path for path in sys.argv[1:] if path != "--ir"] or sys.exit("Name images: loader.py RGB... --ir IR...")
     infrared = np.arange(len(paths)) >= [*sys.argv[1:], "--ir"].index("--ir")
     np.savetxt(sys.stdout, features(np.stack([read(path) for path in paths]), infrared.astype(np.int32)), "%.9g")

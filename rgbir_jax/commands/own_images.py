@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from rgbir_jax.commands import stop
 from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError, of_machine
 from rgbir_jax.origin import INCLUDED
@@ -50,8 +51,7 @@ def ends(program: str, function: Callable[[], bool]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still writes at its end
         sys.exit(141)  # as a program that SIGPIPE ends
     except KeyboardInterrupt:
-        print(f"{program}: stopped.", file=sys.stderr)
-        sys.exit(130)
+        stop(f"{program}: stopped.")
     except Exception as error:
         sentence = error if isinstance(error, UserError) else of_machine(error)
         if sentence is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rgbir_jax.commands import explained, failures
+from rgbir_jax.commands import explained, failures, generated
 from rgbir_jax.commands.recipe import sample_rows
 from rgbir_jax.commands.scoring import Scored, way_out
 from rgbir_jax.data import augment
@@ -20,13 +20,11 @@ from rgbir_jax.evaluation.disentanglement import Table
 from rgbir_jax.evaluation.scores import earlier_stages, systems, verification_table
 from rgbir_jax.evaluation.thresholds import Thresholds
 from rgbir_jax.evaluation.verification import CURVE, SUPPORT
-from rgbir_jax.stages.image import ImageSystem
 from rgbir_jax.synthetic import open_drawn
-from rgbir_jax.visualize import curves, report, swaps, tsne
+from rgbir_jax.visualize import curves, report, tsne
 from rgbir_jax.visualize.counterfactuals import beside_truth
 
 PEOPLE = 10
-PAPER_ITERATIONS = 150_000  # of the image stage, as DG-Net trains with this many identities
 
 
 def write(scored: Scored, measured: Mapping | None = None) -> str:
@@ -51,7 +49,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
         sections.append(figure(_tsne(scored, people, shown)))
     if measured:
         sections.append(report.Section("Disentanglement", verdicts[1:], disentanglement.tables(measured)))
-    sections += map(figure, _pictures(scored))
+    sections += map(figure, generated.figures(scored))
     if measured and "dci" in measured and len(sample_rows(run.config, scored.source.records)):
         sections.append(figure(_truth(scored)))
     sections += [figure(shown) for name in run.stages if (shown := _training(scored, name))]
@@ -220,40 +218,6 @@ def _tsne(scored: Scored, people: np.ndarray, shown: np.ndarray) -> report.Shown
     return report.Shown("tsne", "Features in the plane", caption, figure)
 
 
-def _pictures(scored: Scored) -> list[report.Shown]:
-    run = scored.run
-    stage, state = run.stages[run.last], run.states[run.last]
-    rows = sample_rows(run.config, scored.source.records)
-    if not len(rows):
-        return []
-    sources = scored.source.read(rows)
-    grids = {
-        name: np.asarray(grid) for name, grid in jax.jit(stage.pictures)(state, augment.normalise(sources)).items()
-    }
-    shown = []
-    if "swapped" in grids:
-        shown.append((
-            "swapped", "Swapped images",
-            "Test people: each structure (row) combined with each appearance (column). The originals are framed. "
-            f"The dotted diagonal is reconstruction; its target is the original itself. {progress(scored)}",
-            swaps.swapped_grid(sources, grids["swapped"]),
-        ))  # fmt: skip
-    if "between_appearances" in grids:
-        shown.append((
-            "between_appearances", "Between two appearances",
-            "One structure per row, that of the left original. The appearance code moves from the left original's to "
-            "the right one's.",
-            swaps.strips(sources, grids["between_appearances"], "appearance"),
-        ))  # fmt: skip
-        shown.append((
-            "between_structures", "Between two structures",
-            "One appearance per row, that of the left original. The structure code moves from the left original's to "
-            "the right one's.",
-            swaps.strips(sources, grids["between_structures"], "structure"),
-        ))  # fmt: skip
-    return [report.Shown(*figure) for figure in shown]
-
-
 def _truth(scored: Scored) -> report.Shown:
     """Draws swapped images of the first test people beside the drawings that they should be."""
     run, source = scored.run, scored.source
@@ -273,18 +237,6 @@ def _truth(scored: Scored) -> report.Shown:
         "images, and as the drawing program draws it."
     )
     return report.Shown("truth", "Swapped images and the truth", caption, beside_truth(shown))
-
-
-def progress(scored: Scored) -> str:
-    """Says how far training got: iterations, those of the paper's system too, and the error of reconstructed images."""
-    error, steps = scored.scores["reconstruction"], scored.scores["steps"]
-    share = error["l1"] / error["mean_image"]
-    is_papers = isinstance(scored.run.stages[scored.run.last], ImageSystem)
-    trains = f"; the paper trains {PAPER_ITERATIONS:,}" if is_papers else ""
-    return (
-        f"Drawn after {steps:,} iterations{trains}. The mean L1 error of reconstructed test images is "
-        f"{error['l1']:.2f}, {share:.0%} of what their mean image scores ({error['mean_image']:.2f})."
-    )
 
 
 def _training(scored: Scored, name: str) -> report.Shown | None:

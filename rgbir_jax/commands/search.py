@@ -3,13 +3,14 @@
     rgbir-search query.png --gallery people --run runs/own
     rgbir-search "queries/*.png" --gallery people.index --out found.html --out found.json
 
-A QUERY is a file, a folder or a pattern. The gallery is an index of rgbir-index, or a folder: if that has an index next
-to it, FOLDER.index, this is used; otherwise its images are read for this search only. An index is searched with the run
-that made it. --modality is that of the queries; a gallery's is guessed, or was given to rgbir-index. --out writes the
-lists as a page with thumbnails (.html), a picture (.png) or values (.json). --explain adds activation maps to pages and
-pictures: where in each image the similarity comes from. --same-at-fpr says of each image whether it shows the query's
-person, by the threshold that lets this share of the pairs of two persons pass; the run must have found it on validation
-identities.
+A QUERY is a file, a folder, a pattern, or features that rgbir-features wrote, F.npz. So is the gallery, or it is an
+index of rgbir-index. If a folder has an index next to it, FOLDER.index, this is used; otherwise its images are read for
+this search only. An index is searched with the run that made it, and --run names the one that made F.npz. --modality is
+that of the queries, --gallery-modality that of a gallery whose images are read; without them it is guessed. An index
+and F.npz have theirs. --out writes the lists as a page with thumbnails (.html), a picture (.png) or values (.json).
+--explain adds activation maps to pages and pictures: where in each image the similarity comes from. --same-at-fpr says
+of each image whether it shows the query's person, by the threshold that lets this share of the pairs of two persons
+pass; the run must have found it on validation identities.
 
 Exit status: 0 if all images were read; 1 if some could not be read and were left out; 2 if nothing was found; 130 after
 Ctrl-C.
@@ -25,8 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from rgbir_jax.commands import own_images
+from rgbir_jax.commands.given import Given, features_of
 from rgbir_jax.commands.index import index_of
-from rgbir_jax.data.given_images import image_paths
+from rgbir_jax.datasets.records import MODALITIES
 from rgbir_jax.errors import UserError
 from rgbir_jax.files import check_writable, whole_file
 from rgbir_jax.run import Run
@@ -43,8 +45,9 @@ ENDINGS = (".html", ".png", ".json")
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
     flags = own_images.parser("rgbir-search", __doc__, "of the queries; else it is guessed for each image")
-    flags.add_argument("queries", nargs="+", metavar="QUERY", help="whom to look for: a file, a folder or a pattern")
-    flags.add_argument("--gallery", required=True, metavar="FOLDER|INDEX", help="the images to look among")
+    flags.add_argument("queries", nargs="+", metavar="QUERY", help="whom to look for: images, or F.npz")
+    flags.add_argument("--gallery", required=True, metavar="FOLDER|INDEX|F.npz", help="the images to look among")
+    flags.add_argument("--gallery-modality", choices=MODALITIES, help="of the images of a gallery that are read now")
     flags.add_argument("--top", type=int, default=10, help="number of images in each list")
     flags.add_argument("--out", action="append", default=[], metavar="FILE", help=" or ".join(ENDINGS))
     flags.add_argument("--explain", action="store_true", help="show activation maps in .html and .png")
@@ -62,24 +65,31 @@ def _search(options: argparse.Namespace) -> bool:
     """Prints and writes the ranked lists; says whether every image could be read."""
     outs, gallery = [Path(out).expanduser() for out in options.out], os.path.expanduser(options.gallery)
     folder = next((folder for folder in (Path(gallery), index_of(gallery)) if is_index(folder)), None)
-    paths = [path for query in options.queries for path in image_paths(query)]
+    given = [Given.of(query) for query in options.queries]
+    paths = [path for query in given for path in query.paths]
     if folder:
-        index = open_index(folder).load()
+        index = open_index(folder)
+        index.check_images()
+        index.load()
         place = gallery if folder != Path(gallery) else os.path.relpath(index.gallery.resolve())
         _check_outs(outs, paths, place)
+        _check_reads_gallery(options, f"{folder} has their features; make it once more with rgbir-index --modality")
         model = _run_of(index, options.run)
-        _check(model, options)
-        queries = model.features(paths, options.modality)
+        _check(model, given, options)
+        queries = features_of(given, model, options.modality)
         ranking, skipped = index.search(queries, options.top), queries.skipped
         rows = np.unique(ranking.order) if folder == Path(gallery) else None
         print(f"{folder}: {len(index.table):,} images. {differences(index, place, rows)}".rstrip(), file=sys.stderr)
         ranking = ranking._replace(gallery=ranking.gallery.below(place))
     else:
-        gallery_paths = image_paths(gallery)
-        _check_outs(outs, paths if os.path.isdir(gallery) else paths + gallery_paths, gallery)
+        others = Given.of(gallery)
+        if others.features is not None:
+            _check_reads_gallery(options, f"{gallery} has features; make it once more with rgbir-features --modality")
+        _check_outs(outs, paths if os.path.isdir(gallery) else [*paths, *others.paths], gallery)
         model = own_images.opened(options.run)
-        _check(model, options)
-        queries, images = model.features(paths, options.modality), model.features(gallery_paths)
+        _check(model, [*given, others], options)
+        queries = features_of(given, model, options.modality)
+        images = features_of([others], model, options.gallery_modality)
         ranking, skipped = rank(queries, images, options.top), queries.skipped + images.skipped
     if options.same_at_fpr is not None:
         ranking = ranking.judged(model.thresholds(), options.same_at_fpr)
@@ -89,6 +99,12 @@ def _search(options: argparse.Namespace) -> bool:
     for out in outs:
         _write(out, ranking, model, f"{gallery}, searched with {model.name}", maps)
     return not skipped
+
+
+def _check_reads_gallery(options: argparse.Namespace, reason: str) -> None:
+    """Refuses --gallery-modality if no image of the gallery is read."""
+    if options.gallery_modality:
+        raise UserError(f"--gallery-modality is of images that are read now, and {reason}.")
 
 
 def _check_outs(outs: Sequence[Path], images: Sequence[str], gallery: str) -> None:
@@ -119,8 +135,10 @@ def _check_outs(outs: Sequence[Path], images: Sequence[str], gallery: str) -> No
             )
 
 
-def _check(model: Run, options: argparse.Namespace) -> None:
-    """Refuses what the run cannot do, before images are read."""
+def _check(model: Run, given: Sequence[Given], options: argparse.Namespace) -> None:
+    """Refuses features of another run, and what the run cannot do, before images are read."""
+    for one in given:
+        one.check_run(model)
     if options.explain:
         model.check_explains()
     if options.same_at_fpr is not None:

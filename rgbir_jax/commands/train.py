@@ -12,6 +12,7 @@ from ml_collections import config_flags
 
 from rgbir_jax.commands.flags import run
 from rgbir_jax.errors import UserError
+from rgbir_jax.training.interrupt import Interrupted
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The recipe: a file, or the name of a shipped one, such as quickstart or sysu_image:dgnet."
@@ -47,8 +48,11 @@ def train() -> None:
 
     given = COORDINATOR.value, PROCESS_COUNT.value, PROCESS_INDEX.value
     several = DISTRIBUTED.value or any(value is not None for value in given)
-    with processes.joined(*given) if several else contextlib.nullcontext():
-        recipe.train(CONFIG.value, WORKDIR.value, DEBUG_NANS.value)
+    try:
+        with processes.joined(*given) if several else contextlib.nullcontext():
+            recipe.train(CONFIG.value, WORKDIR.value, DEBUG_NANS.value)
+    except KeyboardInterrupt as error:  # before the first iteration, or the second Ctrl-C
+        raise Interrupted("stopped; the same command resumes from the last checkpoint.") from error
 
 
 def main() -> None:

@@ -72,9 +72,12 @@ def _read(folder: str) -> _Scored:
     path = Path(folder).expanduser()
     if not (path / "scores.json").is_file():
         raise UserError(f"{folder} has no scores.json; eval.py --workdir {folder} writes it.")
-    scores = read_json(path / "scores.json")
-    if absent := {"dataset", "protocol", "settings", "trained"} - scores.keys():
-        raise UserError(f"{path / 'scores.json'} has no {min(absent)}; eval.py --workdir {folder} writes it again.")
+    again = f"eval.py --workdir {folder} writes it again."
+    scores = read_json(path / "scores.json", again)
+    kinds = {"dataset": str, "protocol": str, "settings": dict, "trained": dict}
+    for name, kind in kinds.items():
+        if not isinstance(scores.get(name), kind):
+            raise UserError(f"{path / 'scores.json'} has no {name}; {again}")
     return _Scored(folder, scores, PerProbe.read(path / FILE))
 
 

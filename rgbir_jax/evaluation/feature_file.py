@@ -1,7 +1,6 @@
 """Files of features, .npz, and their scores. `eval.py --features_out` writes them, and any other system can."""
 
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,8 @@ from rgbir_jax.evaluation.evaluate import evaluate, reranked, say_collapsed, sum
 from rgbir_jax.evaluation.reranking import Reranking
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.evaluation.verification import with_verification
-from rgbir_jax.files import writing
+from rgbir_jax.files import read_npz, writing
 
-EXPANDED, ALWAYS_READ = 20, 1 << 28  # a file may become as many times as large, or have as many bytes
 SPELLINGS = {"person_id": ("person_id", "pid"), "camera": ("camera", "cam")}  # what these arrays may be called
 
 
@@ -155,15 +153,7 @@ def _select(file: FeatureFile, test_ids: str, path: str) -> FeatureFile:
 def _load(path: str | Path) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise UserError(f"{path} is not there; --features names an .npz file.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size <= max(EXPANDED * Path(path).stat().st_size, ALWAYS_READ):
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file}
-    except Exception as error:  # a damaged file can raise anything
-        raise UserError(f"{path} is not an .npz file of plain numbers; write it with numpy.savez.") from error
-    raise UserError(f"{path} is a small file that becomes {size:,} bytes; write it with numpy.savez.")
+    return read_npz(Path(path), "write it with numpy.savez.")
 
 
 def _dataset(name: str, path: str | Path) -> Dataset:

@@ -5,7 +5,6 @@ and DG-Net differ.
 """
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.published import LAYOUTS, RANK, RUN, TERMS, Figure, Layout, Row
+from rgbir_jax.files import read_json
 
 # The presets of the image system, as their choices and the terms that have a weight; other systems are ablations.
 _CHOICES = (
@@ -71,10 +71,13 @@ def read_runs(root: Path) -> list[Run]:
             _leave_out(folder, f"it is not scored yet; eval.py --workdir {folder} does it")
             continue
         try:
-            config, scores = (json.loads((folder / name).read_text()) for name in names)
+            config = read_json(folder / "config.json")
+            scores = read_json(folder / "scores.json", _again(folder))
             found.append(Run(folder, folder.relative_to(root).as_posix(), config, scores))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             _leave_out(folder, f"its config.json or scores.json cannot be read ({error})")
+        except UserError as error:
+            _leave_out(folder, str(error))
     if not found:
         raise UserError(
             f"{root} has no scored run, one or two folders deep; eval.py --workdir {root}/NAME scores one, and "
@@ -116,7 +119,7 @@ def rows_of(run: Run, name: str) -> list[Row]:
             for shown, system in systems.items()
         ]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        _leave_out(run.folder, f"its config.json or scores.json is of another layout ({error!r})")
+        _leave_out(run.folder, f"its config.json or scores.json is of another layout ({error!r}); {_again(run.folder)}")
         return []
 
 
@@ -264,5 +267,9 @@ def _terms(stage: dict) -> set[str]:
     return {term for term, weight in stage["weights"].items() if weight}
 
 
+def _again(folder: Path) -> str:
+    return f"eval.py --workdir {folder} writes the scores again"
+
+
 def _leave_out(folder: Path, why: str) -> None:
-    print(f"{folder} is left out: {why}.", file=sys.stderr)
+    print(f"{folder} is left out: {why.rstrip('.')}.", file=sys.stderr)

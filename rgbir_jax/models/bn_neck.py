@@ -25,8 +25,8 @@ class BNNeck(nn.Module):
 
     @nn.compact
     def __call__(
-        self, pooled: Float[Array, "n channels"], train: bool
-    ) -> tuple[Float[Array, "n channels"], Float[Array, "n classes"]]:
+        self, pooled: Float[Array, "*n channels"], train: bool
+    ) -> tuple[Float[Array, "*n channels"], Float[Array, "*n classes"]]:
         """Returns (features after BatchNorm, logits of p), float32."""
         features = nn.BatchNorm(
             use_running_average=not train,

@@ -228,9 +228,9 @@ def gem_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     return (jnp.mean(x.astype(jnp.float32) ** 3, axis=(1, 2)) + 1e-12) ** (1 / 3)
 
 
-def unit(x: Float[Array, "n c"]) -> Float[Array, "n c"]:
-    """Divides each row by its length. A row whose length overflows becomes NaN, not zero."""
-    length = jnp.linalg.norm(x, axis=1, keepdims=True)
+def unit(x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
+    """Divides each vector by its length. A vector whose length overflows becomes NaN, not zero."""
+    length = jnp.linalg.norm(x, axis=-1, keepdims=True)
     return x / jnp.where(jnp.isfinite(length), jnp.maximum(length, 1e-12), jnp.nan)
 
 

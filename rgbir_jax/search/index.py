@@ -105,11 +105,19 @@ class Index:
                 f"compared with those of another ({fingerprint}); use that run, or make another index."
             )
 
+    def check_images(self) -> None:
+        """Refuses an index whose images are all gone.
+
+        Raises:
+            UserError: naming it.
+        """
+        if not len(self.table):
+            raise UserError(f"{self.folder} has no images any more; add some with rgbir-index.")
+
     def _check(self, query: Shaped[np.ndarray, "..."], top: int) -> None:
         if isinstance(query, Features) and query.run:
             self.check_run(query.run)
-        if not len(self.table):
-            raise UserError(f"{self.folder} has no images any more; add some with rgbir-index.")
+        self.check_images()
         dim = self.vectors.dim
         if not is_finite(query) or query.ndim != 2 or query.shape[1] != dim:
             raise UserError(f"the query is {list(query.shape)}; it must be finite, [queries, {dim}] for {self.folder}.")

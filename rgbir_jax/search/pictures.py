@@ -11,23 +11,28 @@ from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
 from rgbir_jax.data.decoding import LARGEST, decode
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, one_line
 from rgbir_jax.files import whole_file
 from rgbir_jax.search.ranking import Ranking, mark
 from rgbir_jax.visualize.overlay import overlay_of_any_size
 
 HEIGHT = 128  # of a thumbnail in pixels
 GAP, LINE = 8, 14  # pixels between thumbnails, and of a line of text
+MOST = 10_000  # images of a page, some 40 MB
 GREY = (200, 200, 200)  # in place of a file that cannot be read any more
 
 _NARROW = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+# The colours are those of the page of rgbir-browse.
 _STYLE = """
-body { margin: 0 auto; max-width: 80rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #1f2328; }
+:root { color-scheme: light dark; --page: #f4f5f8; --text: #1b2230; --muted: #566074; }
+@media (prefers-color-scheme: dark) { :root { --page: #11141a; --text: #e6e9f0; --muted: #a2acbf; } }
+body { margin: 0 auto; max-width: 80rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; }
+body { background: var(--page); color: var(--text); }
 h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .3rem; overflow-wrap: anywhere; }
 ol { display: flex; flex-wrap: wrap; gap: .6rem; margin: 0; padding: 0; list-style: none; }
 li { width: 6.5rem; font-size: .8rem; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-li.query { border-right: 3px solid #59636e; padding-right: .6rem; }
-img { display: block; } small { color: #59636e; }
+li.query { border-right: 3px solid var(--muted); padding-right: .6rem; }
+img { display: block; } small { color: var(--muted); }
 """
 
 # Activation maps of a query's list, by the number of the query: of the query with its first match, then of each match.
@@ -50,8 +55,13 @@ def write_page(path: Path, ranking: Ranking, image_size: tuple[int, int], title:
         maps: activation maps, which are shown below the images; None: there are none.
 
     Raises:
-        UserError: if the file cannot be written.
+        UserError: if the file cannot be written, or if the page would be too large to open.
     """
+    rows, columns = len(ranking.order), ranking.order.shape[1] + 1
+    if (count := rows * columns * (2 if maps else 1)) > MOST:
+        raise UserError(
+            f"{path} would have {count:,} images, and a page has at most {MOST:,}; list fewer, or write values (.json)."
+        )
     thumbnail = _thumbnails(image_size)
 
     def picture(image: Image.Image) -> str:
@@ -93,7 +103,8 @@ def write_sheet(path: Path, ranking: Ranking, image_size: tuple[int, int], maps:
     thumbnail, font = _thumbnails(image_size), ImageFont.load_default(11)
     width = max(_shape(image_size)[1], 64) + GAP
     tall = HEIGHT * (2 if maps else 1)
-    height = tall + 2 * LINE + GAP
+    lines_below = 3 if ranking.same is None else 4  # rank, modality, the threshold's word, the file's name
+    height = tall + lines_below * LINE + GAP
     rows, columns = len(ranking.order), ranking.order.shape[1] + 1
     size = columns * width + GAP, rows * height + GAP
     if size[0] * size[1] > LARGEST:
@@ -105,18 +116,44 @@ def write_sheet(path: Path, ranking: Ranking, image_size: tuple[int, int], maps:
     for row, query in enumerate(ranking.as_json()):
         cells = [(Path(query["path"]), "query", query["modality"])]
         cells += [
-            (Path(match["path"]), f"{match['rank']}. {match['distance']:.3f}", f"{match['modality']} {mark(match)}")
+            (Path(match["path"]), f"{match['rank']}. {match['distance']:.3f}", match["modality"], *_word(match))
             for match in query["matches"]
         ]
         columns_of_row = _columns([image for image, *_ in cells], thumbnail, maps and maps(row))
-        for column, (shown, (_, *lines)) in enumerate(zip(columns_of_row, cells, strict=True)):
+        for column, (shown, (file, *lines)) in enumerate(zip(columns_of_row, cells, strict=True)):
             x, y = GAP + column * width, GAP + row * height
             for number, image in enumerate(shown):
                 sheet.paste(image, (x, y + number * HEIGHT))
+            lines.append(shortened(one_line(file.name), width - GAP, font.getlength))
             for number, line in enumerate(lines):
                 pen.text((x, y + tall + number * LINE), line, "black", font)
     with whole_file(path) as file:
         sheet.save(file, "PNG")
+
+
+def shortened(name: str, width: int, length: Callable[[str], float]) -> str:
+    """Returns a file's name. If it is too long, its ending is left out, and then "…" stands for its middle.
+
+    The beginning and the end tell it from other names, such as those of the frames of a camera.
+
+    Args:
+        name: the name.
+        width: the length that there is room for.
+        length: measures a text in the same unit.
+    """
+    if length(name) <= width:
+        return name
+    shown = stem = name.rpartition(".")[0] or name
+    for keep in range(len(stem) - 1, 0, -1):
+        if length(shown) <= width:
+            break
+        shown = f"{stem[: keep // 2]}…{stem[len(stem) - (keep - keep // 2) :]}"
+    return shown
+
+
+def _word(match: dict) -> tuple[str, ...]:
+    """Returns the mark of a match as a line; none without a threshold."""
+    return (mark(match),) if mark(match) else ()
 
 
 def _marked(match: dict) -> str:

@@ -160,7 +160,7 @@ class Vectors:
         """
         parts = [np.load(folder / name, mmap_mode="r") for name in names]
         kinds = {(part.dtype, part.ndim, part.shape[1:]) for part in parts}
-        if len(kinds) != 1 or kinds.pop()[:2] != (np.float32, 2):
+        if names and (len(kinds) != 1 or kinds.pop()[:2] != (np.float32, 2)):
             raise ValueError("its vectors are of several kinds")
         return cls(parts)
 

@@ -112,7 +112,7 @@ class Files(NamedTuple):
     @classmethod
     def of(cls, folder: str, paths: Sequence[str]) -> "Files":
         """Looks at files, whose paths begin with the folder's."""
-        status = np.array([_status(path) for path in paths], np.int64).reshape(-1, 2)
+        status = np.array([stamp(path) for path in paths], np.int64).reshape(-1, 2)
         before = os.path.join(folder, "")
         return cls([path.removeprefix(before) for path in paths], status[:, 0], status[:, 1])
 
@@ -143,7 +143,8 @@ def changes(table: Table, files: Files) -> Changes:
     return Changes(new, np.sort(file_of[outdated]), outdated, vanished)
 
 
-def _status(path: str) -> tuple[int, int]:
+def stamp(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns a file's size in bytes and the time of its last change in nanoseconds; (-1, 0) if it is gone."""
     try:
         status = os.stat(path)
     except OSError:

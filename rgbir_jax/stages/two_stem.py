@@ -135,8 +135,12 @@ class TwoStem(Stage):
 
     def by_neck(self, vectors: Float[Array, "*images vector dim"]) -> dict[str, Float[Array, "rows dim"]]:
         """Returns the vectors that each neck sees as rows, image by image."""
-        grouped = vectors.reshape(-1, len(self.necks), vectors.shape[-2] // len(self.necks), vectors.shape[-1])
-        return {neck: grouped[:, i].reshape(-1, vectors.shape[-1]) for i, neck in enumerate(self.necks)}
+        return {neck: x.reshape(-1, x.shape[-1]) for neck, x in self._grouped(vectors).items()}
+
+    def _grouped(self, vectors: Float[Array, "*images vector dim"]) -> dict[str, Float[Array, "*images per_neck dim"]]:
+        """Returns the vectors that each neck sees."""
+        each = vectors.shape[-2] // len(self.necks)
+        return {neck: vectors[..., i * each : (i + 1) * each, :] for i, neck in enumerate(self.necks)}
 
     def forward(
         self, params: PyTree, batch_stats: PyTree, view: ChannelViews, key: Array
@@ -234,27 +238,26 @@ class TwoStem(Stage):
     def features_of_map(
         self, state: State, feature_map: FeatureMap, modality: Int[Array, "n"]
     ) -> Float[Array, "n dim"]:
-        """Computes the features of each kind that is compared, one after the other."""
+        """Computes the features of each kind that is compared, one after the other.
+
+        Images and vectors keep axes of their own: an exported file has any number of images.
+        """
         del modality
         pooled = call(self.body, {}, feature_map, method="pooled")
-        rows = {"pooled": self.by_neck(pooled)}
+        vectors = {"pooled": self._grouped(pooled)}
         if "neck" in self.compared:
-            outputs = {neck: infer(self.necks[neck], state.variables(neck), x) for neck, x in rows["pooled"].items()}
-            rows["neck"] = {neck: features for neck, (features, _) in outputs.items()}
+            outputs = {neck: infer(self.necks[neck], state.variables(neck), x) for neck, x in vectors["pooled"].items()}
+            vectors["neck"] = {neck: features for neck, (features, _) in outputs.items()}
         # [image, vector of a neck, neck · dim]: the vectors that different necks see are one feature.
-        per_neck, dim = self.body.vectors // len(self.necks), pooled.shape[-1]
-        blocks = [
-            jnp.concatenate([x.reshape(-1, per_neck, dim) for x in rows[kind].values()], axis=-1)
-            for kind in self.compared
-        ]
-        return jnp.concatenate(blocks, axis=1).reshape(-1, len(blocks) * self.body.vectors * dim)
+        kinds = [jnp.concatenate(list(vectors[kind].values()), axis=-1) for kind in self.compared]
+        blocks = jnp.concatenate(kinds, axis=1)
+        return blocks.reshape(blocks.shape[0], blocks.shape[1] * blocks.shape[2])
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, those of each kind first, and then by the square root of its weight."""
         weights = np.repeat(list(self.compared.values()), self.body.vectors // len(self.necks))
-        blocks = unit(features.reshape(-1, features.shape[1] // len(weights)))
-        blocks = blocks.reshape(-1, len(weights), blocks.shape[1]) * np.sqrt(weights)[:, None].astype(features.dtype)
-        return unit(blocks.reshape(-1, features.shape[1]))
+        blocks = unit(features.reshape(features.shape[0], len(weights), features.shape[1] // len(weights)))
+        return unit((blocks * np.sqrt(weights)[:, None].astype(features.dtype)).reshape(features.shape))
 
     @property
     def controls(self) -> dict[str, Stage]:

@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"rgbir-draw: {error}")
     except KeyboardInterrupt:
-        sys.exit("rgbir-draw: stopped; run the same command again to resume.")
+        print("rgbir-draw: stopped; run the same command again to resume.", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

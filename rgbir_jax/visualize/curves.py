@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from rgbir_jax.visualize import style
 
+FEW = 5  # lines that cannot be read and are named
 _LINES = ("-", "--", "-.", ":")
 _OUTSIDE: dict[str, Any] = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
 
@@ -90,10 +91,11 @@ def read_log(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             step = int(values.pop("step"))
             for name, value in values.items():
                 series.setdefault(name, {})[step] = float(value)
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
             skipped.append(str(number))
     if skipped:
-        lines = f"line {skipped[0]}" if len(skipped) == 1 else f"lines {', '.join(skipped)}"
+        some = ", ".join(skipped[:FEW] + ["..."] * (len(skipped) > FEW))
+        lines = f"line {some}" if len(skipped) == 1 else f"lines {some}"
         print(f"{path}: {lines} cannot be read and {'is' if len(skipped) == 1 else 'are'} skipped.", file=sys.stderr)
     return {
         name: (np.array(sorted(points)), np.array([points[s] for s in sorted(points)]))

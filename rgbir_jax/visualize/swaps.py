@@ -9,7 +9,11 @@ from rgbir_jax.visualize import style
 _INCHES = 0.7
 
 
-def swapped_grid(sources: UInt8[np.ndarray, "n h w 3"], swapped: UInt8[np.ndarray, "n n h w 3"]) -> Figure:
+def swapped_grid(
+    sources: UInt8[np.ndarray, "n h w 3"],
+    swapped: UInt8[np.ndarray, "n n h w 3"],
+    label: str = "structure ↓\nappearance →",
+) -> Figure:
     """Draws images whose rows share a structure and whose columns share an appearance.
 
     The source images, framed, are in the first column and row. The diagonal, framed with dots, is reconstruction:
@@ -18,12 +22,12 @@ def swapped_grid(sources: UInt8[np.ndarray, "n h w 3"], swapped: UInt8[np.ndarra
     Args:
         sources: the images.
         swapped: [structure, appearance].
+        label: what rows and columns share, in words.
     """
     n, height, width = sources.shape[:3]
     figure, axes = style.figure(_INCHES * (n + 1.3), _INCHES * height / width * (n + 1.2), n + 1, n + 1)
     corner, *axes = axes
     style.picture(corner, np.full_like(sources[0], 255))
-    label = "structure ↓\nappearance →"
     corner.text(0.5, 0.5, label, ha="center", va="center", transform=corner.transAxes, fontsize=6)
     for cell, image in zip(axes, sources, strict=False):
         _source(cell, image)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -426,12 +427,25 @@ def test_a_page_that_is_closed_while_it_sends_is_no_error(viewer, path):
     assert asgi_status(application(viewer), path, "POST", parts) == 204
 
 
-def test_a_vanished_image_is_one_sentence(client, viewer, tree):
-    file = tree / viewer.gallery.paths[11]
-    content = file.read_bytes()
-    file.unlink()
+def test_an_image_that_is_gone_or_was_replaced_is_one_sentence(client, viewer, tree, tmp_path):
+    """Its features are those of the former file, so lists stay as they are."""
+    file, name = tree / viewer.gallery.paths[11], viewer.gallery.paths[11]
+    before = ask(client, "search", query={"number": 3})
+    kept = shutil.move(file, tmp_path / "kept")
     try:
-        assert "cannot be decoded" in refused(client.get("/images/11"), 404)
-        refused(client.post("/api/maps", json={"query": {"number": 11}, "match": 0}), 400)
+        for content in (None, encoded(person(41)), b"no image"):
+            change = "was replaced" if content else "is gone"
+            if content:
+                file.write_bytes(content)
+            sentence = f"{name} {change} since rgbir-browse was started; start it again to see the new gallery."
+            assert refused(client.get("/images/11"), 404) == sentence
+            for what, question in (
+                ("search", {"query": {"number": 11}}),
+                ("maps", {"query": {"number": 11}, "match": 0}),
+                ("swap", {"query": {"number": 0}, "match": 11}),
+            ):
+                assert refused(client.post(f"/api/{what}", json=question), 400) == sentence
+            assert ask(client, "search", query={"number": 3}) == before
     finally:
-        file.write_bytes(content)
+        shutil.move(kept, file)
+    assert client.get("/images/11").status_code == 200

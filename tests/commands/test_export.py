@@ -1,8 +1,13 @@
 """A small model of a run opens as the run does, and gives what it gives."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import jax
@@ -20,6 +25,8 @@ from rgbir_jax.stages import build
 from tests.end_to_end.recipe import get_config
 from tests.stages.test_embedding import tiny_config as tiny_embedding_config
 from tests.tiny import tiny_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +163,27 @@ def test_nothing_is_left_of_an_export_that_fails(trained, tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"model cannot be written \(No such file"):
         export(rgbir_jax.load(trained), tmp_path / "model", ("safetensors", "jax"))
     assert not (tmp_path / "model").exists()
+
+
+def test_a_killed_export_leaves_no_folder_and_the_same_command_works(tmp_path):
+    program = textwrap.dedent("""
+        import os, signal, sys
+        from rgbir_jax.commands import export
+        write = export._write_weights
+        export._write_weights = lambda *arguments: (write(*arguments), os.kill(os.getpid(), int(sys.argv[2])))
+        export.main(["drawn", "--out", sys.argv[1]])
+    """)
+    folder = tmp_path / "models" / "model"
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        command = [sys.executable, "-c", program, str(folder), str(int(number))]
+        status = subprocess.run(command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
+        assert status != 0
+        assert not folder.exists()
+    assert not list(folder.parent.iterdir())  # after Ctrl-C; what SIGKILL had left, the next call deleted
+    main(["drawn", "--out", str(folder)])
+    assert {path.name for path in folder.iterdir()} >= {weights.FILE, "config.json", "run.json"}
+    assert ".lock" not in {path.name for path in folder.iterdir()}
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
 def test_a_model_in_int8_opens_as_well(trained, images, tmp_path):

@@ -1,5 +1,6 @@
 """rgbir-features, rgbir-index and rgbir-search: what they print and write, and their exit status."""
 
+import dataclasses
 import functools
 import html
 import json
@@ -16,7 +17,7 @@ from PIL import Image
 import rgbir_jax
 from rgbir_jax.commands import features, index, own_images, search
 from rgbir_jax.origin import INCLUDED
-from rgbir_jax.search import pictures, updating
+from rgbir_jax.search import pictures, store, updating
 from rgbir_jax.search.index import open_index
 from rgbir_jax.visualize.overlay import overlay_of_any_size
 from tests.own_people import NIGHT, OTHER_DAY, write_people
@@ -65,6 +66,79 @@ def test_features_are_written(folder, call, opened):
     assert (status, "Without --run" in err) == (0, False)
     with np.load("f.npz") as kept:
         assert kept["modality"].tolist() == [1] * 6
+
+
+def test_files_of_features_are_searched(folder, call, opened):
+    call(features, "people", "-o", "people.npz", "--run", "drawn")
+    call(features, "queries", "-o", "queries.npz", "--run", "drawn")
+    expected = call(search, "queries", "--gallery", "people", "--top", 4)[1]
+    call(index, "people")
+    for gallery in ("people.npz", "people.index"):
+        for queries in (["queries.npz"], ["queries"], ["queries/00.png", "queries/01.png", "queries/04.png"]):
+            assert call(search, *queries, "--gallery", gallery, "--top", 4)[:2] == (0, expected)
+    _, out, _ = call(search, "queries/04.png", "queries.npz", "queries/00.png", "--gallery=people.npz", "--top=1")
+    listed = [line.split()[0] for line in out.splitlines()[::2]]
+    assert listed == [f"queries/0{number}.png" for number in (4, 0, 1, 4, 0)]
+    for arguments in (("queries.npz", "--gallery=people"), ("queries", "--gallery=people.npz")):
+        status, _, err = call(search, *arguments, "--out=queries/00.png")
+        assert (status, "--out queries/00.png is one of the images to search with" in err) == (2, True)
+    other = rgbir_jax.Features.load("queries.npz")
+    other.run = "12345678"
+    other.save("other.npz")
+    for arguments in (("other.npz", "--gallery=people.npz"), ("queries", "--gallery=other.npz")):
+        status, out, err = call(search, *arguments)
+        assert (status, out) == (2, "")
+        assert "other.npz has features of the run 12345678, which cannot be compared with those of drawn" in err
+    (folder / "broken.npz").write_bytes(b"no array")
+    for arguments in (("broken.npz", "--gallery=people"), ("queries", "--gallery=broken.npz")):
+        status, _, err = call(search, *arguments)
+        assert status == 2
+        assert "rgbir-search: broken.npz is not an .npz file of plain numbers; write it again with" in err
+
+
+def test_the_modality_of_a_gallery_can_be_declared(folder, call, opened):
+    """Of a camera that saves a tint, no image has equal channels."""
+    (folder / "tinted").mkdir()
+    for path in write_people(folder / "night", range(3), NIGHT):
+        tinted = np.asarray(Image.open(path)) * np.array([0.9, 1, 0.9])
+        Image.fromarray(tinted.astype(np.uint8)).save(folder / "tinted" / path.name)
+    model = opened("drawn")
+    expected = rgbir_jax.rank(model.features("queries", "rgb"), model.features("tinted", "ir"))
+    arguments = ("queries", "--gallery=tinted", "--modality=rgb")
+    status, out, err = call(search, *arguments, "--gallery-modality=ir")
+    assert (status, out) == (0, f"{expected}\n")
+    assert "guessed" not in err
+    assert call(search, *arguments)[1] != out
+    model.features("tinted", "ir").save("tinted.npz")
+    call(index, "tinted", "--modality=ir")
+    for gallery, kept, program in (("tinted.npz", "tinted.npz", "features"), ("tinted", "tinted.index", "index")):
+        status, out, err = call(search, "queries", f"--gallery={gallery}", "--gallery-modality=ir")
+        assert (status, out) == (2, "")
+        assert "--gallery-modality is of images that are read now, and " in err
+        assert re.search(rf"{kept} has .*features; make it once more with rgbir-{program} --modality\.", err)
+
+
+def test_a_gallery_without_images_is_one_sentence_before_images_are_read(folder, call, opened):
+    opened("drawn").features([]).save("none.npz")
+    (folder / "gone").mkdir()
+    shutil.copy("people/00.png", "gone")
+    call(index, "gone")
+    (folder / "gone/00.png").unlink()
+    opened_index = open_index(folder / "gone.index")
+    nothing = opened_index.table.rows(np.zeros(0, int))
+    empty = "gone.index has no images any more; add some with rgbir-index."
+    for kept in (opened_index.info.vectors, []):
+        store.write(folder / "gone.index", dataclasses.replace(opened_index.info, vectors=kept), nothing)
+        for gallery in ("gone", "gone.index"):
+            status, out, err = call(search, "queries", "--gallery", gallery)
+            assert (status, out, err.splitlines()[-1].endswith(empty)) == (2, "", True)
+            assert "guessed" not in err
+        assert "gone has no images, and its subfolders have none" in call(index, "gone")[2]
+    for arguments in (("queries", "--gallery=none.npz"), ("none.npz", "--gallery=people")):
+        status, out, err = call(search, *arguments)
+        assert (status, out) == (2, "")
+        assert "none.npz has features of no image; name another file." in err
+        assert "guessed" not in err
 
 
 def test_a_search_in_a_folder_and_in_its_index_gives_the_same_lists(folder, call, opened):
@@ -170,8 +244,18 @@ def test_a_picture_that_is_too_large_is_refused_after_the_lists(folder, call, mo
     monkeypatch.setattr(pictures, "LARGEST", 1_000)
     status, out, err = call(search, "queries", "--gallery=people", "--out=f.png")
     assert (status, bool(out)) == (2, True)
-    assert "f.png would have 512 x 500 pixels; list fewer images, or write a page (.html)." in err
+    assert "f.png would have 512 x 542 pixels; list fewer images, or write a page (.html)." in err
     assert not (folder / "f.png").exists()
+
+
+def test_a_page_of_too_many_images_is_refused_after_the_lists(folder, call, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST", 20)
+    status, out, err = call(search, "queries", "--gallery=people", "--top=6", "--out=f.html")
+    assert (status, bool(out)) == (2, True)
+    assert "f.html would have 21 images, and a page has at most 20; list fewer, or write values (.json)." in err
+    assert not (folder / "f.html").exists()
+    assert call(search, "queries", "--gallery=people", "--top=5", "--out=f.html")[0] == 0
+    assert call(search, "queries", "--gallery=people", "--top=5", "--explain", "--out=f.html")[0] == 2
 
 
 def test_the_lists_are_written_as_a_page_a_picture_and_values(folder, call):

@@ -51,6 +51,9 @@ RUN_BY = {
     "rgbir-check quick": "tests/commands/test_check.py::test_damaged_images_are_named",
     "rgbir-draw out layout train test": "make drawn_market",
     "rgbir-draw out train val test images size seed": "make showcase",
+    "rgbir-search gallery run": "tests/commands/test_search_commands.py::test_files_of_features_are_searched",
+    "rgbir-search gallery-modality": "tests/commands/test_search_commands.py::"
+    "test_the_modality_of_a_gallery_can_be_declared",
     "rgbir-features run": "tests/commands/test_search_commands.py::test_features_are_written",
     "rgbir-index run": "tests/commands/test_search_commands.py::test_an_index_is_appended_to",
     "rgbir-search gallery out": "tests/commands/test_search_commands.py::"
@@ -116,7 +119,7 @@ def lacks(key: str, where: str) -> str:
     program, *flags = key.split()
     if where.startswith("make "):
         text = recipe_of(where.removeprefix("make "))
-        program = SCRIPTS.get(program, program).partition(":")[0].removesuffix(".__main__")
+        program = SCRIPTS.get(program, program).partition(":")[0]
         parts = [program, *(f"--{flag}" for flag in flags)]
     else:
         file, _, name = where.partition("::")

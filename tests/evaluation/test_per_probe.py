@@ -137,6 +137,11 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
     (tmp_path / "d" / "scores.json").write_text('{"dataset": "D", "protocol": "p", "trained": {}}')
     with pytest.raises(UserError, match=rf"{other}/scores.json has no settings; eval.py --workdir {other} writes it"):
         compare([a, other])
+    for content in ('{"dataset": "D"', "[]", '{"dataset": "D", "protocol": "p", "settings": 3, "trained": {}}'):
+        (tmp_path / "d" / "scores.json").write_text(content)
+        with pytest.raises(UserError, match=rf"d/scores.json .*; eval.py --workdir {other} writes it again") as refused:
+            compare([a, other])
+        assert "train" not in str(refused.value)
     (tmp_path / "d" / "scores.json").write_text(
         (tmp_path / "a/scores.json").read_text().replace('"one": {', '"two": {')
     )

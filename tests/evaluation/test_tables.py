@@ -568,6 +568,9 @@ def test_runs_that_fit_no_table_are_named(tmp_path, capsys):
         str(tmp_path / name) for name in ("cut", "old", "market", "list", "deep/unscored", "no_config")
     }
     assert "all_single and all_multi, on market1501" in messages[str(tmp_path / "market")]
+    for name in ("cut", "old"):
+        assert messages[str(tmp_path / name)].endswith(f"eval.py --workdir {tmp_path / name} writes the scores again.")
+    assert "train the run again" in messages[str(tmp_path / "list")]
     assert f"eval.py --workdir {tmp_path / 'deep' / 'unscored'}" in messages[str(tmp_path / "deep" / "unscored")]
     # A run of another table is not reported.
     assert methods_of_runs("6", tmp_path) == {}

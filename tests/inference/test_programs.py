@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from rgbir_jax.data.decoding import decode
 from rgbir_jax.inference.programs import features_program
 from rgbir_jax.inference.quantization import dequantized, quantized
 from tests.conftest import write_image
+from tests.tiny import TWO_STEM
 from tests.untrained import configs, random_state, untrained
 
 KINDS = ("teacher", "image", "two_stream", "embedding", "deen")
@@ -73,6 +75,19 @@ def test_features_are_those_of_the_run(runs, folders, kind):
     assert np.ptp(expected, axis=0).max() > 0.01  # they depend on the image
     for size in SIZES:
         np.testing.assert_allclose(results[str(size)], expected[:size], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted({*TWO_STEM} - {*KINDS}))
+def test_files_of_two_stem_systems_take_any_number_of_images(kind, tmp_path):
+    run = untrained(configs()[kind])
+    export(run, tmp_path / "model", ("jax",))
+    program = jax.export.deserialize(bytearray((tmp_path / "model" / "features.jaxexport").read_bytes()))
+    images = np.random.default_rng(0).integers(0, 256, (3, *run.facts.image_size, 3), np.uint8)
+    modality = np.array([1, 0, 0], np.int32)
+    expected = run.features(images, modality)
+    assert np.ptp(expected, axis=0).max() > 0.01
+    for size in (1, 3):
+        np.testing.assert_allclose(program.call(images[:size], modality[:size]), expected[:size], rtol=0, atol=1e-5)
 
 
 def test_swaps_are_those_of_the_run(runs, folders):

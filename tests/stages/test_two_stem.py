@@ -3,6 +3,7 @@
 from functools import cache
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -270,6 +271,31 @@ def test_features_of_both_kinds_by_hand():
     np.testing.assert_allclose(controls["pooled"], a, atol=1e-5)
     np.testing.assert_allclose(controls["neck"], b, atol=1e-5)
     assert system("agw")[1].controls == {}
+
+
+@pytest.mark.parametrize("name", TWO_STEM)
+def test_images_keep_an_axis_of_their_own_behind_the_body(name):
+    """Converters of exported files cannot divide a product of the symbol `batch` again."""
+    _, stage, state, _ = system(name)
+    (batch,) = jax.export.symbolic_shape("batch")
+    pooled = jax.ShapeDtypeStruct((batch, 3, 1, 128 * (3 if name == "deen" else 1)), jnp.float32)
+    modality = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    traced = jax.make_jaxpr(lambda *arrays: stage.normalise(stage.features_of_map(state, *arrays)))(pooled, modality)
+    reshapes = [equation for equation in equations(traced.jaxpr) if equation.primitive.name == "reshape"]
+    assert reshapes
+    for equation in reshapes:
+        before, after = (variables[0].aval.shape for variables in (equation.invars, equation.outvars))
+        assert [str(before[0]), str(after[0])].count("batch") in (0, 2), f"{before} -> {after}"
+
+
+def equations(jaxpr):
+    """Lists the operations of a function and of those that it calls."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
 
 
 def test_features_of_an_image_and_its_expansions():

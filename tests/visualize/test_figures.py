@@ -121,6 +121,9 @@ def test_lines_that_were_cut_are_skipped_and_mentioned_once(tmp_path, capsys):
     )
     assert curves.read_log(path)["L_id"][0].tolist() == [1, 3]
     assert capsys.readouterr().err == f"{path}: lines 2, 3, 4 cannot be read and are skipped.\n"
+    path.write_text("\n".join([whole, '{"step": 1e999, "L_id": 2}', "[" * 100_000, *["x"] * 99]))
+    assert curves.read_log(path)["L_id"][1].tolist() == [3]
+    assert capsys.readouterr().err == f"{path}: lines 2, 3, 4, 5, 6, ... cannot be read and are skipped.\n"
 
 
 def test_a_log_without_curves_has_no_figure():

@@ -22,6 +22,7 @@ export function where(image) {
 export function tile(image, choose) {
   const picture = element("img", { className: "picture", src: imageAddress(image.number), loading: "lazy" });
   picture.alt = image.path;
+  picture.addEventListener("error", () => (picture.alt = `${image.path}: gone or replaced since the start`));
   const button = element("button", { type: "button", className: "tile", title: image.path }, picture);
   button.dataset.number = image.number;
   if (image.rank) {
