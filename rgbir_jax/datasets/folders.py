@@ -169,7 +169,7 @@ def _photos(root: Path) -> list[Photo]:
             path = Path(file).relative_to(root).as_posix()
             person, _, rest = path.removeprefix(f"{name}/").partition("/")
             if rest and is_image(file):
-                check_usable(file, os.path.islink(file))
+                check_usable(file, os.path.isfile(file))
                 photos.append(Photo(path, person, modality))
             else:
                 left_out.append(file)
