@@ -37,6 +37,13 @@ from rgbir_jax.training.loop import DIVERGED
 from rgbir_jax.training.stage import Stage
 
 
+def check_keys(config: ConfigDict) -> None:
+    """Refuses a config that lacks a value which only training reads, and that after the first iteration."""
+    pictures = [(config[name], "pictures_every") for name in config.recipe]
+    for section, key in ((config, "patience_nonfinite"), (config.batch, "parts"), *pictures):
+        section[key]
+
+
 def check_files(config: ConfigDict, folder: Path) -> None:
     """Refuses files and runs that are not there, before the dataset is read."""
     if config.resnet50 and not Path(config.resnet50).is_file():
