@@ -59,6 +59,8 @@ def _train(config: ConfigDict, workdir: str, debug_nans: bool) -> None:
     folder = expanded(workdir)
     stages.check_recipe(config)
     start.check_keys(config)
+    start.check_precision(config)
+    start.check_place(folder)
     find_dataset(config.dataset).check_protocol(config.protocol)
     start.check_own_config(config, folder)
     start.say_lost(folder)
