@@ -83,6 +83,9 @@ def faults(
         for name, number in published(dataset, root, records).items()
         if here[name] != number
     ]
+    cameras = published(dataset, root, records).get("cameras")
+    for camera in np.unique(records.camera[records.camera > cameras]) if cameras else ():
+        sentences.append(f"{dataset.title} has the cameras 1 to {cameras}, and {root} has images of camera {camera}.")
     trains = records.select(dataset.rows(records, "trainval"))
     if np.ptp(records.modality) and len(people := in_one_modality(trains)):
         sentences.append(

@@ -87,6 +87,14 @@ def test_a_real_tree_is_compared_with_the_published_counts(sysu_root, checked):
     assert out.endswith("The rest can be used. SYSU-MM01 comes from https://github.com/wuancong/SYSU-MM01\n")
 
 
+def test_a_camera_that_the_dataset_does_not_have_is_named(market_root, tmp_path, checked):
+    root = shutil.copytree(market_root, tmp_path / "market")
+    (root / "query/0001_c1s1_001051_00.jpg").rename(root / "query/0001_c9s1_001051_00.jpg")
+    status, out, _ = checked(root)
+    assert status == 1
+    assert f"wrong: Market-1501 has the cameras 1 to 6, and {root} has images of camera 9." in out
+
+
 def test_a_broken_tree_is_still_recognised(make_sysu, checked):
     root = make_sysu(train=[1], test=[2])
     shutil.rmtree(root / "cam4")
