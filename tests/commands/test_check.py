@@ -254,6 +254,12 @@ def test_names_have_numbers(tmp_path, checked):
     assert checked(tmp_path)[0] == 0
 
 
+def test_a_name_stays_in_its_line(tmp_path, checked):
+    for path in ("rgb/an\nna/1.png", "ir/an\nna/1.png"):
+        write_image(tmp_path / path, 0)
+    assert r"numbers of persons: 1 an\nna" in checked(tmp_path)[1]
+
+
 def test_what_is_no_dataset_has_status_2(tmp_path, checked):
     (tmp_path / "rgb").mkdir()
     (tmp_path / "inner/rgb").mkdir(parents=True)

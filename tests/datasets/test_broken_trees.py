@@ -181,6 +181,11 @@ FAULTS = [
         "two persons with one number",
         several(*(move(f"{kind}/{old}", f"{kind}/{new}") for kind in ("rgb", "ir") for old, new in RENAMED.items())),
     ),
+    Fault(
+        "folders",
+        "a name is coded in two ways",
+        several(move("rgb/anna", "rgb/jos\u00e9"), move("ir/anna", "ir/jose\u0301")),
+    ),
     Fault("folders", "a list names nobody", write("test.txt", "\n")),
     Fault("folders", "a list names a stranger", write("test.txt", "emil")),
     Fault("folders", "somebody is in two lists", several(write("train.txt", "bert"), write("test.txt", "bert"))),
@@ -198,6 +203,11 @@ FAULTS = [
         {"camera_pattern": "cam(?P<camera>[0-9])"},
     ),
     Fault("folders", "a table of cameras without its first line", write("cameras.csv", "rgb/anna/cam1_1.png,1")),
+    Fault(
+        "folders",
+        "an image with two cameras",
+        write("cameras.csv", "path,camera\nrgb/anna/cam1_1.png,1\nrgb/anna/cam1_1.png,2"),
+    ),
     Fault("folders", "an image without a camera", write("cameras.csv", "path,camera\nrgb/anna/cam1_1.png,1")),
 ]
 
