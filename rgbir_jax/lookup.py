@@ -4,13 +4,15 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import MissingKeyError, UserError
 
 T = TypeVar("T")
 CONFIG_FOLDER = "RGBIR_CONFIG_FOLDER"  # environment variable: the folder of the config file that is used
@@ -80,24 +82,72 @@ def _imported(name: str, key: str) -> Any:
 _users_modules: set[str] = set()  # names of the modules that were imported because a config names them
 
 
-def construct(kind: type[T], section: Mapping[str, Any] | ConfigDict, key: str, **others: Any) -> T:
+def construct(kind: type[T], section: object, key: str, **others: Any) -> T:
     """Makes a dataclass, such as a network's module, from a section of a config.
 
     Args:
         kind: the class.
-        section: fields by name.
+        section: fields by name, a mapping.
         key: the section's own key, for the message.
         others: the fields that are not the config's.
 
     Raises:
-        UserError: for a name in the section that is no field.
+        UserError: for a name in the section that is no field, or a value in the place of the section.
     """
+    values = section_of(section, key)
     known = [field.name for field in dataclasses.fields(cast(Any, kind)) if field.init]
     known = [name for name in known if name not in ("parent", "name", *others)]
-    for name in section:
+    for name in values:
         if name not in known:
             raise UserError(f"{key}.{name} is unknown to {kind.__name__}; choose {either(known)}.")
-    return kind(**section, **others)
+    return kind(**values, **others)
+
+
+def section_of(value: object, key: str) -> Any:
+    """Returns a section of a config.
+
+    Args:
+        value: what the config has.
+        key: its full name, for the message.
+
+    Raises:
+        UserError: if it is a value.
+    """
+    if not isinstance(value, Mapping | ConfigDict):
+        raise UserError(f"{key} is {quoted(value)}; it must be a section of the config.")
+    return value
+
+
+@contextmanager
+def named_keys(config: ConfigDict) -> Iterator[None]:
+    """Names the key if the config is asked for one that it does not have.
+
+    Raises:
+        MissingKeyError: for such a key.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError) as error:
+        if not (key := _missing_key(error, config)):
+            raise
+        raise MissingKeyError(key) from error
+
+
+def _missing_key(error: Exception, config: ConfigDict) -> str:
+    """Returns the full name of the value that a config was asked for in vain; empty if the error is another one."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if frame.f_code not in (ConfigDict.__getattr__.__code__, ConfigDict.__getitem__.__code__):
+        return ""
+    name = frame.f_locals.get("attribute") or frame.f_locals["key"]
+    return f"{_path_of(frame.f_locals['self'], config)}{name}"
+
+
+def _path_of(section: ConfigDict, config: ConfigDict, path: str = "config.") -> str:
+    """Returns the full name of a section of a config, with a dot at its end; empty if it is another object."""
+    if section is config:
+        return path
+    inner = ((name, value) for name, value in config.items() if isinstance(value, ConfigDict))
+    return next(filter(None, (_path_of(section, value, f"{path}{name}.") for name, value in inner)), "")
 
 
 def use_config_folder(folder: str) -> None:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from rgbir_jax.data.augment import MEAN, STD
 from rgbir_jax.data.contents import Contents
 from rgbir_jax.errors import MissingKeyError, UserError
 from rgbir_jax.files import read_json, write_json
-from rgbir_jax.lookup import CONFIG_FOLDER, either
+from rgbir_jax.lookup import CONFIG_FOLDER, either, named_keys
 from rgbir_jax.training.checkpoints import Checkpoints, fingerprint, has_checkpoint
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
@@ -261,33 +260,14 @@ def complete(folder: Path, config: ConfigDict, facts: Facts) -> Iterator[None]:
         UserError: naming the key, and the version that can open the run.
     """
     try:
-        yield
-    except (AttributeError, KeyError, MissingKeyError) as error:
-        key = error.key if isinstance(error, MissingKeyError) else _key_of(error, config)
-        if not key:
-            raise
+        with named_keys(config):
+            yield
+    except MissingKeyError as error:
         trained_by = f"commit {facts.commit}" if facts.commit else f"rgbir-jax {facts.versions.get('rgbir-jax')}"
         raise UserError(
-            f"{folder} was trained without {key}, which this version of the code needs; open it with the version that "
-            f"trained it, {trained_by}."
+            f"{folder} was trained without {error.key}, which this version of the code needs; open it with the version "
+            f"that trained it, {trained_by}."
         ) from error
-
-
-def _key_of(error: Exception, config: ConfigDict) -> str:
-    """Returns the full name of the value that a config was asked for in vain; empty if the error is another one."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    if frame.f_code not in (ConfigDict.__getattr__.__code__, ConfigDict.__getitem__.__code__):
-        return ""
-    name = frame.f_locals.get("attribute") or frame.f_locals["key"]
-    return f"{_path_of(frame.f_locals['self'], config)}{name}"
-
-
-def _path_of(section: ConfigDict, config: ConfigDict, path: str = "config.") -> str:
-    """Returns the full name of a section of a config, with a dot at its end; empty if it is another object."""
-    if section is config:
-        return path
-    inner = ((name, value) for name, value in config.items() if isinstance(value, ConfigDict))
-    return next(filter(None, (_path_of(section, value, f"{path}{name}.") for name, value in inner)), "")
 
 
 def tuples(value):

@@ -30,7 +30,7 @@ from rgbir_jax.datasets import find_dataset, recognise
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import IR, RGB, Records, is_drawn
 from rgbir_jax.datasets.search import CANNOT_BE_FOUND
-from rgbir_jax.errors import UserError
+from rgbir_jax.errors import UserError, one_line
 from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.lookup import choose
 
@@ -84,6 +84,9 @@ def faults(
         for name, number in published(dataset, root, records).items()
         if here[name] != number
     ]
+    cameras = published(dataset, root, records).get("cameras")
+    for camera in np.unique(records.camera[records.camera > cameras]) if cameras else ():
+        sentences.append(f"{dataset.title} has the cameras 1 to {cameras}, and {root} has images of camera {camera}.")
     trains = records.select(dataset.rows(records, "trainval"))
     if np.ptp(records.modality) and len(people := in_one_modality(trains)):
         sentences.append(
@@ -176,7 +179,7 @@ def _print_contents(dataset: Dataset, records: Records, expected: dict[str, int]
             print(f"  tested in one modality only: {len(tested):,} persons: {_some(tested)}. {CANNOT_BE_FOUND}")
     if dataset.person_numbers:
         numbers = dataset.person_numbers(records)
-        print("  numbers of persons:", ", ".join(f"{number} {name}" for name, number in numbers.items()))
+        print("  numbers of persons:", one_line(", ".join(f"{number} {name}" for name, number in numbers.items())))
 
 
 def _damaged(root: Path, records: Records, workers: int) -> list[str]:

@@ -26,7 +26,7 @@ from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation.benchmark import Benchmark, validation, validator
 from rgbir_jax.files import locked, writing
 from rgbir_jax.inference.embeddings import embed
-from rgbir_jax.lookup import expand_home, expanded
+from rgbir_jax.lookup import expand_home, expanded, named_keys
 from rgbir_jax.origin import Facts, earlier_of
 from rgbir_jax.run import restore
 from rgbir_jax.training import compilation, parallel, processes, transfer
@@ -49,10 +49,18 @@ def train(config: ConfigDict, workdir: str, debug_nans: bool = False) -> None:
             read, for files that cannot be written, or if another process trains in `workdir`.
         NotFiniteError: for losses, gradients or parameters that are not finite; the last good checkpoint stays.
     """
+    with named_keys(config):
+        _train(config, workdir, debug_nans)
+
+
+def _train(config: ConfigDict, workdir: str, debug_nans: bool) -> None:
     compilation.prepare()
     expand_home(config)
     folder = expanded(workdir)
     stages.check_recipe(config)
+    start.check_keys(config)
+    start.check_precision(config)
+    start.check_place(folder)
     find_dataset(config.dataset).check_protocol(config.protocol)
     start.check_own_config(config, folder)
     start.say_lost(folder)

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
+import os
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from rgbir_jax.datasets import find_dataset
 from rgbir_jax.datasets.records import Records
 from rgbir_jax.errors import MissingFileError, UserError
 from rgbir_jax.evaluation.benchmark import Benchmark
-from rgbir_jax.files import write_json
+from rgbir_jax.files import write_json, writing
 from rgbir_jax.origin import (
     CONFIG,
     FACTS,
@@ -35,6 +37,35 @@ from rgbir_jax.training import processes
 from rgbir_jax.training.checkpoints import Checkpoints, has_checkpoint
 from rgbir_jax.training.loop import DIVERGED
 from rgbir_jax.training.stage import Stage
+
+
+def check_keys(config: ConfigDict) -> None:
+    """Refuses a config that lacks a value which only training reads, and that after the first iteration."""
+    pictures = [(config[name], "pictures_every") for name in config.recipe]
+    for section, key in ((config, "patience_nonfinite"), (config.batch, "parts"), *pictures):
+        section[key]
+
+
+def check_precision(config: ConfigDict) -> None:
+    """Refuses float64 if JAX computes in float32 in its place."""
+    if config.dtype == "float64" and not jax.config.values["jax_enable_x64"]:
+        raise UserError(
+            "config.dtype is float64, which JAX takes for float32; set the environment variable JAX_ENABLE_X64=1, or "
+            "set config.dtype to float32."
+        )
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a run's folder that is a file, or that cannot be made: decoding the images would be in vain.
+
+    An existing folder may be read-only: a finished run is not written.
+    """
+    with writing(folder):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if existing != folder and not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def check_files(config: ConfigDict, folder: Path) -> None:

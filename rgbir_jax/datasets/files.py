@@ -59,26 +59,33 @@ def images_in(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
             if entry.is_dir():
                 others += files_below(entry.path)
             elif is_image(entry.name):
-                check_usable(entry.path, entry.is_symlink())
+                check_usable(entry.path, entry.is_file())
                 images.append(entry.name)
             else:
                 others.append(entry.path)
     return sorted(images), others
 
 
-def check_usable(path: str, is_link: bool) -> None:
-    """Refuses an image file that nothing can be done with.
+def check_usable(path: str, is_file: bool) -> None:
+    """Refuses an image that nothing can be done with.
+
+    Args:
+        path: the image.
+        is_file: whether it is a file or a link to one.
 
     Raises:
-        UserError: for a name that is not in UTF-8, or a link to something that is not there.
+        UserError: for a name that is not in UTF-8, a link to something that is not there, or a pipe, which would be
+            waited for.
     """
     try:
         path.encode()
     except UnicodeEncodeError as error:
         name = path.encode(errors="backslashreplace").decode()
         raise UserError(f"{name} has a name that is not in UTF-8; rename it.") from error
-    if is_link and not os.path.exists(path):
+    if not is_file and os.path.islink(path):
         raise UserError(f"{path} is a link to a file that is not there; put the file there, or remove the link.")
+    if not is_file:
+        raise UserError(f"{path} is no file; replace it with the image, or remove it.")
 
 
 def files_below(folder: str | os.PathLike) -> list[str]:

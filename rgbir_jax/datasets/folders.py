@@ -169,7 +169,7 @@ def _photos(root: Path) -> list[Photo]:
             path = Path(file).relative_to(root).as_posix()
             person, _, rest = path.removeprefix(f"{name}/").partition("/")
             if rest and is_image(file):
-                check_usable(file, os.path.islink(file))
+                check_usable(file, os.path.isfile(file))
                 photos.append(Photo(path, person, modality))
             else:
                 left_out.append(file)
@@ -180,6 +180,14 @@ def _photos(root: Path) -> list[Photo]:
 
 
 def _person_numbers(root: Path, names: Iterable[str]) -> dict[str, int]:
+    names = sorted(names)
+    by_letters: dict[str, str] = {}
+    for name in names:
+        if (other := by_letters.setdefault(normalize("NFC", name), name)) != name:
+            raise UserError(
+                f"{root} has the persons {other!a} and {name!a}, which are the same letters in two codings; "
+                f"give their folders one name."
+            )
     number_of = _numbered(names)
     by_number: dict[int, str] = {}
     for name, number in number_of.items():
@@ -289,9 +297,14 @@ def _cameras_of_table(root: Path, photos: list[Photo]) -> dict[str, str]:
     if not {"path", "camera"} <= set(head):
         raise UserError(f"{root}/{CAMERAS} does not begin with the line path,camera; add it.")
     path, camera = head.index("path"), head.index("camera")
-    names = {
-        row[path].strip().replace("\\", "/"): row[camera].strip() for row in rows[1:] if len(row) > max(path, camera)
-    }
+    names: dict[str, str] = {}
+    for row in (row for row in rows[1:] if len(row) > max(path, camera)):
+        image, name = row[path].strip().replace("\\", "/"), row[camera].strip()
+        if names.setdefault(image, name) != name:
+            raise UserError(
+                f"{root}/{CAMERAS} has the cameras {shortened(names[image])} and {shortened(name)} for "
+                f"{shortened(image)}; take one of the lines out."
+            )
     for photo in photos:
         if not names.get(photo.path):
             raise UserError(f"{root}/{CAMERAS} has no camera for {photo.path}; add a line for it.")

@@ -259,7 +259,7 @@ def _check_images(table: Table, index: np.ndarray, permutations: Permutations, p
                 raise UserError(
                     f"Identity {person} has {len(present)} images in camera {camera} here{without}, but "
                     f"rand_perm_cam.mat names "
-                    f"{images}; score the features of exactly the images it was made for."
+                    f"{images}; complete the images, or use the file that was made for these."
                 )
 
 

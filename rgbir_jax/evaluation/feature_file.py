@@ -19,6 +19,7 @@ from rgbir_jax.evaluation.searches import searches_of
 from rgbir_jax.evaluation.verification import with_verification
 from rgbir_jax.files import read_npz, writing
 
+LARGEST = 1e100  # of a feature's values
 SPELLINGS = {"person_id": ("person_id", "pid"), "camera": ("camera", "cam")}  # what these arrays may be called
 
 
@@ -168,8 +169,10 @@ def _feature(present: Mapping[str, np.ndarray], path: str | Path) -> Float[np.nd
     feature = _named(present, "feature", path)
     if feature.ndim != 2 or not np.issubdtype(feature.dtype, np.floating):
         raise UserError(f"{path}: feature is {feature.dtype} {list(feature.shape)}; it must be float [images, size].")
-    if not len(feature) or not np.isfinite(feature).all():
+    if not feature.size or not np.isfinite(feature).all():
         raise UserError(f"{path}: feature is empty or has values that are not finite.")
+    if float(np.abs(feature).max()) > LARGEST:
+        raise UserError(f"{path}: feature has values above {LARGEST:g}, whose squares are not finite; scale them.")
     return feature
 
 
@@ -213,9 +216,17 @@ def _named(present: Mapping[str, np.ndarray], name: str, path: str | Path) -> np
 
 
 def _check(records: Records, dataset: Dataset, path: str | Path) -> None:
-    """Refuses images that are numbered from 0, of no modality, no test images, or there twice."""
+    """Refuses images that are numbered from 0, of no modality, of a camera or a probe of a person that the dataset does
+    not have, no test images, or there twice.
+    """
+    cameras = dataset.published.get("cameras")
+    here = f"{dataset.title} has the cameras 1 to {cameras}" if cameras else "cameras are numbered from 1"
     faults = {
         "images are numbered from 1": records.index < 1,
+        here: (records.camera < 1) | (records.camera > (cameras or np.inf)),
+        "probes show persons who are numbered from 1": (
+            (records.person_id < 1) & (records.split != "gallery") & (cameras is not None)
+        ),
         "its modality is neither 0 (RGB) nor 1 (IR)": ~np.isin(records.modality, range(len(MODALITIES))),
         f"it is none of the test images of {dataset.title}": ~np.isin(records.split, dataset.splits["test"]),
     }

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from rgbir_jax.lookup import find
+from rgbir_jax.lookup import find, named_keys
 from rgbir_jax.stages.checks import check_recipe as check_recipe
 from rgbir_jax.stages.classifier import Classifier
 from rgbir_jax.stages.cmgan import CmGAN
@@ -43,7 +43,8 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
         classes: the number of training identities.
 
     Raises:
-        UserError: as `check_recipe`, or for a value that the stage cannot use.
+        UserError: as `check_recipe`, or for a value that is missing or that the stage cannot use.
     """
     check_recipe(config)
-    return find(config[name].stage, STAGES, Stage, f"config.{name}.stage").build(config, name, classes)
+    with named_keys(config):
+        return find(config[name].stage, STAGES, Stage, f"config.{name}.stage").build(config, name, classes)

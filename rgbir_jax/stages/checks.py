@@ -9,13 +9,14 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.data.sources import SOURCES, check_image_size
 from rgbir_jax.errors import MissingKeyError, UserError
-from rgbir_jax.lookup import choose, quoted
+from rgbir_jax.lookup import choose, quoted, section_of
 
 DTYPES = ("bfloat16", "float32", "float64")
 MODALITIES = ((0, 1), (0,), (1,), (1, 0))
 SECTIONS = ("batch", "augment")
 VALUES = ("recipe", "seed", "dtype", "dataset", "data_dir", "prepared_dir", "source", "image_size", "train_split")
 VALUES += ("modalities", "protocol", "rand_perm", "resnet50")
+INNER = ("optimizers", "decay", "weights", "ramp", "slope", "erase")  # sections wherever they are
 OF_STAGES = ("stage", "from_run", "steps", "log_every", "evaluate_every", "checkpoint_every")
 REFERENCES = ("teacher", "classifier", "start_from", "reads")  # keys of a stage that name an earlier one
 
@@ -61,6 +62,7 @@ RANGES = {
     "aspect": Range(0.01, whole=False),
     "triplet": SIZE,
 }
+ONE_OR_SEVERAL = ("image_size", "hidden")  # of which a tuple is checked elsewhere
 # Lengths of tuples; 0: any.
 TUPLES: dict[str, int] = dict.fromkeys(("recipe", "modalities", "at", "blocks", "non_local", "heads", "networks"), 0)
 TUPLES |= {"area": 2, "aspect": 2, "fill": 3}
@@ -79,6 +81,7 @@ def check_recipe(config: ConfigDict) -> None:
             come before it.
     """
     _check_sections(config, "config", VALUES, SECTIONS)
+    _check_sections(config.batch, "config.batch", ("identities", "shots"), ())
     values = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
     # Here, unlike in the section of a stage, "teacher" is a stage itself.
     _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
@@ -99,6 +102,8 @@ def check_recipe(config: ConfigDict) -> None:
                 raise UserError(
                     f'stage "{name}" needs "{earlier}" (config.{name}.{key}); name it before "{name}" in config.recipe.'
                 )
+        if "networks" in config[name]:
+            section_of(config[name].networks, f"config.{name}.networks")
     for name in (*SECTIONS, *config.recipe):
         _check_values(config[name], f"config.{name}")
 
@@ -108,12 +113,15 @@ def _check_sections(config: ConfigDict, path: str, values: Iterable[str], sectio
     for key in (*values, *sections):
         if key not in config:
             raise MissingKeyError(f"{path}.{key}")
-        if key in sections and not isinstance(config[key], ConfigDict):
-            raise UserError(f"{path}.{key} is {quoted(config[key])}; it must be a section of the config.")
+        if key in sections:
+            section_of(config[key], f"{path}.{key}")
 
 
 def _check_values(section: ConfigDict, path: str) -> None:
     for key, value in section.items():
+        is_network = path.endswith(".networks") and key[0].isupper()  # E_a, G and others are sections
+        if key in INNER or is_network or path.endswith(".optimizers"):
+            section_of(value, f"{path}.{key}")
         if isinstance(value, ConfigDict):
             _check_values(value, f"{path}.{key}")
             continue
@@ -128,6 +136,8 @@ def _check_values(section: ConfigDict, path: str) -> None:
         if key in NAMES and value and not isinstance(value, str):
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text, or empty.")
         allowed = RANGES.get(key) or RANGES.get(path.rpartition(".")[2])
+        if allowed is not None and elements is not None and key not in (*TUPLES, *ONE_OR_SEVERAL):
+            raise UserError(f"{path}.{key} is {quoted(value)}; it must be {allowed}.")
         for element in (value,) if elements is None else elements:
             if allowed is not None and element not in allowed:
                 each = "be " if elements is None else "hold "

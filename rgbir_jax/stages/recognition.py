@@ -104,14 +104,14 @@ class Recogniser:
             raise UserError(f"{key}.heads names {absent[0]}, and there is no section {key}.{absent[0]}; add it.")
         if len(config.heads) > 1 and (bare := [name for name in config.heads if not config[name].bottleneck]):
             raise UserError(f"{key}.{bare[0]}.bottleneck is 0, which only a head without others may have; set it.")
-        fields = config.E_a.to_dict()
-        backbone = find(fields.pop("kind"), BACKBONES, nn.Module, f"{key}.E_a.kind")
-        slices = choose(fields.pop("slices"), SLICINGS, f"{key}.E_a.slices")
-        pool = choose(fields.pop("pool"), POOLS, f"{key}.E_a.pool")
+        backbone = find(config.E_a.kind, BACKBONES, nn.Module, f"{key}.E_a.kind")
+        slices = choose(config.E_a.slices, SLICINGS, f"{key}.E_a.slices")
+        pool = choose(config.E_a.pool, POOLS, f"{key}.E_a.pool")
+        fields = {name: value for name, value in config.E_a.items() if name not in ("kind", "slices", "pool")}
         structure = None
         if E_s and choose(config.get("recognises", "appearance"), RECOGNISES, f"{key}.recognises") == "structure":
-            own = config.E_id.to_dict()
-            hidden, trunk = own.pop("hidden"), find(own.pop("kind"), BACKBONES, nn.Module, f"{key}.E_id.kind")
+            hidden, trunk = config.E_id.hidden, find(config.E_id.kind, BACKBONES, nn.Module, f"{key}.E_id.kind")
+            own = {name: value for name, value in config.E_id.items() if name not in ("hidden", "kind")}
             structure = StructurePath(
                 E_s, IdentityEncoder(construct(trunk, own, f"{key}.E_id", **compute), hidden, jnp.dtype(dtype))
             )

@@ -87,6 +87,14 @@ def test_a_real_tree_is_compared_with_the_published_counts(sysu_root, checked):
     assert out.endswith("The rest can be used. SYSU-MM01 comes from https://github.com/wuancong/SYSU-MM01\n")
 
 
+def test_a_camera_that_the_dataset_does_not_have_is_named(market_root, tmp_path, checked):
+    root = shutil.copytree(market_root, tmp_path / "market")
+    (root / "query/0001_c1s1_001051_00.jpg").rename(root / "query/0001_c9s1_001051_00.jpg")
+    status, out, _ = checked(root)
+    assert status == 1
+    assert f"wrong: Market-1501 has the cameras 1 to 6, and {root} has images of camera 9." in out
+
+
 def test_a_broken_tree_is_still_recognised(make_sysu, checked):
     root = make_sysu(train=[1], test=[2])
     shutil.rmtree(root / "cam4")
@@ -244,6 +252,12 @@ def test_names_have_numbers(tmp_path, checked):
     assert status == 1
     assert "no probe has a match among the gallery images that it may see" in out  # all images are of one camera
     assert checked(tmp_path)[0] == 0
+
+
+def test_a_name_stays_in_its_line(tmp_path, checked):
+    for path in ("rgb/an\nna/1.png", "ir/an\nna/1.png"):
+        write_image(tmp_path / path, 0)
+    assert r"numbers of persons: 1 an\nna" in checked(tmp_path)[1]
 
 
 def test_what_is_no_dataset_has_status_2(tmp_path, checked):

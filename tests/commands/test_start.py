@@ -31,13 +31,13 @@ def begin(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe.compilation, "prepare", lambda: None)
     monkeypatch.setattr(stage_module, "initialise", drawn_weights)
 
-    def start(tree, **changes) -> tuple[bool, bool]:
+    def start(tree, workdir=tmp_path / "run", **changes) -> tuple[bool, bool]:
         """Returns whether the stage is validated, and whether it makes pictures."""
         config = get_config("teacher")
         config.data_dir, config.batch.identities = str(tree), 2
         config.update(changes)
         with pytest.raises(Started) as started:
-            recipe.train(config, str(tmp_path / "run"))
+            recipe.train(config, str(workdir))
         return started.value.args
 
     return start
@@ -85,6 +85,21 @@ def market(root, cameras=(1, 2)):
 def test_a_whole_tree_starts(begin, tree, capsys):
     assert begin(tree) == (True, True)
     assert "cannot run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", [".", "run"])
+def test_a_place_that_is_no_folder_is_refused_before_images_are_decoded(begin, tree, tmp_path, monkeypatch, place):
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(recipe, "open_source", lambda *arguments: pytest.fail("images are decoded"))
+    with pytest.raises(
+        UserError, match=rf"^{file / place} cannot be written \(Not a directory\); make room on its disk"
+    ):
+        begin(tree, workdir=file / place)
+
+
+def test_float64_that_jax_does_not_compute_in_is_refused(refused, tree):
+    assert "config.dtype is float64, which JAX takes for float32; set the environment" in refused(tree, dtype="float64")
 
 
 def test_permutations_of_other_images_are_refused(refused, tree):

@@ -109,6 +109,10 @@ def link(path: str) -> Callable[[Path], object]:
     return lambda root: (root / path).symlink_to("absent.jpg")
 
 
+def pipe(path: str) -> Callable[[Path], object]:
+    return lambda root: os.mkfifo(root / path)
+
+
 def several(*damages: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda root: [damage(root) for damage in damages]
 
@@ -140,6 +144,7 @@ FAULTS = [
     Fault("sysu_mm01", "files that are no images", write("cam1/0001/Thumbs.db", "")),
     Fault("sysu_mm01", "images in a subfolder", write("cam1/0001/more/0003.jpg", "")),
     Fault("sysu_mm01", "a link leads nowhere", several(remove("cam1/0001/0002.jpg"), link("cam1/0001/0002.jpg"))),
+    Fault("sysu_mm01", "an image is a pipe", several(remove("cam1/0001/0002.jpg"), pipe("cam1/0001/0002.jpg"))),
     Fault("sysu_mm01", "nobody trains", several(remove("exp/train_id.txt"), remove("exp/val_id.txt"))),
     Fault("market1501", "the tree is one folder deeper", deeper),
     Fault("market1501", "an image with another name", write("query/holiday.jpg", "")),
@@ -165,6 +170,7 @@ FAULTS = [
     Fault("folders", "files that are no images", write("rgb/anna/notes.txt", "")),
     Fault("folders", "a name is not in UTF-8", write(os.fsdecode(b"rgb/anna/jos\xe9.png"), "")),
     Fault("folders", "a link leads nowhere", link("rgb/anna/2.png")),
+    Fault("folders", "an image is a pipe", pipe("rgb/anna/2.png")),
     Fault("folders", "images in no person's folder", write("rgb/1.png", "")),
     Fault(
         "folders", "somebody to train is in one modality", several(write("train.txt", "anna,bert"), remove("ir/bert"))
@@ -174,6 +180,11 @@ FAULTS = [
         "folders",
         "two persons with one number",
         several(*(move(f"{kind}/{old}", f"{kind}/{new}") for kind in ("rgb", "ir") for old, new in RENAMED.items())),
+    ),
+    Fault(
+        "folders",
+        "a name is coded in two ways",
+        several(move("rgb/anna", "rgb/jos\u00e9"), move("ir/anna", "ir/jose\u0301")),
     ),
     Fault("folders", "a list names nobody", write("test.txt", "\n")),
     Fault("folders", "a list names a stranger", write("test.txt", "emil")),
@@ -192,6 +203,11 @@ FAULTS = [
         {"camera_pattern": "cam(?P<camera>[0-9])"},
     ),
     Fault("folders", "a table of cameras without its first line", write("cameras.csv", "rgb/anna/cam1_1.png,1")),
+    Fault(
+        "folders",
+        "an image with two cameras",
+        write("cameras.csv", "path,camera\nrgb/anna/cam1_1.png,1\nrgb/anna/cam1_1.png,2"),
+    ),
     Fault("folders", "an image without a camera", write("cameras.csv", "path,camera\nrgb/anna/cam1_1.png,1")),
 ]
 

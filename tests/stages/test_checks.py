@@ -66,6 +66,16 @@ WRONG = [
     ("recipe", ("teacher", "teacher"), "name each stage once, in order"),
     ("recipe", ("image", "teacher"), r'stage "image" needs "teacher" \(config.image.teacher\); name it before "image"'),
     ("recipe", ("teacher", "imgae"), r'names a stage "imgae", but the config has no section config.imgae'),
+    ("batch.shots", (2,), r"config.batch.shots is \(2,\); it must be a whole number of at least 1"),
+    ("teacher.steps", (1, 2), r"config.teacher.steps is \(1, 2\); it must be a whole number"),
+    ("teacher.decay.factor", (), r"config.teacher.decay.factor is \(\); it must be a number"),
+    ("teacher.networks", (), r"config.teacher.networks is \(\); it must be a section of the config"),
+    ("teacher.networks.E_a", 4, "config.teacher.networks.E_a is 4; it must be a section"),
+    ("image.networks.G", None, "config.image.networks.G is None; it must be a section"),
+    ("teacher.networks.head", 4, "config.teacher.networks.head is 4; it must be a section"),
+    ("teacher.optimizers.trunk", 0.1, "config.teacher.optimizers.trunk is 0.1; it must be a section"),
+    ("teacher.decay", None, "config.teacher.decay is None; it must be a section"),
+    ("augment.erase", 0.5, "config.augment.erase is 0.5; it must be a section"),
     ("image.teacher", "taecher", r'needs "taecher" \(config.image.teacher\)'),
     ("image.stage", "json:loads", r'config.image.stage "json:loads" is no Stage of rgbir_jax'),
     ("image.networks.E_a.kind", "json:loads", r'E_a.kind "json:loads" is no Module'),
@@ -86,11 +96,24 @@ def test_a_wrong_value_is_named_when_a_stage_is_built_and_when_a_recipe_is_descr
         describe(config)
 
 
-def test_a_value_that_is_not_there_is_named():
+@pytest.mark.parametrize(
+    "key", ["protocol", "batch.shots", "teacher.networks.E_a.kind", "teacher.networks.E_a", "teacher.decay.at"]
+)
+def test_a_value_that_is_not_there_is_named(key):
     config = quickstart.small()
-    del config.protocol
-    with pytest.raises(UserError, match=r"the config has no config.protocol; configs/sysu_image.py shows"):
+    section, _, last = key.rpartition(".")
+    delattr(functools.reduce(getattr, section.split(".") if section else (), config), last)
+    with pytest.raises(UserError, match=rf"the config has no config.{key}; configs/sysu_image.py shows"):
         stages.build(config, "teacher", 4)
+
+
+@pytest.mark.parametrize("key", ["patience_nonfinite", "pictures_every"])
+def test_a_value_that_only_training_reads_is_named_before_the_data_is_read(key, tmp_path):
+    config = quickstart.small()
+    config.data_dir = "nowhere"
+    delattr(config.image if key in config.image else config, key)
+    with pytest.raises(UserError, match=rf"the config has no config.(image.)?{key}; "):
+        train(config, str(tmp_path / "run"))
 
 
 def test_it_is_refused_before_the_data_is_read(tmp_path):
