@@ -12,7 +12,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 # What a program imports first of all that takes long, instead of which Ctrl-C comes.
 FIRST = {"rgbir-train": "absl", "rgbir-eval": "absl", "rgbir-export": "safetensors"}
-INTERRUPTED = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"
+# A shell starts programs in the background with SIGINT ignored.
+INTERRUPTED = """
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(9)
+"""
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
