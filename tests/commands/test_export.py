@@ -169,6 +169,7 @@ def test_a_killed_export_leaves_no_folder_and_the_same_command_works(tmp_path):
     program = textwrap.dedent("""
         import os, signal, sys
         from rgbir_jax.commands import export
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background programs without it
         write = export._write_weights
         export._write_weights = lambda *arguments: (write(*arguments), os.kill(os.getpid(), int(sys.argv[2])))
         export.main(["drawn", "--out", sys.argv[1]])

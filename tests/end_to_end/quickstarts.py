@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rgbir_jax.commands import check, recipe, report, scoring
+from rgbir_jax.commands import check, draw, recipe, report, scoring
 from rgbir_jax.evaluation.tables import table_with_runs
 from rgbir_jax.run import load
-from rgbir_jax.synthetic import __main__ as drawing
 from tests.end_to_end.conftest import ROOT
 
 SMALLEST = {
@@ -21,7 +20,7 @@ SMALLEST = {
     "TRAIN_FLAGS": "--config.teacher.steps=2 --config.teacher.decay.at='()' --config.teacher.networks.E_a.width=4 "
     "--config.source=memory",
 }
-MODULES = {"rgbir_jax.synthetic": drawing, "rgbir_jax.commands.check": check}
+MODULES = {"rgbir_jax.commands.draw": draw, "rgbir_jax.commands.check": check}
 
 
 def make(target: str, checkout: Path, programs: str) -> str:

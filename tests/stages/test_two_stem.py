@@ -78,7 +78,7 @@ def test_one_device_and_four_do_the_same(name):
     for replicas in jax.tree.leaves(four):
         np.testing.assert_array_equal(replicas, np.broadcast_to(replicas[:1], replicas.shape))
     for key, value in one[1].items():
-        np.testing.assert_allclose(four[1][key][0], value[0], rtol=2e-3, err_msg=key)
+        np.testing.assert_allclose(four[1][key][0], value[0], rtol=5e-3, err_msg=key)
     for network in state.batch_stats:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[0], b[0], rtol=1e-3, atol=1e-4),
