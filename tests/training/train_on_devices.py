@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 CLASSES = 8
+RATES = {"hicmd": 1e-5}  # its terms weigh up to 50: at 0.01, D and G overflow in the second iteration
 
 
 def main(out: str, stage_name: str, preset: str, parts: str) -> None:
@@ -38,7 +39,7 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
     for name in config.recipe[: config.recipe.index(stage_name) + 1]:
         for group in config[name].optimizers.values():
             # Adam turns a rounding error of a gradient near zero into a whole step; plain SGD shows the gradients.
-            group.update({"kind": "sgd", "learning_rate": 0.01, "momentum": 0.0})
+            group.update({"kind": "sgd", "learning_rate": RATES.get(stage_name, 0.01), "momentum": 0.0})
         config[name].decay.warmup = 0
         if "ramp" in config[name]:
             config[name].ramp.slope = {}  # every term has its full weight from the first iteration
