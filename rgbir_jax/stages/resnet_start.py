@@ -1,6 +1,6 @@
 """ResNets that start from an earlier stage, as they otherwise start from an ImageNet file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from rgbir_jax.errors import UserError
 from rgbir_jax.lookup import quoted
+from rgbir_jax.models.resnet import ResNet50
 from rgbir_jax.stages.inputs import input_of
 from rgbir_jax.training import transfer
 from rgbir_jax.training.stage import Stage
@@ -39,13 +40,17 @@ def start_resnets(stage: Stage, state: State, previous: dict[str, State]) -> Sta
     return transfer.start(state, weights)
 
 
-def check_resnet_start(recipe: ConfigDict, name: str, own: Mapping[str, ConfigDict]) -> None:
+def check_resnet_start(
+    recipe: ConfigDict, name: str, own: Mapping[str, ConfigDict], keys: Sequence[str] = ("width", "blocks")
+) -> None:
     """Checks that the stage which `start_from` names, if any, has an E_a with the ResNet-50s of a stage.
 
     Args:
         recipe: the whole config.
         name: the name of the stage that starts from it.
         own: the sections of its ResNets by their names in config.NAME.networks.
+        keys: what must be equal. Width and blocks give the shapes; a ResNet also fits if its last stage has another
+            stride, as those from ImageNet do.
 
     Raises:
         UserError: if it has not. The message names the first difference.
@@ -64,9 +69,10 @@ def check_resnet_start(recipe: ConfigDict, name: str, own: Mapping[str, ConfigDi
             f'"rgb" or "grey", or leave config.{name}.start_from empty.'
         )
     for network, section in own.items():
-        for key in ("width", "blocks"):
-            if section[key] != encoder[key]:
+        for key in keys:
+            here, there = (some.get(key, getattr(ResNet50, key)) for some in (section, encoder))
+            if here != there:
                 raise UserError(
-                    f"{name} starts from {start}: set config.{start}.networks.E_a.{key} to {quoted(section[key])} as "
-                    f"well, not {quoted(encoder[key])}; or config.{name}.networks.{network}.{key} to the latter."
+                    f"{name} starts from {start}: set config.{start}.networks.E_a.{key} to {quoted(here)} as well, not "
+                    f"{quoted(there)}; or config.{name}.networks.{network}.{key} to the latter."
                 )

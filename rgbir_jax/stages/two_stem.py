@@ -66,7 +66,7 @@ class TwoStem(Stage):
         config, key = recipe[name], f"config.{name}"
         check_identities(recipe.batch)
         check_both_modalities(recipe, "a two-stem network needs")
-        check_resnet_start(recipe, name, {"resnet": config.networks.resnet})
+        check_resnet_start(recipe, name, {"resnet": config.networks.resnet}, ("width", "blocks", "last_stride"))
         compute = {"dtype": jnp.dtype(recipe.dtype), "axis_name": parallel.AXIS}
         resnet = config.networks.resnet, f"{key}.networks.resnet"
         stem = Stem(construct(ResNet50, *resnet, stages=(STEM,), **compute))

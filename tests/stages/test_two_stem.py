@@ -68,17 +68,18 @@ def test_sizes(recipe, preset):
     assert sizes == {"rgb": 9_536, "ir": 9_536} | SIZES[recipe, preset]
 
 
-@pytest.mark.parametrize(
-    "name", ["caj", *(pytest.param(name, marks=pytest.mark.slow) for name in ("agw", "rle", "deen"))]
-)
+@pytest.mark.parametrize("name", ["caj", *(pytest.param(name, marks=pytest.mark.slow) for name in ("agw", "deen"))])
 def test_one_device_and_four_do_the_same(name):
-    """With one identity per device, every negative is on another device."""
+    """With one identity per device, every negative is on another device.
+
+    RLE is compared in float64, by tests/training/test_devices.py: in float32, its gradients differ by more than this.
+    """
     _, _, state, batch = system(name)
     one, four = (train_step(name)(state, split(batch, devices), KEY) for devices in (1, 4))
     for replicas in jax.tree.leaves(four):
         np.testing.assert_array_equal(replicas, np.broadcast_to(replicas[:1], replicas.shape))
     for key, value in one[1].items():
-        np.testing.assert_allclose(four[1][key][0], value[0], rtol=5e-3, err_msg=key)
+        np.testing.assert_allclose(four[1][key][0], value[0], rtol=2e-3, err_msg=key)
     for network in state.batch_stats:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[0], b[0], rtol=1e-3, atol=1e-4),
@@ -398,6 +399,9 @@ def test_a_start_that_does_not_fit_is_refused():
     config = two_stages()
     config.teacher.networks.E_a.width = 8
     refused(config, "agw starts from teacher: set config.teacher.networks.E_a.width to 4 as well, not 8")
+    config = two_stages()
+    config.teacher.networks.E_a.last_stride = 2
+    refused(config, "agw starts from teacher: set config.teacher.networks.E_a.last_stride to 1 as well, not 2")
     config = two_stages()
     config.teacher.networks.E_a.kind = "resnet18"
     refused(config, "agw starts from the ResNet-50 of an E_a, and teacher has none; leave config.agw.start_from empty")

@@ -20,6 +20,7 @@ PROGRAM = Path(__file__).with_name("train_on_devices.py")
         pytest.param("image", "paper", 1, (2, 8), marks=pytest.mark.slow),
         pytest.param("image", "dgnet", 1, (2, 8), marks=pytest.mark.slow),
         pytest.param("hicmd", "paper", 1, (4,), marks=pytest.mark.slow),
+        pytest.param("rle", "rle", 1, (4,), marks=pytest.mark.slow),
         pytest.param("sdl", "released", 1, (8,), marks=pytest.mark.slow),  # its norms are of the whole batch
         pytest.param("cmpig", "paper", 1, (4,), marks=pytest.mark.slow),  # each device draws one of four identities
     ],

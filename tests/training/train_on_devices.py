@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 CLASSES = 8
-RATES = {"hicmd": 1e-5}  # its terms weigh up to 50: at 0.01, D and G overflow in the second iteration
+RATES = {"hicmd": 1e-4}  # its terms weigh up to 50: at 0.01, D and G overflow in the second iteration
 
 
 def main(out: str, stage_name: str, preset: str, parts: str) -> None:
@@ -24,6 +24,7 @@ def main(out: str, stage_name: str, preset: str, parts: str) -> None:
 
     recipes = {
         "two_stream": tiny.tiny_two_stream_config,
+        "rle": tiny.tiny_two_stem_config,
         "sdl": tiny.tiny_sdl_config,
         "cmpig": tiny.tiny_cmpig_config,
         "hicmd": lambda preset: thin_hicmd.tiny_config(),
