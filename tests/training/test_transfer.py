@@ -73,6 +73,7 @@ def save_stage(folder, state, origin=None):
 
 def method2(run):
     config = tiny_config()
+    config.data_dir = f"{run}/no_tree"  # not that of the quickstart, which has permutations of other people
     config.image.start_from = ""
     config.image.transfer_from = run
     return config
