@@ -58,6 +58,12 @@ def without(*terms):
     return changed(*(f"weights.{term}=0.0" for term in terms))
 
 
+def in_both(option):
+    return tuple(f"--config.{stage}.{option}" for stage in ("drawing", "image"))
+
+
+OF_SWAPS = ("L_id_recon", "L_code_s", "L_code_a", "L_dis", "L_adv_D", "L_adv_G")
+NOTHING_DRAWN = (*in_both("weights.L_cross=0.0"), *(f"--config.image.weights.{term}=0.0" for term in OF_SWAPS))
 CELLS = {
     "paper": Cell(),
     "best": Cell("best"),
@@ -71,13 +77,13 @@ CELLS = {
     "swaps within a modality": changed("swaps=within"),
     "swaps across modalities": changed("swaps=across"),
     "a fixed copy of E_a judges swaps": changed("freeze_appearance=True"),
-    "a tenth of E_a's rate": changed("optimizers.trunk.learning_rate=5e-5", "optimizers.head.learning_rate=1e-4"),
-    "best, with grey tones": Cell(
-        "best", tuple(f"--config.{stage}.networks.E_s.sees=grey" for stage in ("drawing", "image"))
-    ),
-    "three scales of D": Cell(
-        options=tuple(f"--config.{stage}.networks.D.num_scales=3" for stage in ("drawing", "image"))
-    ),
+    "E_a's rate as in drawing": changed("optimizers.trunk.learning_rate=5e-4", "optimizers.head.learning_rate=1e-3"),
+    "best, with grey tones": Cell("best", in_both("networks.E_s.sees=grey")),
+    "best, without L_triplet": Cell("best", in_both("weights.L_triplet=0.0")),
+    # What the image system adds: the same batches, rates and schedules without a generated image.
+    "best, L_id_orig and L_triplet only": Cell("best", NOTHING_DRAWN),
+    "best, L_id_orig only": Cell("best", (*NOTHING_DRAWN, *in_both("weights.L_triplet=0.0"))),
+    "three scales of D": Cell(options=in_both("networks.D.num_scales=3")),
 }
 BASE_CELL = Cell(options=("--config.recipe=('teacher','control')",))
 CODES = {

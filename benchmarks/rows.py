@@ -10,8 +10,9 @@ rank-1, mAP and mINP as mean ± standard deviation over the seeds, the figures o
 `comparators` also what training and features cost (`benchmarks/costs.py`). `--json FILE` also writes the figures, the
 command and library versions. The group `methods` needs `data/drawn_market` (make drawn_market).
 
-`--jobs N` trains N seeds at a time, each on its share of the processor's cores. What they print is then in
-`runs/rows/GROUP/SEED/ROW.log`.
+`--jobs N` trains N seeds at a time, each on its share of the processor's cores, and every other seed from the last row
+to the first: two seeds then meet in the middle, and each finds half of the compiled programs in JAX's cache. What they
+print is in `runs/rows/GROUP/SEED/ROW.log`.
 """
 
 import argparse
@@ -188,11 +189,19 @@ def train_seed(group, seed, folder, cores):
     if cores:
         os.sched_setaffinity(0, cores)  # of this thread, and of the programs that it starts
     folders = {name: folder / name for name in group.rows}
-    for name, row in group.rows.items():
+    for name in order(group, backwards=bool(cores and seed % 2)):
+        row = group.rows[name]
         begun = time.perf_counter()
         train(row, seed, folders[name], folders, folder / f"{name}.log" if cores else None)
         if cores:
             print(f"seed {seed}: {name} is done, in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+
+
+def order(group, *, backwards):
+    """Returns the names of the rows as they are trained: first those that others start from, in the table's order."""
+    first = [name for name in group.rows if any(f"{{{name}}}" in "".join(row.options) for row in group.rows.values())]
+    others = [name for name in group.rows if name not in first]
+    return first + others[:: -1 if backwards else 1]
 
 
 def train(row, seed, folder, folders, log=None):

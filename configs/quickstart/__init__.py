@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from configs import sysu_image
 from configs.common import check_preset
 
-DRAWING = {"L_simple", "L_cross", "L_id_orig"}  # the terms of the stage `drawing`
+DRAWING = {"L_simple", "L_cross", "L_id_orig", "L_triplet"}  # the terms of the stage `drawing`
 PRESETS = ("best", "paper", "dgnet", "released")
 
 
@@ -102,6 +102,9 @@ def add_drawing(config: ConfigDict, steps: int) -> None:
     config.drawing.update({"steps": steps, "teacher": "", "evaluate_every": 0})
     config.drawing.decay.update({"at": tuple(int(part * steps) for part in (0.6, 0.8, 0.9)), "factor": 0.3})
     config.drawing.optimizers.generation.learning_rate = 2e-3
+    # By the end of `drawing` E_a's rate has fallen below this. At the whole rate it would lose some of what it learned.
+    for group in ("trunk", "head"):
+        image.optimizers[group].learning_rate *= 0.1
     for term in set(image.weights) - DRAWING:
         config.drawing.weights[term] = 0.0
     image.start_from = "drawing"
@@ -114,17 +117,19 @@ def add_drawing(config: ConfigDict, steps: int) -> None:
 def add_control(config: ConfigDict) -> None:
     """Adds the stage `control`: the teacher, trained further by L_id only, for as many steps as all image stages.
 
-    Batches, augmentation, loss scale, and E_a's optimisers and schedule are those of the image stage.
+    Batches, augmentation and loss scale are those of the image stages. E_a's rates and their decay are those of the
+    first one, over all steps.
     """
-    image = config.image
-    steps = sum(config[name].steps for name in config.recipe if config[name].stage == "image")
+    stages = [config[name] for name in config.recipe if config[name].stage == "image"]
+    first, image, steps = stages[0], stages[-1], sum(stage.steps for stage in stages)
     control = config.teacher.to_dict() | {
-        key: image[key] for key in ("total_scale", "decay", "log_every", "evaluate_every", "checkpoint_every")
+        key: image[key] for key in ("total_scale", "log_every", "evaluate_every", "checkpoint_every")
     }
-    control |= {"start_from": "teacher", "optimizers": {group: image.optimizers[group] for group in ("trunk", "head")}}
+    control |= {"start_from": "teacher", "decay": first.decay}
+    control |= {"optimizers": {group: first.optimizers[group] for group in ("trunk", "head")}}
     config.control = ConfigDict(control).copy_and_resolve_references()
     config.control.update({"steps": steps, "evaluate_every": steps})
-    config.control.decay.at = tuple(steps - image.steps + at for at in image.decay.at)
+    config.control.decay.at = tuple(at * steps // first.steps for at in first.decay.at)
     config.control.optimizers.head.networks = config.teacher.networks.heads
     teacher, *later = config.recipe
     config.recipe = (teacher, "control", *later)

@@ -26,18 +26,21 @@ _CHOICES = (
 )
 _SHARED_TERMS = {"L_simple", "L_cross", "L_id_orig", "L_id_recon", "L_code_s", "L_adv_D", "L_adv_G", "L_dis"}
 _PAPER_TERMS = _SHARED_TERMS | {"L_code_a"}
-_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance", "grey", "any"), _PAPER_TERMS
+_PAPER_SYSTEM = ("bce", "p||q", False, False, False, "part", 1, "appearance", "grey", "any", "logits"), _PAPER_TERMS
 _BEST_SYSTEM = (
-    ("bce", "p||q", False, False, False, "part", 1, "appearance", "contours", "any"),
-    _PAPER_TERMS - {"L_simple"},
+    ("bce", "p||q", False, False, False, "part", 1, "appearance", "contours", "any", "pooled"),
+    _PAPER_TERMS - {"L_simple"} | {"L_triplet"},
 )
 _DGNET_TERMS = {"L_fine_orig", "L_fine_recon", "L_R1", "L_cycle"}
 _DGNET_SYSTEM = (
-    ("lsgan", "q||p", True, True, True, "channel", 3, "appearance", "grey", "any"),
+    ("lsgan", "q||p", True, True, True, "channel", 3, "appearance", "grey", "any", "logits"),
     _SHARED_TERMS | _DGNET_TERMS,
 )
 _RELEASED_TERMS = _SHARED_TERMS - {"L_dis"} | _DGNET_TERMS | {"L_triplet"}
-_RELEASED_SYSTEM = ("lsgan", "q||p", False, True, True, "channel", 3, "structure", "grey", "any"), _RELEASED_TERMS
+_RELEASED_SYSTEM = (
+    ("lsgan", "q||p", False, True, True, "channel", 3, "structure", "grey", "any", "logits"),
+    _RELEASED_TERMS,
+)
 # The two-stem systems: pooling, whether there are non-local blocks, whether channels are exchanged, mixed and scaled;
 # and the terms that have a weight.
 _TWO_STEM_SYSTEMS = {
@@ -245,7 +248,12 @@ def _embedding_method(stage: dict) -> str | None:
 def _image_method(stage: dict) -> str | None:
     choices = tuple(functools.reduce(dict.__getitem__, path.split("."), stage) for path in _CHOICES)
     networks = stage["networks"]  # the values below are those of runs from before these choices
-    later = networks.get("recognises", "appearance"), networks["E_s"].get("sees", "grey"), stage.get("swaps", "any")
+    later = (
+        networks.get("recognises", "appearance"),
+        networks["E_s"].get("sees", "grey"),
+        stage.get("swaps", "any"),
+        stage.get("triplet_on", "logits"),
+    )
     system, transferred = ((*choices, *later), _terms(stage)), stage.get("transfer_from", "")
     if system == _PAPER_SYSTEM:
         return "Method2" if transferred else "Method1"

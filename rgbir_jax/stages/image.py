@@ -29,7 +29,7 @@ from rgbir_jax.models.structure_encoder import SEES, StructureEncoder, grey
 from rgbir_jax.stages.figures import between, combinations, repeated, rows
 from rgbir_jax.stages.inputs import check_input
 from rgbir_jax.stages.pairing import SWAPS, check_both_modalities, check_identities, check_shots, partners
-from rgbir_jax.stages.recognition import Recogniser
+from rgbir_jax.stages.recognition import Recognised, Recogniser
 from rgbir_jax.stages.views import Views, flatten, views
 from rgbir_jax.stages.weights import total, weight_schedules
 from rgbir_jax.training import parallel
@@ -39,6 +39,7 @@ from rgbir_jax.training.stage import DeviceBatch, FeatureMap, Images, Key, Metri
 from rgbir_jax.training.state import Network, State, call, infer
 
 TEACHER_KL = ("p||q", "q||p")
+TRIPLET_ON = ("logits", "pooled")
 SAME_IDENTITY = {"L_simple", "L_cross", "L_id_orig", "L_fine_orig", "L_triplet"}  # terms without swapped images
 FINE = {"L_fine_orig", "L_fine_recon"}  # terms of the head "head_fine"
 Structure = Float[Array, "n h w code"]
@@ -76,7 +77,7 @@ class Generated(NamedTuple):
         x_simple: G(a_1, s_1), for L_simple. Images that no term needs are None.
         x_cross: G(a_positive, s_1), for L_cross.
         x_swap: x_1^2 = G(a_2, s_1) with x_2 of another identity.
-        p_real: logits of p for all real images, by head.
+        real: what the recogniser makes of all real images; p are its logits by head.
     """
 
     s_1: Structure
@@ -86,7 +87,7 @@ class Generated(NamedTuple):
     x_simple: Images | None
     x_cross: Images | None
     x_swap: Images | None
-    p_real: dict[str, Float[Array, "m classes"]]
+    real: Recognised
 
 
 def only_if(learns: Array, tree):
@@ -141,6 +142,7 @@ class ImageSystem(Stage):
         if choose(config.swaps, SWAPS, f"config.{name}.swaps") == "across":
             check_both_modalities(recipe, f'config.{name}.swaps = "across" needs')
         choose(config.adversarial, adversarial.GAMES, f"config.{name}.adversarial")
+        choose(config.get("triplet_on", "logits"), TRIPLET_ON, f"config.{name}.triplet_on")
         choose(config.networks.E_s.get("sees", "grey"), SEES, f"config.{name}.networks.E_s.sees")
         dtype = jnp.dtype(recipe.dtype)
         key = f"config.{name}.networks"
@@ -193,11 +195,11 @@ class ImageSystem(Stage):
         x_1 = view.clean[:, :, 0].reshape(-1, *view.clean.shape[3:])
         y_1 = view.label[:, :, 0].reshape(-1)
         s_1 = call(self.E_s, params["E_s"], grey(x_1))
-        (a_1, a_positive), p_real, batch_stats = self.encode_appearance(params, batch_stats, view, dropout_key)
+        (a_1, a_positive), real, batch_stats = self.encode_appearance(params, batch_stats, view, dropout_key)
         a_2, y_2, partner = self.pair(a_1, y_1, view.label.shape[1], partner_key)
 
         images = self.images_for(params, {"x_simple": a_1, "x_cross": a_positive, "x_swap": a_2}, s_1)
-        generated = Generated(s_1, a_1, a_positive, a_2, p_real=p_real, **images)
+        generated = Generated(s_1, a_1, a_positive, a_2, real=real, **images)
         return generated, Targets(x_1, y_1, y_2, flatten(view.label), partner, batch_stats)
 
     def images_for(self, params: dict, a: dict[str, Appearance], s_1: Structure) -> dict[str, Images | None]:
@@ -212,12 +214,12 @@ class ImageSystem(Stage):
 
     def encode_appearance(
         self, params: dict, batch_stats: dict, view: Views, key: Array
-    ) -> tuple[tuple[Appearance, Appearance], dict[str, Array], dict]:
+    ) -> tuple[tuple[Appearance, Appearance], Recognised, dict]:
         """Applies E_a and the heads to the real images.
 
         Returns:
-            The codes of the anchors and those of a second image of the same identity and modality; the logits of all
-            images by head; the new running statistics.
+            The codes of the anchors and those of a second image of the same identity and modality; what was recognised
+            in all images; the new running statistics.
         """
         erased = flatten(view.erased) if self.recipe.augment.erase.probability else None
         real, batch_stats = self.recogniser.train(params, batch_stats, flatten(view.clean), key, erased=erased)
@@ -225,7 +227,7 @@ class ImageSystem(Stage):
         if self.config.detach_appearance:
             a = stop_gradient(a)
         a_1, a_positive = (a[:, :, shot].reshape(-1, *a.shape[3:]) for shot in (0, 1))
-        return (a_1, a_positive), real.logits, batch_stats
+        return (a_1, a_positive), real, batch_stats
 
     def pair(
         self, a_1: Appearance, y_1: Int[Array, "n"], modalities: int, key: Array
@@ -267,19 +269,25 @@ class ImageSystem(Stage):
         if x.x_cross is not None:
             terms["L_cross"] = l1(targets.x_1, x.x_cross)
         if "L_id_orig" in self.weights:
-            terms["L_id_orig"] = identity.cross_entropy(x.p_real["head"], targets.y_real)
+            terms["L_id_orig"] = identity.cross_entropy(x.real.logits["head"], targets.y_real)
         if "L_fine_orig" in self.weights:
             shots = len(targets.y_real) // len(targets.y_1)  # the first of each identity and modality is an anchor
-            terms["L_fine_orig"] = identity.cross_entropy(x.p_real["head_fine"][::shots], targets.y_1)
+            terms["L_fine_orig"] = identity.cross_entropy(x.real.logits["head_fine"][::shots], targets.y_1)
         if "L_triplet" in self.weights:
-            terms["L_triplet"] = self.triplet_term(x.p_real, targets.y_real)
+            terms["L_triplet"] = self.triplet_term(x.real, targets.y_real)
         return terms
 
-    def triplet_term(self, p_real: dict[str, Array], y_real: Int[Array, "m"]) -> Array:
-        """Computes L_triplet of the released code: batch-hard on the logits of real images, summed over the heads."""
+    def triplet_term(self, real: Recognised, y_real: Int[Array, "m"]) -> Array:
+        """Computes L_triplet, batch-hard among the real images of all devices.
+
+        `config.triplet_on` says on what: "logits", summed over the heads, as in the released code; or "pooled", the
+        features that the heads see, as in AGW's baseline.
+        """
         y_global, m = parallel.gather(y_real), self.config.margin
-        by_head = [batch_hard_triplet(p, y_real, parallel.gather(p), y_global, m) for p in p_real.values()]
-        return sum(map(jnp.mean, by_head), start=jnp.zeros(()))
+        on_logits = self.config.get("triplet_on", "logits") == "logits"
+        compared = real.logits.values() if on_logits else (real.pooled,)
+        terms = [batch_hard_triplet(x, y_real, parallel.gather(x), y_global, m) for x in compared]
+        return sum(map(jnp.mean, terms), start=jnp.zeros(()))
 
     def different_identity_terms(
         self, params: dict, params_D: dict, x: Generated, targets: Targets, key: Array
@@ -439,7 +447,7 @@ class ImageSystem(Stage):
             return self.total(terms, step), terms
 
         (direct, through_x), terms = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
-        return direct, through_x, terms | {"accuracy": identity.accuracy(x.p_real["head"], targets.y_real)}
+        return direct, through_x, terms | {"accuracy": identity.accuracy(x.real.logits["head"], targets.y_real)}
 
     def generator_terms(
         self, params: dict, params_D: dict, teacher: dict | None, x: Generated, targets: Targets, key: Array

@@ -34,11 +34,13 @@ class Recognised(NamedTuple):
 
     Attributes:
         code: appearance codes a.
+        pooled: what the heads see: pooled features of E_a, or of E_id.
         features: bottlenecks after BatchNorm, by head.
         logits: logits of the identity distribution p, by head.
     """
 
     code: Float[Array, "n slices channels"]
+    pooled: Float[Array, "n channels"]
     features: dict[str, Float[Array, "n bottleneck"]]
     logits: dict[str, Float[Array, "n classes"]]
 
@@ -170,7 +172,7 @@ class Recogniser:
         code, pooled = infer(self.encoder, variables(params, batch_stats, "E_a"), x)
         if self.structure:
             pooled, _ = self.structure(params, batch_stats, x, train=False)
-        return _recognised(code, self.apply_heads(params, batch_stats, pooled))
+        return _recognised(code, pooled, self.apply_heads(params, batch_stats, pooled))
 
     def apply_heads(
         self, params: PyTree, batch_stats: PyTree, pooled: Float[Array, "n channels"]
@@ -219,12 +221,13 @@ class Recogniser:
             )
             if "batch_stats" in updated:  # a head without a bottleneck has no BatchNorm
                 statistics[name] = updated["batch_stats"]
-        return _recognised(code, outputs), statistics
+        return _recognised(code, pooled, outputs), statistics
 
 
-def _recognised(code, outputs: dict) -> Recognised:
+def _recognised(code, pooled, outputs: dict) -> Recognised:
     return Recognised(
         code,
+        pooled,
         {name: features for name, (features, _) in outputs.items()},
         {name: logits for name, (_, logits) in outputs.items()},
     )

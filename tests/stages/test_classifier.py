@@ -37,10 +37,13 @@ def test_the_control_trains_as_the_image_stages_do():
     control, drawing, image = config.control, config.drawing, config.image
     assert config.recipe == ("teacher", "control", "drawing", "image")
     assert control.steps == control.evaluate_every == drawing.steps + image.steps
-    assert control.decay.at == tuple(drawing.steps + at for at in image.decay.at)
-    assert (control.total_scale, control.decay.factor) == (image.total_scale, image.decay.factor)
+    for now, then in zip(control.decay.at, drawing.decay.at, strict=True):
+        assert now / control.steps == pytest.approx(then / drawing.steps)
+    assert control.total_scale == image.total_scale == drawing.total_scale
+    assert control.decay.factor == drawing.decay.factor
     for group in ("trunk", "head"):
-        assert control.optimizers[group] == image.optimizers[group] == drawing.optimizers[group]
+        assert control.optimizers[group] == drawing.optimizers[group]
+        assert image.optimizers[group].learning_rate == pytest.approx(0.1 * drawing.optimizers[group].learning_rate)
     assert control.networks == config.teacher.networks
     assert control.networks.E_a == image.networks.E_a == drawing.networks.E_a
 
@@ -49,7 +52,7 @@ def test_the_generator_learns_to_draw_before_it_is_judged():
     config = get_config()
     drawing, image = config.drawing, config.image
     for term, weight in image.weights.items():
-        assert drawing.weights[term] == (weight if term in ("L_simple", "L_cross", "L_id_orig") else 0)
+        assert drawing.weights[term] == (weight if term in ("L_simple", "L_cross", "L_id_orig", "L_triplet") else 0)
     assert set(image.ramp.slope) == {"L_id_recon", "L_dis", "L_code_s", "L_code_a"}
     assert (drawing.start_from, drawing.teacher) == ("teacher", "")
     assert (image.start_from, image.teacher) == ("drawing", "teacher")

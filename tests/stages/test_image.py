@@ -11,6 +11,7 @@ import pytest
 from configs import sysu_image
 from rgbir_jax import stages
 from rgbir_jax.stages.image import ImageSystem
+from rgbir_jax.stages.recognition import Recognised
 from rgbir_jax.stages.views import flatten, views
 from rgbir_jax.training import parallel
 from rgbir_jax.training.state import State
@@ -250,20 +251,54 @@ def test_identity_losses_of_the_released_preset():
         x, targets = built.generate(state.params, state.batch_stats, view, KEY)
         terms = built.generator_terms(state.params, state.params["D"], None, x, targets, KEY)
         swap, _ = built.recogniser.train(state.params, state.batch_stats, x.x_swap, None)
-        return terms, x.p_real, swap.logits["head"], flatten(view.label)
+        return terms, x.real.logits, swap.logits["head"], flatten(view.label)
 
     terms, real, swap, label = one_device(compute, state, drawn_batch(config))
     y_1 = label[:: config.batch.shots]
     log_p = jax.nn.log_softmax(swap)
     assert terms["L_id_recon"] == pytest.approx(-float(np.mean(log_p[np.arange(len(y_1)), y_1])), rel=1e-4)
-    expected = 0.0
-    for p in (np.asarray(real[head], np.float64) for head in HEADS):
-        for i in range(len(p)):
-            distance = {True: [], False: []}
-            for j in range(len(p)):
-                distance[bool(label[i] == label[j])].append(np.sqrt(((p[i] - p[j]) ** 2).sum()))
-            expected += max(0.0, 2 + max(distance[True]) - min(distance[False])) / len(p)
-    assert terms["L_triplet"] == pytest.approx(float(expected), rel=1e-4)
+    expected = sum(hardest_triplets(real[head], label, 2.0) for head in HEADS)
+    assert terms["L_triplet"] == pytest.approx(expected, rel=1e-4)
+
+
+def hardest_triplets(x, label, margin) -> float:
+    """Computes the mean of max(0, m + farthest of the same identity − nearest of another one), image by image."""
+    x, losses = np.asarray(x, np.float64), []
+    for i in range(len(x)):
+        distance = {True: [], False: []}
+        for j in range(len(x)):
+            distance[bool(label[i] == label[j])].append(np.sqrt(((x[i] - x[j]) ** 2).sum()))
+        losses.append(max(0.0, margin + max(distance[True]) - min(distance[False])))
+    return float(np.mean(losses))
+
+
+def test_triplets_of_the_features_that_the_heads_see():
+    """They are E_a's last map, averaged over the image, before BatchNorm and dropout."""
+    config, _, state = system("paper")
+    config = config.copy_and_resolve_references()
+    config.image.update({"triplet_on": "pooled", "margin": 0.3})
+    config.image.weights.L_triplet = 1.0
+    config.image.networks.E_a.pool = "avg"
+    built = ImageSystem.build(config, "image", CLASSES)
+
+    def compute(state, batch):
+        view = views(KEY, batch["image"], batch["label"], built.recipe.augment)
+        x, targets = built.generate(state.params, state.batch_stats, view, KEY)
+        seen = flatten(view.erased)
+        if built.recipe.augment.erase.probability:  # BatchNorm saw the images without rectangles too
+            seen = jnp.concatenate([flatten(view.clean), seen])
+        E_a = built.recogniser.encoder
+        last_map, _ = E_a.apply(state.variables("E_a"), seen, train=True, mutable=["batch_stats"], method="feature_map")
+        return built.generator_terms(*arguments(state), x, targets, KEY), last_map, flatten(view.label)
+
+    def arguments(state):
+        return state.params, state.params["D"], state.frozen["teacher"]
+
+    terms, last_map, label = one_device(compute, state, drawn_batch(config))
+    pooled = np.asarray(last_map, np.float64)[-len(label) :].mean(axis=(1, 2))
+    expected = hardest_triplets(pooled, label, 0.3)
+    assert expected > 0.1
+    assert terms["L_triplet"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_triplets_are_found_in_the_whole_batch_of_all_devices():
@@ -272,9 +307,12 @@ def test_triplets_are_found_in_the_whole_batch_of_all_devices():
     p = jnp.asarray(np.random.default_rng(5).normal(size=(16, CLASSES)), jnp.float32)
     y = jnp.repeat(jnp.arange(4), 4)
 
+    def recognised(p):
+        return Recognised(code=p, pooled=p, features={}, logits={"head": p, "head_fine": p**2})
+
     def loss_and_gradient(devices):
         def of_device(p, y):
-            value, gradient = jax.value_and_grad(lambda p: built.triplet_term({"head": p, "head_fine": p**2}, y))(p)
+            value, gradient = jax.value_and_grad(lambda p: built.triplet_term(recognised(p), y))(p)
             return parallel.mean(value), gradient
 
         split = (x.reshape(devices, -1, *x.shape[1:]) for x in (p, y))
