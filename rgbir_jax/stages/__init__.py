@@ -1,5 +1,8 @@
 """What can be trained: one file per system."""
 
+import functools
+import operator
+
 from ml_collections import ConfigDict
 
 from rgbir_jax.lookup import find, named_keys
@@ -47,4 +50,8 @@ def build(config: ConfigDict, name: str, classes: int) -> Stage:
     """
     check_recipe(config)
     with named_keys(config):
-        return find(config[name].stage, STAGES, Stage, f"config.{name}.stage").build(config, name, classes)
+        kind = find(config[name].stage, STAGES, Stage, f"config.{name}.stage")
+        stage = kind.build(config, name, classes)
+        for key in kind.read_late:
+            functools.reduce(operator.getitem, key.split("."), stage.config)
+    return stage

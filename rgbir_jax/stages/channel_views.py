@@ -11,6 +11,8 @@ from rgbir_jax.data import augment
 from rgbir_jax.stages.views import erased
 from rgbir_jax.training import parallel
 
+CHANGES = ("grey", "mix", "scale", "exchange")  # the keys of a stage's section `channels`
+
 
 class ChannelViews(NamedTuple):
     """The images of one device, normalised.

@@ -17,6 +17,7 @@ SECTIONS = ("batch", "augment")
 VALUES = ("recipe", "seed", "dtype", "dataset", "data_dir", "prepared_dir", "source", "image_size", "train_split")
 VALUES += ("modalities", "protocol", "rand_perm", "resnet50")
 INNER = ("optimizers", "decay", "weights", "ramp", "slope", "erase")  # sections wherever they are
+INNER += ("channels", "similarity", "ranking", "drawn")
 OF_STAGES = ("stage", "from_run", "steps", "log_every", "evaluate_every", "checkpoint_every")
 REFERENCES = ("teacher", "classifier", "start_from", "reads")  # keys of a stage that name an earlier one
 
@@ -70,6 +71,7 @@ TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "s
 SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "exchange", "every_head")
 SWITCHES += ("stem_relu",)  # of a ResNet
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
+LEAVES = {*RANGES, *TUPLES, *TEXTS, *SWITCHES, *NAMES} - {*INNER, "networks"}  # keys that are never sections
 
 
 def check_recipe(config: ConfigDict) -> None:
@@ -82,6 +84,8 @@ def check_recipe(config: ConfigDict) -> None:
     """
     _check_sections(config, "config", VALUES, SECTIONS)
     _check_sections(config.batch, "config.batch", ("identities", "shots"), ())
+    _check_sections(config.augment, "config.augment", ("pad",), ("erase",))
+    _check_sections(config.augment.erase, "config.augment.erase", ("probability", "area", "aspect"), ())
     values = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
     # Here, unlike in the section of a stage, "teacher" is a stage itself.
     _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
@@ -123,6 +127,8 @@ def _check_values(section: ConfigDict, path: str) -> None:
         if key in INNER or is_network or path.endswith(".optimizers"):
             section_of(value, f"{path}.{key}")
         if isinstance(value, ConfigDict):
+            if key in LEAVES and not path.endswith((".optimizers", ".networks")):
+                raise UserError(f"{path}.{key} is a section; it must be a value, or values in a tuple.")
             _check_values(value, f"{path}.{key}")
             continue
         elements = tuple(value) if isinstance(value, tuple | list) else None

@@ -34,6 +34,8 @@ class Classifier(Stage):
         recogniser: E_a with its identity head.
     """
 
+    read_late = ("total_scale",)
+
     recogniser: Recogniser
 
     @classmethod

@@ -39,6 +39,8 @@ class CmGAN(Stage):
         discriminator: D, with a logit for RGB and one for IR.
     """
 
+    read_late = ("margin",)
+
     E: Stream
     head: MLP
     discriminator: MLP

@@ -46,6 +46,8 @@ class CmPIG(CmPIGGeneration):
         neck: the BN neck.
     """
 
+    read_late = ("margin", "smoothing")
+
     neck: BNNeck
 
     @classmethod

@@ -17,6 +17,8 @@ from rgbir_jax.training import parallel
 class Deen(TwoStem):
     """A two-stem system with DEEN's body and its two losses. All three embeddings of an image share one neck."""
 
+    read_late = (*TwoStem.read_late, "pair_margin")
+
     @classmethod
     def make_body(cls, config: ConfigDict, name: str, trunk: ResNet50) -> ExpandedBody:
         """Makes DEEN's body."""

@@ -66,6 +66,8 @@ class EmbeddingSystem(Stage):
         component: the component that is the retrieval feature.
     """
 
+    read_late = ("margin",)
+
     E: EmbeddingEncoder
     D: EmbeddingDecoder
     classifier: EmbeddingClassifier | None

@@ -57,6 +57,8 @@ class HiCMD(Stage):
         compares: what retrieval compares: "f", which the head gives; pooled prototypes "p"; or attributes "t" or "e".
     """
 
+    read_late = ("margin",)
+
     generation: PersonImageGeneration
     recognition: HierarchicalRecognition
     discriminator: Discriminator

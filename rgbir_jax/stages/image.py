@@ -109,6 +109,8 @@ class ImageSystem(Stage):
             structure code "s", pooled over body parts as `a` is. Its mean over the image is 0: E_s normalises it.
     """
 
+    read_late = ("total_scale", "margin", "detach_appearance", "freeze_appearance", "alternate_structure")
+
     E_s: StructureEncoder
     recogniser: Recogniser
     generator: Generator

@@ -60,6 +60,8 @@ class SDL(Stage):
         compares: the embedding that retrieval compares; "v" is that of each image's own spectrum.
     """
 
+    read_late = ("every_head",)
+
     stream: Stream
     head: SpectrumHead
     classifier: SpectrumClassifier

@@ -23,7 +23,7 @@ from rgbir_jax.models.bn_neck import BNNeck
 from rgbir_jax.models.layers import unit
 from rgbir_jax.models.resnet import STAGES, STEM, ResNet50
 from rgbir_jax.models.two_stem import POOLS, Body, Stem
-from rgbir_jax.stages.channel_views import ChannelViews, channel_views
+from rgbir_jax.stages.channel_views import CHANGES, ChannelViews, channel_views
 from rgbir_jax.stages.pairing import check_both_modalities, check_identities
 from rgbir_jax.stages.resnet_start import check_resnet_start, start_resnets
 from rgbir_jax.stages.weights import total, weight_schedules
@@ -48,6 +48,8 @@ class TwoStem(Stage):
         necks: the BN necks by network name: one for each vector that the body gives, or one that all of them share.
         compared: the weight of each kind of features in the similarity that retrieval compares.
     """
+
+    read_late = ("margin", "epsilon", *(f"channels.{change}" for change in CHANGES))
 
     stem: Stem
     body: Any  # a `Body`, or a module with its methods

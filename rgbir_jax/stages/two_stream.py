@@ -38,6 +38,8 @@ class TwoStream(Stage):
         head: the identity head on the pooled features of either.
     """
 
+    read_late = ("ranking.m1", "ranking.m2", "ranking.intra")
+
     stream: Stream
     head: IdentityHead
 

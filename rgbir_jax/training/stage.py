@@ -1,6 +1,7 @@
 """What the loop, the checkpoints and the evaluation know of anything that is trained."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,11 @@ class Stage:
         networks: the trained networks by name.
         optimizers: the optimisers of all of them.
         weights: the weight of each loss term by its symbol, a function of the iteration.
+        read_late: keys of the section that only iterations read, with those of sections in it as "section.key".
+            `stages.build` looks for them, so that a missing one is named before the first iteration of a run.
     """
+
+    read_late: ClassVar[tuple[str, ...]] = ()
 
     recipe: ConfigDict
     config: ConfigDict

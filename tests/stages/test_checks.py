@@ -1,6 +1,7 @@
 """Values of a config that no stage accepts."""
 
 import functools
+import importlib
 
 import pytest
 
@@ -76,6 +77,12 @@ WRONG = [
     ("teacher.optimizers.trunk", 0.1, "config.teacher.optimizers.trunk is 0.1; it must be a section"),
     ("teacher.decay", None, "config.teacher.decay is None; it must be a section"),
     ("augment.erase", 0.5, "config.augment.erase is 0.5; it must be a section"),
+    ("batch.shots", {}, "config.batch.shots is a section; it must be a value"),
+    ("image_size", {}, "config.image_size is a section; it must be a value"),
+    ("teacher.stage", {}, "config.teacher.stage is a section; it must be a value"),
+    ("image.detach_appearance", {"a": 1}, "config.image.detach_appearance is a section; it must be a value"),
+    ("teacher.optimizers.trunk.learning_rate", {}, "trunk.learning_rate is a section; it must be a value"),
+    ("image.triplet_on", "phi", 'config.image.triplet_on "phi" is unknown; choose "logits" or "pooled"'),
     ("image.teacher", "taecher", r'needs "taecher" \(config.image.teacher\)'),
     ("image.stage", "json:loads", r'config.image.stage "json:loads" is no Stage of rgbir_jax'),
     ("image.networks.E_a.kind", "json:loads", r'E_a.kind "json:loads" is no Module'),
@@ -97,7 +104,17 @@ def test_a_wrong_value_is_named_when_a_stage_is_built_and_when_a_recipe_is_descr
 
 
 @pytest.mark.parametrize(
-    "key", ["protocol", "batch.shots", "teacher.networks.E_a.kind", "teacher.networks.E_a", "teacher.decay.at"]
+    "key",
+    [
+        "protocol",
+        "batch.shots",
+        "augment.pad",
+        "augment.erase.area",
+        "teacher.networks.E_a.kind",
+        "teacher.networks.E_a",
+        "teacher.decay.at",
+        "teacher.total_scale",
+    ],
 )
 def test_a_value_that_is_not_there_is_named(key):
     config = quickstart.small()
@@ -105,6 +122,25 @@ def test_a_value_that_is_not_there_is_named(key):
     delattr(functools.reduce(getattr, section.split(".") if section else (), config), last)
     with pytest.raises(UserError, match=rf"the config has no config.{key}; configs/sysu_image.py shows"):
         stages.build(config, "teacher", 4)
+
+
+WITH_A_DEFAULT = {"classifier", "start_from", "teacher", "transfer_from", "reads"}  # names of stages and runs
+WITH_A_DEFAULT |= {"input", "triplet_on", "ramp", "pictures_every"}
+COMPARATORS = ("best", "bdtr", "sdl", "cmpig", "hicmd", "cmgan", "zero_padding", "rle", "deen")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [*(f"comparators:{preset}" for preset in COMPARATORS), "embedding"])
+def test_every_value_of_a_stage_is_looked_for_when_it_is_built(recipe):
+    """Without one, training would stop at the stage's first iteration, after the stages before it."""
+    module, _, preset = recipe.partition(":")
+    config = importlib.import_module(f"configs.quickstart.{module}").get_config(*([preset] if preset else []))
+    for name in config.recipe:
+        for key in set(config[name]) - WITH_A_DEFAULT:
+            without = config.copy_and_resolve_references()
+            del without[name][key]
+            with pytest.raises(UserError, match=rf"the config has no config.{name}.{key}; "):
+                stages.build(without, name, 4)
 
 
 @pytest.mark.parametrize("key", ["patience_nonfinite", "pictures_every"])
