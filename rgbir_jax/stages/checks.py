@@ -86,7 +86,7 @@ def check_recipe(config: ConfigDict) -> None:
     _check_sections(config.batch, "config.batch", ("identities", "shots"), ())
     _check_sections(config.augment, "config.augment", ("pad",), ("erase",))
     _check_sections(config.augment.erase, "config.augment.erase", ("probability", "area", "aspect"), ())
-    values = {key: value for key, value in config.items() if not isinstance(value, ConfigDict)}
+    values = {key: value for key, value in config.items() if key in VALUES or not isinstance(value, ConfigDict)}
     # Here, unlike in the section of a stage, "teacher" is a stage itself.
     _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
     choose(config.dtype, DTYPES, "config.dtype")
