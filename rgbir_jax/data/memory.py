@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from rgbir_jax.data.decoding import decode, in_threads
-from rgbir_jax.data.preparing import BLOCK, damaged, with_progress
+from rgbir_jax.data.preparing import BLOCK, check_room, damaged, with_progress
 from rgbir_jax.data.source import PREPARED_ELSEWHERE, Rows
 from rgbir_jax.datasets.dataset import Dataset
 from rgbir_jax.datasets.records import Records
@@ -79,6 +79,7 @@ def _decode_to(path: Path, name: str, root: Path, records: Records, image_size: 
     try:
         with writing(path, PREPARED_ELSEWHERE), unfinished.open("ab") as file:
             done = _resumed(file, header.getvalue(), int(np.prod(shape[1:])))
+            check_room(path, len(records) - done, image_size)
             files = [root / path for path in records.path[done:]]
             decoded = in_threads(partial(decode, image_size=image_size), files)
             for number, image in enumerate(with_progress(decoded, name, done, len(records)), done):

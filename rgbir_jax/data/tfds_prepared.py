@@ -30,7 +30,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from rgbir_jax.data.decoding import in_threads
-from rgbir_jax.data.preparing import BLOCK, damaged, with_progress
+from rgbir_jax.data.preparing import BLOCK, check_room, damaged, with_progress
 from rgbir_jax.data.source import PREPARED_ELSEWHERE
 from rgbir_jax.data.tfds_builders import TreeBuilder, builder_class, resized
 from rgbir_jax.datasets.dataset import Dataset
@@ -100,7 +100,10 @@ def _prepare(
             print(f"{other} was prepared by another version of this program and is not used; you can remove it.")
         with _quietly():
             builder = builder_class(dataset)(config=resized(image_size), data_dir=folder.parents[2])
-        _write_images({unfinished / path.name: rows for path, rows in files.items()}, builder, root, records)
+        missing = {unfinished / path.name: rows for path, rows in files.items()}
+        missing = {path: rows for path, rows in missing.items() if not path.is_file()}
+        check_room(folder, sum(map(len, missing.values())), image_size)
+        _write_images(missing, builder, root, records)
         with writing(folder, PREPARED_ELSEWHERE):
             _write_metadata(unfinished, [len(rows) for rows in files.values()], builder.info)
             unfinished.rename(folder)
@@ -109,9 +112,8 @@ def _prepare(
         raise
 
 
-def _write_images(files: dict[Path, range], builder: TreeBuilder, root: Path, records: Records) -> None:
+def _write_images(missing: dict[Path, range], builder: TreeBuilder, root: Path, records: Records) -> None:
     """Decodes the images of the files that are missing, and writes these files."""
-    missing = {path: rows for path, rows in files.items() if not path.is_file()}
     rows = list(itertools.chain.from_iterable(missing.values()))
     stored = in_threads(partial(builder.serialised, root, records), rows)
     stored = with_progress(stored, builder.dataset.name, len(records) - len(rows), len(records))

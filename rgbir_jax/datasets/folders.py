@@ -212,7 +212,14 @@ def unused_options(root: Path) -> tuple[str, ...]:
 def _lists(root: Path) -> dict[str, Path]:
     """Returns the lists of persons in a tree, by split."""
     paths = {split: root / f"{split}.txt" for split in SPLITS}
-    return {split: path for split, path in paths.items() if path.is_file()}
+    return {split: path for split, path in paths.items() if _is_file(path)}
+
+
+def _is_file(path: Path) -> bool:
+    """Returns whether a list or table is in the tree. A folder with its name would not be read, without a word."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and a file of this name would be read; rename it.")
+    return path.is_file()
 
 
 def _listed(root: Path, names: Iterable[str]) -> dict[str, str]:
@@ -252,7 +259,7 @@ def _drawn(names: Iterable[str], both: set[str], test_share: float, val_share: f
 
 def _cameras(root: Path, photos: list[Photo], pattern: str) -> Mapping[str, int]:
     """Returns the camera's number of each path."""
-    if (root / CAMERAS).is_file():
+    if _is_file(root / CAMERAS):
         if pattern:
             raise UserError(f'{root} has {CAMERAS}, and config.camera_pattern is "{pattern}"; use one of them.')
         names = _cameras_of_table(root, photos)

@@ -3,6 +3,7 @@ import sys
 import threading
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,6 +206,22 @@ def test_a_full_disk_is_named_and_nothing_is_kept(name, make_sysu, tmp_path):
     ):
         open_source(config)
     assert not [path for path in (tmp_path / "prepared").rglob("*") if path.suffix == ".npy" or "unfin" in path.name]
+    assert open_source(config).read(np.array([0])).shape == (1, *SIZE, 3)
+
+
+@pytest.mark.parametrize("name", ["memory", "tf_data"])
+def test_images_for_which_there_is_no_room_are_not_decoded(name, make_sysu, tmp_path, monkeypatch):
+    config = make_config(make_sysu(train=[1, 2]), tmp_path / "prepared", source=name)
+    images = len(read(config.data_dir))
+    needed = images * SIZE[0] * SIZE[1] * 3
+    room = needed - 1
+    monkeypatch.setattr("rgbir_jax.data.preparing.shutil.disk_usage", lambda path: SimpleNamespace(free=room))
+    with monkeypatch.context() as context:
+        context.setattr(f"rgbir_jax.data.{'memory' if name == 'memory' else 'tfds_prepared'}.in_threads", None)
+        with pytest.raises(UserError, match=rf"\({images} images of 24x12 need 0.0 GB, and 0.0 GB are free\); make room"):
+            open_source(config)
+    assert not [path for path in (tmp_path / "prepared").rglob("*") if path.suffix == ".npy" or "unfin" in path.name]
+    room = needed
     assert open_source(config).read(np.array([0])).shape == (1, *SIZE, 3)
 
 

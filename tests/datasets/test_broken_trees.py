@@ -208,6 +208,8 @@ FAULTS = [
         "an image with two cameras",
         write("cameras.csv", "path,camera\nrgb/anna/cam1_1.png,1\nrgb/anna/cam1_1.png,2"),
     ),
+    Fault("folders", "a folder with the name of a table", write("cameras.csv/hall.csv", "path,camera")),
+    Fault("folders", "a folder with the name of a list", write("train.txt/all.txt", "anna")),
     Fault("folders", "an image without a camera", write("cameras.csv", "path,camera\nrgb/anna/cam1_1.png,1")),
 ]
 
