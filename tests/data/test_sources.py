@@ -218,7 +218,8 @@ def test_images_for_which_there_is_no_room_are_not_decoded(name, make_sysu, tmp_
     monkeypatch.setattr("rgbir_jax.data.preparing.shutil.disk_usage", lambda path: SimpleNamespace(free=room))
     with monkeypatch.context() as context:
         context.setattr(f"rgbir_jax.data.{'memory' if name == 'memory' else 'tfds_prepared'}.in_threads", None)
-        with pytest.raises(UserError, match=rf"\({images} images of 24x12 need 0.0 GB, and 0.0 GB are free\); make room"):
+        sentence = rf"\({images} images of 24x12 need 0.0 GB, and 0.0 GB are free\); make room"
+        with pytest.raises(UserError, match=sentence):
             open_source(config)
     assert not [path for path in (tmp_path / "prepared").rglob("*") if path.suffix == ".npy" or "unfin" in path.name]
     room = needed
