@@ -19,7 +19,7 @@ ROWS := simple_dis simple_dis_cross random_triplet hard_triplet
 
 help:
 	@echo "make quickstart          draw a dataset, train on it, score it, write runs/quickstart/report.html"
-	@echo "make quickstart-comparators  all systems with the same budget of images, two seeds each, as a table; some 50 minutes"
+	@echo "make quickstart-comparators  all systems with the same budget of images, two seeds each, as a table; 35 minutes"
 	@echo "make quickstart-table6   M_bdtr, its baseline and the rows of Table 6 on the drawn dataset, as a table"
 	@echo "make quickstart-method2  train on drawn people by day, then Method1 and Method2, as a table"
 	@echo "make quickstart-regdb    draw a RegDB, train and score two of its folds, and print their mean in a table"
