@@ -1,5 +1,6 @@
 """A run opens from its folder only, and computes the features that eval.py scores."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -134,7 +135,8 @@ def test_maps_of_pairs(trained):
     with pytest.raises(UserError, match="there are 1 images and the modalities are 2;"):
         run.explain(images[:1], images[:1], modality[:1], modality[:2])
     first = next(iter(run.stages))
-    run.stages[first] = Linear(**{field: getattr(run.stages[first], field) for field in Linear.__dataclass_fields__})
+    names = [field.name for field in dataclasses.fields(Linear)]
+    run.stages[first] = Linear(**{field: getattr(run.stages[first], field) for field in names})
     text = f"run has no activation maps: the features of its stage {first} are not pooled from a feature map; use"
     with pytest.raises(UserError, match=text):
         run.explain(images[:1], images[:1], modality[:1], modality[:1])

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -67,7 +68,7 @@ def note_config(config, workdir):
 
 def save_stage(folder, state, origin=None):
     checkpoints = Checkpoints(folder / "checkpoints", origin)
-    checkpoints.save(3, state)
+    checkpoints.save(3, jax.tree.map(jnp.asarray, state))  # older versions of Orbax save no scalars of NumPy
     checkpoints.close()
 
 
