@@ -18,6 +18,7 @@ VALUES = ("recipe", "seed", "dtype", "dataset", "data_dir", "prepared_dir", "sou
 VALUES += ("modalities", "protocol", "rand_perm", "resnet50")
 INNER = ("optimizers", "decay", "weights", "ramp", "slope", "erase")  # sections wherever they are
 INNER += ("channels", "similarity", "ranking", "drawn")
+NETWORKS = ("resnet", "stream", "style", "neck", "head", "head_fine", "classifier")  # and all with a capital letter
 OF_STAGES = ("stage", "from_run", "steps", "log_every", "evaluate_every", "checkpoint_every")
 REFERENCES = ("teacher", "classifier", "start_from", "reads")  # keys of a stage that name an earlier one
 
@@ -55,9 +56,9 @@ RANGES = {
     **dict.fromkeys(("log_every", "pictures_every", "evaluate_every", "checkpoint_every"), COUNT),
     **dict.fromkeys(("pad", "at", "warmup", "start", "bottleneck", "non_local", "non_local_width"), COUNT),
     **dict.fromkeys(("probability", "area", "grey", "mix", "scale"), SHARE),
-    **dict.fromkeys(("dropout", "b1", "b2", "momentum"), MEAN),
+    **dict.fromkeys(("dropout", "b1", "b2", "momentum", "smoothing"), MEAN),
     **dict.fromkeys(("learning_rate", "l2", "clip", "factor", "init_std", "margin", "pair_margin", "epsilon"), RATE),
-    **dict.fromkeys(("total_scale", "weights", "slope", "similarity"), RATE),
+    **dict.fromkeys(("total_scale", "weights", "slope", "similarity", "ranking", "gain_std"), RATE),
     "last_stride": Range(1, 2),
     "fill": Range(-10, 10, whole=False),
     "aspect": Range(0.01, whole=False),
@@ -67,11 +68,12 @@ ONE_OR_SEVERAL = ("image_size", "hidden")  # of which a tuple is checked elsewhe
 # Lengths of tuples; 0: any.
 TUPLES: dict[str, int] = dict.fromkeys(("recipe", "modalities", "at", "blocks", "non_local", "heads", "networks"), 0)
 TUPLES |= {"area": 2, "aspect": 2, "fill": 3}
+LISTS = ("recipe", "heads", "networks")  # tuples of texts
 TEXTS = ("dtype", "dataset", "data_dir", "source", "train_split", "protocol", "stage", "kind")
 SWITCHES = ("detach_appearance", "freeze_appearance", "alternate_structure", "rectify", "exchange", "every_head")
 SWITCHES += ("stem_relu",)  # of a ResNet
 NAMES = ("prepared_dir", "rand_perm", "resnet50", "from_run", "transfer_from", *REFERENCES)  # may be empty
-LEAVES = {*RANGES, *TUPLES, *TEXTS, *SWITCHES, *NAMES} - {*INNER, "networks"}  # keys that are never sections
+LEAVES = {*RANGES, *TUPLES, *TEXTS, *SWITCHES, *NAMES} - {*INNER, *NETWORKS, "networks"}  # never sections
 
 
 def check_recipe(config: ConfigDict) -> None:
@@ -86,7 +88,7 @@ def check_recipe(config: ConfigDict) -> None:
     _check_sections(config.batch, "config.batch", ("identities", "shots"), ())
     _check_sections(config.augment, "config.augment", ("pad",), ("erase",))
     _check_sections(config.augment.erase, "config.augment.erase", ("probability", "area", "aspect"), ())
-    values = {key: value for key, value in config.items() if key in VALUES or not isinstance(value, ConfigDict)}
+    values = {key: value for key, value in config.items() if key in LEAVES or not isinstance(value, ConfigDict)}
     # Here, unlike in the section of a stage, "teacher" is a stage itself.
     _check_values(ConfigDict({key: value for key, value in values.items() if key not in REFERENCES}), "config")
     choose(config.dtype, DTYPES, "config.dtype")
@@ -123,11 +125,12 @@ def _check_sections(config: ConfigDict, path: str, values: Iterable[str], sectio
 
 def _check_values(section: ConfigDict, path: str) -> None:
     for key, value in section.items():
-        is_network = path.endswith(".networks") and key[0].isupper()  # E_a, G and others are sections
+        is_network = path.endswith(".networks") and (key[0].isupper() or key in NETWORKS)
         if key in INNER or is_network or path.endswith(".optimizers"):
             section_of(value, f"{path}.{key}")
         if isinstance(value, ConfigDict):
-            if key in LEAVES and not path.endswith((".optimizers", ".networks")):
+            is_term = path.rpartition(".")[2] in RANGES  # of weights, for example
+            if is_term or (key in LEAVES and not path.endswith(".optimizers")):
                 raise UserError(f"{path}.{key} is a section; it must be a value, or values in a tuple.")
             _check_values(value, f"{path}.{key}")
             continue
@@ -135,6 +138,8 @@ def _check_values(section: ConfigDict, path: str) -> None:
         if key in TUPLES and (elements is None or TUPLES[key] not in (0, len(elements))):
             count = TUPLES[key] or "any number"
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a tuple of {count}, written (1, 2).")
+        if key in LISTS and not all(isinstance(element, str) for element in elements or ()):
+            raise UserError(f'{path}.{key} is {quoted(value)}; it must hold texts, written ("one", "two").')
         if key in TEXTS and not (isinstance(value, str) and value):
             raise UserError(f"{path}.{key} is {quoted(value)}; it must be a text.")
         if key in SWITCHES and not isinstance(value, bool):
