@@ -253,7 +253,8 @@ class TwoStem(Stage):
         # [image, vector of a neck, neck · dim]: the vectors that different necks see are one feature.
         kinds = [jnp.concatenate(list(vectors[kind].values()), axis=-1) for kind in self.compared]
         blocks = jnp.concatenate(kinds, axis=1)
-        return blocks.reshape(blocks.shape[0], blocks.shape[1] * blocks.shape[2])
+        # Not reshaped: of a single vector, jax2onnx takes this and the sum of both views for each other's inverse.
+        return jnp.concatenate([blocks[:, vector] for vector in range(blocks.shape[1])], axis=-1)
 
     def normalise(self, features: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         """Scales features to unit vectors, those of each kind first, and then by the square root of its weight."""
