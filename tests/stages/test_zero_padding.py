@@ -143,6 +143,18 @@ def test_an_iteration_keeps_the_shapes():
     assert {"L_id", "accuracy"} <= set(metrics)
 
 
+@pytest.mark.slow
+def test_one_device_and_four_agree():
+    config, stage, state = system()
+    step = on_devices(stage.train_step)
+    one, four = (first(step(state, split(drawn_batch(config), devices), KEY)) for devices in (1, 4))
+    given, expected = ({key: float(value) for key, value in metrics.items()} for _, metrics in (four, one))
+    assert given == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5), four[0].batch_stats, one[0].batch_stats
+    )
+
+
 def test_one_modality_is_refused():
     config = zero_padding_config()
     config.modalities = (0,)
