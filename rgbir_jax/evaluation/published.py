@@ -77,9 +77,9 @@ def _row(
     return Row(source, method, by_search, dataset, protocol=protocol)
 
 
-def _random_gallery(method: str, rank1: float, rank10: float | None, rank20: float | None, mAP: float) -> Row:
+def _random_gallery(method: str, *figures: float | None) -> Row:
     """Builds a row of SYSU-MM01, single-shot, whose gallery images Python's `random` draws."""
-    return _row(ELSEWHERE, method, _RANKS, (rank1, rank10, rank20, mAP), protocol="agw")
+    return _row(ELSEWHERE, method, _ALL, figures, protocol="agw")
 
 
 def _official(source: str, method: str, *figures: float | None) -> Row:
@@ -87,9 +87,8 @@ def _official(source: str, method: str, *figures: float | None) -> Row:
     return _row(source, method, _RANKS, figures, protocol="official")
 
 
-def _regdb(method: str, rank1: float, mAP: float, mINP: float | None = None) -> Row:
-    searches = tuple(_REGDB_SEARCHES)
-    return _row(ELSEWHERE, method, ("r1", "mAP", "mINP"), (rank1, mAP, mINP), searches, "RegDB")
+def _regdb(method: str, *figures: float | None) -> Row:
+    return _row(ELSEWHERE, method, _ALL, figures, tuple(_REGDB_SEARCHES), "RegDB", "all_images")
 
 
 def _llcm(method: str, *figures: float) -> Row:
@@ -100,7 +99,8 @@ _OF_CMPIG = (
     "One-stream, two-stream, zero-padding, cmGAN and, in Table 7, D2RL are quoted from Table 1 of cmPIG (AAAI 2020). "
     "The published one-stream and zero-padding networks have a ResNet-6."
 )
-_OF_A_SURVEY = "The figures of DEEN and RLE are quoted from a survey."
+_OF_DEEN = "The rank-10 and rank-20 of DDAG and DEEN are quoted from Table 2 of DEEN's paper (CVPR 2023)."
+_OF_A_SURVEY = "The other figures of DEEN, and those of RLE, are quoted from a survey."
 _SYSU = "SYSU-MM01", ("all_single", 3803, 301)
 _REGDB_SEARCHES = {"V→T": "visible_to_thermal", "T→V": "thermal_to_visible"}
 
@@ -122,7 +122,7 @@ LAYOUTS = {
         "Table 7: SYSU-MM01, all search",
         *_SYSU,
         {"single": "all_single", "multi": "all_multi"},
-        _RANKS,
+        _ALL,
         [
             _official(PAPER, "BDTR", 17.01, 55.43, 71.96, 19.66),
             _official(PAPER, "SDL", 28.12, 70.23, 83.67, 29.01),
@@ -136,12 +136,12 @@ LAYOUTS = {
             _official(ELSEWHERE, "Zero-padding", 14.8, 52.2, 71.4, 16.0, 19.2, 61.4, 78.5, 10.9),
             _official(ELSEWHERE, "cmGAN", 27.0, 67.5, 80.6, 27.8, 31.5, 72.7, 85.0, 22.3),
             _official(ELSEWHERE, "D2RL", 28.9, 70.6, 82.4, 29.2),
-            _random_gallery("AGW", 47.50, 84.39, 92.14, 47.65),
-            _row(ELSEWHERE, "DDAG", _TOP, (54.75, 53.02)),
+            _random_gallery("AGW", 47.50, 84.39, 92.14, 47.65, 35.30),
+            _random_gallery("DDAG", 54.75, 90.4, 95.8, 53.02, 39.62),
             _official(ELSEWHERE, "Strong two-stream baseline", 57.51, 90.05, 95.28, 54.60),
-            _random_gallery("CAJ", 69.88, 95.71, 98.46, 66.89),
+            _random_gallery("CAJ", 69.88, 95.71, 98.46, 66.89, 53.61),
             _row(ELSEWHERE, "CAJ+", _TOP, (71.48, 68.15)),
-            _random_gallery("DEEN", 74.70, None, None, 71.80),
+            _random_gallery("DEEN", 74.70, 97.6, 99.2, 71.80),
             _random_gallery("RLE", 75.4, None, None, 72.4),
             _row(ELSEWHERE, "MSCMNet", _TOP, (78.53, 74.20)),
         ],
@@ -151,16 +151,18 @@ LAYOUTS = {
             "The strong two-stream baseline is that of the README of LuckyDC's code.",
             "The published row of the released preset is what the notebook of the paper's released code prints.",
             _OF_CMPIG + " Its rank-10 of zero-padding, 52.2, seems to be a slip: we recall 54.12 in the original.",
-            "Rank-1 and mAP of AGW and CAJ are from the README of their authors' code; their rank-10 and rank-20 are "
-            "remembered from the papers and were not compared with them again.",
+            "Rank-1, mAP and mINP of AGW, DDAG and CAJ are from the READMEs of their authors' code. The rank-10 and "
+            "rank-20 of AGW and CAJ are remembered from the papers; those of CAJ agree with DEEN's Table 2.",
+            _OF_DEEN,
             _OF_A_SURVEY,
+            "The sources of CAJ+ and MSCMNet do not name their protocol.",
         ],
     ),
     "8": Layout(
         "Table 8: SYSU-MM01, indoor search",
         *_SYSU,
         {"single": "indoor_single", "multi": "indoor_multi"},
-        _RANKS,
+        _ALL,
         [
             _official(PAPER, "SDL", 32.56, 80.45, 90.67, 39.56),
             _official(PAPER, "cmPIG", 43.8, 86.2, 94.2, 52.9, 52.7, 91.1, 96.4, 42.7),
@@ -170,15 +172,18 @@ LAYOUTS = {
             _official(ELSEWHERE, "Two-stream", 15.6, 61.2, 81.1, 21.5, 22.5, 72.3, 88.7, 14.0),
             _official(ELSEWHERE, "Zero-padding", 20.6, 68.4, 85.8, 27.0, 24.5, 75.9, 91.4, 18.7),
             _official(ELSEWHERE, "cmGAN", 31.7, 77.2, 89.2, 42.2, 37.0, 80.9, 92.3, 32.8),
-            _random_gallery("AGW", 54.17, 91.14, 95.98, 62.97),
-            _random_gallery("CAJ", 76.26, 97.88, 99.49, 80.37),
-            _random_gallery("DEEN", 80.30, None, None, 83.30),
+            _random_gallery("AGW", 54.17, 91.14, 95.98, 62.97, 59.23),
+            _random_gallery("DDAG", 61.02, 94.1, 98.4, 67.98, 62.61),
+            _random_gallery("CAJ", 76.26, 97.88, 99.49, 80.37, 76.79),
+            _random_gallery("DEEN", 80.30, 99.0, 99.8, 83.30),
             _random_gallery("RLE", 84.7, None, None, 87.0),
         ],
         [
-            "AGW's rank-1 and mAP are from the README of its authors' code; its rank-10 and rank-20, and all figures "
-            "of CAJ, are remembered from the papers and were not compared with them again.",
+            "Rank-1, mAP and mINP of AGW and DDAG are from the README of DDAG's code, by the same authors. AGW's "
+            "rank-10 and rank-20 and all figures of CAJ are remembered from the papers; those of CAJ agree with DEEN's "
+            "Table 2, which has no mINP.",
             _OF_CMPIG,
+            _OF_DEEN,
             _OF_A_SURVEY,
         ],
     ),
@@ -189,18 +194,22 @@ LAYOUTS = {
         _REGDB_SEARCHES,
         _ALL,
         [
-            _regdb("BDTR", 34.3, 33.1),
-            _regdb("D2RL", 43.4, 44.1),
-            _regdb("Hi-CMD", 70.93, 65.93),
-            _regdb("AGW", 70.05, 66.37, 50.19),
-            _regdb("CAJ", 85.03, 79.14, 65.33),
+            _regdb("BDTR", 33.6, 58.6, 67.4, 32.8, None, 32.9, 58.5, 68.4, 32.0),
+            _regdb("D2RL", 43.4, 66.1, 76.3, 44.1),
+            _regdb("cmPIG", 48.1, None, None, 48.9, None, 48.5, None, None, 49.3),
+            _regdb("Hi-CMD", 70.93, 86.4, None, 65.93),
+            _regdb("AGW", 70.05, None, None, 66.37, 50.19),
+            _regdb("DDAG", 69.3, 86.2, 91.5, 63.5, None, 68.1, 85.2, 90.3, 61.8),
+            _regdb("CAJ", 85.03, 95.5, 97.5, 79.14, 65.33, 84.8, 95.3, 97.5, 77.8),
+            _regdb("DEEN", 91.1, 97.8, 98.9, 85.1, None, 89.5, 96.8, 98.4, 83.4),
         ],
         [
-            "The published BDTR has AlexNet streams; this code's has ResNet streams.",
-            "V→T looks for visible images among thermal ones. Published figures are under it, the usual direction: our "
-            "sources do not name theirs.",
-            "BDTR's figures are those of its published demonstration. Hi-CMD's rank-1 is a mean over ten folds and its "
-            "mAP is of the first.",
+            "The published BDTR has AlexNet streams; this code's has ResNet streams. Its published demonstration "
+            "prints rank-1 34.3, mAP 33.1.",
+            "V→T looks for visible images among thermal ones.",
+            "Quoted from Table 2 of DEEN's paper (CVPR 2023), which names the directions; rank-1, mAP and mINP of "
+            "Hi-CMD, AGW and CAJ under V→T are from the READMEs of their authors' code, which do not. Hi-CMD's rank-1 "
+            "is a mean over ten folds and its mAP is of the first.",
             "Runs that differ only in their fold are one row, their mean; the column `run` names the folds.",
         ],
         "folds",

@@ -195,11 +195,12 @@ def _method(config: dict, stage: dict) -> str | None:
 
 
 def _classifier_method(stage: dict) -> str:
-    if (seen := stage.get("input", "rgb")) == "zero_padded":
-        return "Zero-padding"
-    if stage["networks"]["head"]["bottleneck"]:
-        return "teacher" if seen == "rgb" else f"teacher; {seen}"
-    return "One-stream" if seen == "rgb" else f"One-stream; {seen}"
+    seen, networks = stage.get("input", "rgb"), stage["networks"]
+    name = "teacher" if networks["head"]["bottleneck"] else "One-stream"
+    parts = ["Zero-padding"] if seen == "zero_padded" else [name] if seen == "rgb" else [name, seen]
+    if parts[0] != "teacher" and networks["E_a"].get("kind") != "resnet18":  # published ones have a ResNet-6
+        parts.append(f"ResNet-{3 * sum(networks['E_a']['blocks']) + 2}")
+    return "; ".join(parts)
 
 
 def _two_stream_method(config: dict, stage: dict) -> str:

@@ -27,6 +27,7 @@ from configs import (
     sysu_two_stream,
     sysu_zero_padding,
 )
+from configs.quickstart import comparators
 from rgbir_jax.errors import UserError
 from rgbir_jax.evaluation import tables
 
@@ -117,7 +118,7 @@ def test_the_paper_s_figures(number, method, single, multi):
 def test_rows_without_runs():
     assert [row.method for row in tables.compare("6", None).blocks[0].rows] == ROWS_OF_TABLE_6
     assert [row.method for row in tables.compare("8", None).blocks[0].rows] == [
-        "SDL", "cmPIG", "Method1", "Method2", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "AGW", "CAJ",
+        "SDL", "cmPIG", "Method1", "Method2", "One-stream", "Two-stream", "Zero-padding", "cmGAN", "AGW", "DDAG", "CAJ",
         "DEEN", "RLE",
     ]  # fmt: skip
     seventh = tables.compare("7", None)
@@ -143,6 +144,7 @@ def test_rows_without_runs():
         "r10": 84.39,
         "r20": 92.14,
         "mAP": 47.65,
+        "mINP": 35.30,
     }
     assert agw.protocol == "agw"
     strong = next(row for row in seventh.blocks[0].rows if row.method == "Strong two-stream baseline")
@@ -172,6 +174,7 @@ def test_a_run_is_under_the_paper_s_row(tmp_path):
         "r10": tables.Figure(42.02),
         "r20": tables.Figure(43.02),
         "mAP": tables.Figure(20.56, 0.45),
+        "mINP": tables.Figure(10.0),
     }
     assert row.figures["multi"]["r1"] == tables.Figure(42.12, 1.23)
     indoor = [row for row in tables.compare("8", str(tmp_path)).blocks[0].rows if row.run == "one"]
@@ -287,9 +290,11 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
     without_cycle = sysu_hicmd.get_config()
     without_cycle.hicmd.weights.L_cycle = 0.0
     configs = {
-        "Zero-padding": {"zero": sysu_zero_padding.get_config(), "zero6": sysu_zero_padding.get_config("resnet6")},
-        "One-stream": {"one": sysu_zero_padding.get_config("one_stream")},
-        "One-stream; grey": {"one_grey": sysu_zero_padding.get_config("one_stream_grey")},
+        "Zero-padding": {"zero6": sysu_zero_padding.get_config("resnet6")},
+        "Zero-padding; ResNet-50": {"zero50": sysu_zero_padding.get_config()},
+        "Zero-padding; ResNet-14": {"narrow": comparators.get_config("zero_padding")},
+        "One-stream; ResNet-50": {"one": sysu_zero_padding.get_config("one_stream")},
+        "One-stream; grey; ResNet-50": {"one_grey": sysu_zero_padding.get_config("one_stream_grey")},
         "teacher; grey": {"teacher_grey": grey_teacher},
         "BDTR; batches of pairs": {"pairs": sysu_two_stream.get_config("batch32")},
         "SDL": {"sdl": sysu_sdl.get_config()},
@@ -308,7 +313,7 @@ def test_runs_of_older_systems_are_under_their_published_rows(tmp_path, number):
     expected = {name: method for method, runs in configs.items() for name in runs}
     assert methods_of_runs(number, tmp_path) == expected
     rows = lines(tables.compare(number, str(tmp_path)).blocks[0])
-    published_in_both = (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero"), ("cmGAN", "cmgan"))
+    published_in_both = (("SDL", "sdl"), ("cmPIG", "cmpig"), ("Zero-padding", "zero6"), ("cmGAN", "cmgan"))
     for method, name in (*published_in_both, *([("Hi-CMD", "hicmd")] if number == "7" else [])):
         published = next(place for place, row in enumerate(rows) if row[1:] == (method, None))
         assert rows[published + 1] == ("this code", method, name)
@@ -454,15 +459,24 @@ def test_the_test_set_of_llcm_is_known_by_its_probes(tmp_path):
 
 
 def test_published_rows_of_regdb():
+    """Rank-1 and mAP in both directions."""
     (block,) = tables.compare("regdb", None).blocks
-    figures = {row.method: row.figures["V→T"] for row in block.rows}
-    assert {name: (row["r1"].mean, row["mAP"].mean) for name, row in figures.items()} == {
-        "BDTR": (34.3, 33.1),
-        "D2RL": (43.4, 44.1),
-        "Hi-CMD": (70.93, 65.93),
-        "AGW": (70.05, 66.37),
-        "CAJ": (85.03, 79.14),
+
+    def known(row, search):
+        return tuple(figure.mean for name, figure in row.figures[search].items() if name in ("r1", "mAP"))
+
+    assert {row.method: (known(row, "V→T"), known(row, "T→V")) for row in block.rows} == {
+        "BDTR": ((33.6, 32.8), (32.9, 32.0)),
+        "D2RL": ((43.4, 44.1), ()),
+        "cmPIG": ((48.1, 48.9), (48.5, 49.3)),
+        "Hi-CMD": ((70.93, 65.93), ()),
+        "AGW": ((70.05, 66.37), ()),
+        "DDAG": ((69.3, 63.5), (68.1, 61.8)),
+        "CAJ": ((85.03, 79.14), (84.8, 77.8)),
+        "DEEN": ((91.1, 85.1), (89.5, 83.4)),
     }
+    figures = {row.method: row.figures["V→T"] for row in block.rows}
+    assert [figure.mean for figure in figures["DEEN"].values()] == [91.1, 97.8, 98.9, 85.1]
     assert figures["CAJ"]["mINP"].mean == 65.33
     assert {row.source for row in block.rows} == {"published elsewhere"}
     assert "| published elsewhere | AGW " in tables.table_with_runs("regdb")[0]
@@ -490,8 +504,8 @@ def test_markdown_is_a_table(tmp_path):
     assert len({len(line) for line in grid}) == 1
     head, rule, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in grid)
     assert head == [
-        "source", "method", "run", "single r1", "single r10", "single r20", "single mAP",
-        "multi r1", "multi r10", "multi r20", "multi mAP", "protocol", "dataset", "steps", "seed",
+        "source", "method", "run", "single r1", "single r10", "single r20", "single mAP", "single mINP",
+        "multi r1", "multi r10", "multi r20", "multi mAP", "multi mINP", "protocol", "dataset", "steps", "seed",
     ]  # fmt: skip
     assert all(set(cell) == {"-"} for cell in rule)
     hi_cmd, _, run, one_trial = rows[3:7]
@@ -503,15 +517,15 @@ def test_markdown_is_a_table(tmp_path):
         "77.58",
         "-",
         "35.94",
-        *"----",
+        *"------",
         "official",
         "SYSU-MM01",
         "-",
         "-",
     ]
     assert run == [
-        "this code", "Method1", "run\\|1", "41.12 ± 1.23", "42.02", "43.02", "20.56 ± 0.45",
-        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "official", "SYSU-MM01", "20,000", "0",
+        "this code", "Method1", "run\\|1", "41.12 ± 1.23", "42.02", "43.02", "20.56 ± 0.45", "10.00",
+        "42.12 ± 1.23", "43.02", "44.02", "21.06 ± 0.45", "10.00", "official", "SYSU-MM01", "20,000", "0",
     ]  # fmt: skip
     assert one_trial[3:7] == ["5.00", "5.90", "6.90", "2.50"]
 
