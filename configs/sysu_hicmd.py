@@ -20,7 +20,7 @@ weights in the paper itself were not read. Where this differs from the released 
   - Retrieval adds the features of an image and of its mirror image. The released code makes the mirror image and does
     not use it.
   - Identities of a batch come from a permutation of all of them.
-  - L_CE is the mean over all samples. The weight w is clipped to 0..1 where it is used.
+  - L_CE is the mean over all samples.
   - The best checkpoint on the validation identities is scored.
 
 Hardware: meant for one accelerator with 16 GB or more: 50,000 steps of 8 pairs of 256x128, or with `released` 200,000

@@ -16,12 +16,12 @@ def direction(x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
 
 
 class Mixture(nn.Module):
-    """z = [w p, (1 - w) t], of directions p and t, with a learnt w in 0..1 that starts at 0.5."""
+    """z = [w p, (1 - w) t], of directions p and t, with a learnt w that starts at 0.5; the stage keeps it in 0..1."""
 
     @nn.compact
     def __call__(self, p: Float[Array, "*n c"], t: Float[Array, "*n d"]) -> Float[Array, "*n c+d"]:
         """Joins pooled prototypes p and identity attributes t."""
-        w = jnp.clip(self.param("w", nn.initializers.constant(0.5), ()), 0, 1)
+        w = self.param("w", nn.initializers.constant(0.5), ())
         return jnp.concatenate([w * direction(p), (1 - w) * direction(t)], axis=-1)
 
 

@@ -125,8 +125,9 @@ class HiCMD(Stage):
         terms, accuracy, batch_stats = played.made
         terms |= played.judged
         metrics = terms | {"L_total": total(terms, self.weights, state.step)} | accuracy | played.norms
+        params = played.params | {"w": jax.tree.map(lambda w: jnp.clip(w, 0, 1), played.params["w"])}
         state = dataclasses.replace(
-            state, step=state.step + 1, params=played.params, batch_stats=batch_stats, opt_state=played.opt_state
+            state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=played.opt_state
         )
         return state, parallel.mean(metrics)
 

@@ -208,6 +208,15 @@ def test_terms_of_images_by_hand():
     assert terms["L_kl"] == pytest.approx(np.mean(e[:, 0] ** 2) + np.mean(e[:, 1] ** 2), rel=1e-5)
 
 
+def test_an_iteration_brings_the_weight_of_prototypes_back_into_its_range():
+    """Outside, a w that is only clipped where it is used would have no gradient."""
+    _, _, state, batch = system("released")
+    for start, bound in ((5.0, 1), (-5.0, 0)):
+        outside = dataclasses.replace(state, params=state.params | {"w": {"w": jnp.float32(start)}})
+        kept, _ = first(after("released", outside, batch))
+        assert kept.params["w"]["w"] == bound
+
+
 def test_both_sides_of_l_code_have_a_gradient():
     """Attributes that were given and the images from which they are found again; L1 has the gradient ±2 / size."""
     _, stage, state, _ = system()
