@@ -14,8 +14,8 @@ We have no score of this code on the real data yet.
 from ml_collections import ConfigDict
 
 from configs import llcm_image
+from configs.common import LLCM_IMAGES
 from configs.sysu_deen import deen
-from configs.two_stem import LLCM_IMAGES
 
 
 def get_config(preset: str = "deen") -> ConfigDict:

@@ -13,8 +13,8 @@ Score: published is rank-1 70.05, mAP 66.37, mINP 50.19. We have no score of thi
 from ml_collections import ConfigDict
 
 from configs import regdb_image
+from configs.common import REGDB_IMAGES
 from configs.sysu_agw import agw
-from configs.two_stem import REGDB_IMAGES
 
 
 def get_config(preset: str = "agw") -> ConfigDict:

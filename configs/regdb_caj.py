@@ -14,8 +14,8 @@ as the preset `weighted`. We have no score of this code on the real data yet.
 from ml_collections import ConfigDict
 
 from configs import regdb_image
+from configs.common import REGDB_IMAGES
 from configs.sysu_caj import caj
-from configs.two_stem import REGDB_IMAGES
 
 
 def get_config(preset: str = "caj") -> ConfigDict:

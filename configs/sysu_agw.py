@@ -26,8 +26,8 @@ yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-from configs.two_stem import SYSU_IMAGES, two_stem
+from configs.common import SYSU_IMAGES, check_preset
+from configs.two_stem import two_stem
 
 PRESETS = ("agw", "base")
 

@@ -22,8 +22,8 @@ image are added, here the features themselves. We have no score of this code on 
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-from configs.two_stem import SYSU_IMAGES, two_stem
+from configs.common import SYSU_IMAGES, check_preset
+from configs.two_stem import two_stem
 
 PRESETS = {"caj": "L_esd", "weighted": "L_wrt"}  # the ranking loss
 

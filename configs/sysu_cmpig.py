@@ -33,9 +33,18 @@ PRESETS = ("paper", "released")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """Returns the recipe (generation, then recognition with generation) with the data of `configs/sysu_image.py`."""
+    """Returns the recipe with the data of `configs/sysu_image.py`."""
+    return cmpig(sysu_image.get_config(), preset)
+
+
+def cmpig(image: ConfigDict, preset: str) -> ConfigDict:
+    """Returns a recipe of two stages, generation and then recognition with generation.
+
+    Args:
+        image: the recipe of an image-space system, with whose data it trains.
+        preset: one of `PRESETS`.
+    """
     check_preset(preset, PRESETS)
-    image = sysu_image.get_config()
     config = ConfigDict({key: value for key, value in image.to_dict().items() if key not in image.recipe})
     config.recipe = ("generation", "cmpig")
     config.batch.update({"identities": 16, "shots": 4})

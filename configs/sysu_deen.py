@@ -21,8 +21,8 @@ single-shot) and 80.30, 83.30 (indoor-search), quoted from a survey. We have no 
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-from configs.two_stem import SYSU_IMAGES, two_stem
+from configs.common import SYSU_IMAGES, check_preset
+from configs.two_stem import two_stem
 
 PRESETS = {"deen": (0.8, 0.01), "plain": (0.0, 0.0)}  # the weights of L_cpm and L_ort
 

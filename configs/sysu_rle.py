@@ -25,8 +25,8 @@ single-shot) and 84.7, 87.0 (indoor-search), quoted from a survey. We have no sc
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
-from configs.two_stem import NEAR_MEAN, SYSU_IMAGES, two_stem
+from configs.common import SYSU_IMAGES, check_preset
+from configs.two_stem import NEAR_MEAN, two_stem
 
 PRESETS = {"rle": 0.5, "base": 0.0}  # the probability of either change of the channels
 

@@ -28,9 +28,18 @@ HEADS = ("x", "u", "v_rgb", "v_ir", "classifier_x", "classifier_u")
 
 
 def get_config(preset: str = "paper") -> ConfigDict:
-    """Returns a recipe of one stage, with the data, batches and steps of `configs/sysu_two_stream.py:batch32`."""
+    """Returns the recipe with the data of `configs/sysu_two_stream.py:batch32`."""
+    return sdl(sysu_two_stream.get_config("batch32"), preset)
+
+
+def sdl(pairs: ConfigDict, preset: str) -> ConfigDict:
+    """Returns a recipe of one stage.
+
+    Args:
+        pairs: the preset `batch32` of M_bdtr, with whose data, batches and steps it trains.
+        preset: one of `PRESETS`.
+    """
     check_preset(preset, PRESETS)
-    pairs = sysu_two_stream.get_config("batch32")
     base = pairs.two_stream
     config = ConfigDict({key: value for key, value in pairs.to_dict().items() if key not in pairs.recipe})
     config.recipe = ("sdl",)

@@ -21,40 +21,25 @@ recall 27.82, 28.42. We have no score of this code on the real data yet.
 from ml_collections import ConfigDict
 
 from configs import sysu_image
-from configs.common import check_preset
+from configs.common import SYSU_IMAGES, check_preset
 
-PRESETS = {"bdtr": 1.0, "baseline": 0.0}  # the weight of L_rank
+PRESETS = {"bdtr": 1.0, "baseline": 0.0, "batch32": 1.0}  # the weight of L_rank
 
 
 def get_config(preset: str = "bdtr") -> ConfigDict:
     """Returns the recipe with the data of `configs/sysu_image.py`."""
-    check_preset(preset, (*PRESETS, "batch32"))
-    if preset != "batch32":
-        return two_stream(sysu_image.get_config(), preset)
-    config = two_stream(sysu_image.get_config(), "bdtr")
-    use_pairs(config)
-    config.two_stream.networks.stream.last_stride = 2
-    config.two_stream.optimizers.trunk.learning_rate = 0.001
-    config.two_stream.optimizers.head.learning_rate = 0.01
-    return config
+    return two_stream(sysu_image.get_config(), preset, SYSU_IMAGES)
 
 
-def use_pairs(config: ConfigDict) -> None:
-    """Gives a recipe whose last stage has two streams the batches and the schedule of BDTR's authors' baseline."""
-    config.batch.update({"identities": 32, "shots": 1})
-    config.image_size = (288, 144)
-    config.augment.erase.probability = 0.0
-    stage = config[config.recipe[-1]]
-    stage.steps = 42_456  # 61 epochs of 22,258 RGB images
-    stage.decay.at = (20_880, 41_760)
-
-
-def two_stream(image: ConfigDict, preset: str) -> ConfigDict:
-    """Returns a recipe of one stage, with the data, batches, optimisers and steps of an image-space system's teacher.
+def two_stream(image: ConfigDict, preset: str, images: int) -> ConfigDict:
+    """Returns a recipe of one stage, with the data of an image-space system.
 
     Args:
-        image: the recipe of the image-space system.
+        image: the recipe of the image-space system. Batches, optimisers and steps are those of its teacher, except with
+            `batch32`.
         preset: a key of `PRESETS`.
+        images: the number of RGB images of the training identities. An epoch of `batch32` is images // 32 + 1
+            iterations, as in published code.
     """
     check_preset(preset, PRESETS)
     teacher = image.teacher
@@ -83,4 +68,18 @@ def two_stream(image: ConfigDict, preset: str) -> ConfigDict:
         "evaluate_every": teacher.evaluate_every,
         "checkpoint_every": teacher.checkpoint_every,
     }
+    if preset == "batch32":
+        _batch32(config, epoch=images // 32 + 1)
     return config
+
+
+def _batch32(config: ConfigDict, epoch: int) -> None:
+    config.batch.update({"identities": 32, "shots": 1})
+    config.image_size = (288, 144)
+    config.augment.erase.probability = 0.0
+    stage = config.two_stream
+    stage.networks.stream.last_stride = 2
+    stage.optimizers.trunk.learning_rate = 0.001
+    stage.optimizers.head.learning_rate = 0.01
+    stage.steps = 61 * epoch
+    stage.decay.at = (30 * epoch, 60 * epoch)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-SYSU_IMAGES, REGDB_IMAGES, LLCM_IMAGES = 22_258, 2_060, 16_946  # RGB images of the training identities
 # What published code fills erased rectangles with, (0.4914, 0.4822, 0.4465), once as values of normalised images and
 # once as values of images in 0..1, which are normalised here.
 BRIGHT, NEAR_MEAN = (0.4914, 0.4822, 0.4465), (0.02795, 0.11696, 0.18)
