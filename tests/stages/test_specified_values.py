@@ -84,8 +84,39 @@ CMPIG = {
         "networks": ("E_sl", "E_il", "neck"),
     },
 }
+ERASED = {"probability": 0.5, "area": (0.02, 0.4), "aspect": (0.3, 3.33)}
+TWO_STEM = {
+    "image_size": (288, 144),
+    "protocol": "agw",
+    "train_split": "trainval",
+    "batch": {"identities": 8, "shots": 4, "parts": 1},
+    "augment.pad": 10,
+    "augment.erase.probability": 0.0,
+    "STAGE.networks.resnet.last_stride": 1,
+    "STAGE.networks.resnet.blocks": (3, 4, 6, 3),
+    "STAGE.margin": 0.3,
+    "STAGE.epsilon": 1e-6,
+    "STAGE.similarity": {"neck": 1.0, "pooled": 0.0},
+    "STAGE.optimizers.trunk": SGD | {"learning_rate": 0.01, "networks": ("rgb", "ir", "body")},
+    "STAGE.optimizers.head": SGD | {"learning_rate": 0.1, "networks": ("neck",)},
+}
+NO_TERM = dict.fromkeys(("L_id_part", "L_tri", "L_tri_part", "L_wrt", "L_esd"), 0.0)
+NO_CHANGE = {"grey": 0.0, "mix": 0.0, "scale": 0.0, "exchange": False}
+RLE = TWO_STEM | {
+    "image_size": (384, 192),
+    "batch": {"identities": 6, "shots": 4, "parts": 1},
+    "augment.erase.probability": 0.5,
+    "augment.erase": ERASED | {"fill": (0.02795, 0.11696, 0.18)},
+    "rle.networks.pool": "parts",
+    "rle.steps": 151 * 928,
+    "rle.decay": {"at": (20 * 928, 80 * 928, 120 * 928), "factor": 0.1, "warmup": 10 * 928},
+    "rle.weights": NO_TERM | {"L_id": 1.0, "L_id_part": 1.0, "L_tri": 1.0, "L_tri_part": 1.0},
+    "STAGE.similarity": {"neck": 0.2, "pooled": 0.8},
+    "STAGE.optimizers.head": SGD | {"learning_rate": 0.1, "networks": ("neck", "neck_1", "neck_2", "neck_3")},
+}
 SPECIFIED = {
     "sysu_zero_padding": {
+        "one_stream.steps": 64_000,
         "image_size": (224, 224),
         "batch": {"identities": 8, "shots": 2, "parts": 1},
         "augment.pad": 22,
@@ -97,6 +128,36 @@ SPECIFIED = {
         "one_stream.optimizers.trunk": SGD | {"learning_rate": 0.002, "networks": ("E_a",)},
         "one_stream.optimizers.head": SGD | {"learning_rate": 0.02, "networks": ("head",)},
     },
+    "sysu_agw": TWO_STEM
+    | {
+        "agw.networks.pool": "gem",
+        "agw.networks.resnet.non_local": (0, 2, 3, 0),
+        "agw.networks.resnet.non_local_width": 1,
+        "agw.steps": 81 * 696,
+        "agw.decay": {"at": (20 * 696, 50 * 696), "factor": 0.1, "warmup": 10 * 696},
+        "agw.weights": NO_TERM | {"L_id": 1.0, "L_wrt": 1.0},
+        "agw.channels": NO_CHANGE,
+    },
+    "sysu_agw:base": TWO_STEM
+    | {
+        "agw.networks.pool": "avg",
+        "agw.networks.resnet.non_local": (0, 0, 0, 0),
+        "agw.steps": 81 * 696,
+        "agw.weights": NO_TERM | {"L_id": 1.0, "L_tri": 1.0},
+        "agw.channels": NO_CHANGE,
+    },
+    "sysu_caj": TWO_STEM
+    | {
+        "augment.erase.probability": 0.5,
+        "augment.erase": ERASED | {"fill": (0.4914, 0.4822, 0.4465)},
+        "caj.networks.pool": "gem",
+        "caj.networks.resnet.non_local": (0, 2, 3, 0),
+        "caj.steps": 69_600,
+        "caj.weights": NO_TERM | {"L_id": 1.0, "L_esd": 1.0},
+        "caj.channels": NO_CHANGE | {"exchange": True},
+    },
+    "sysu_rle": RLE | {"rle.channels": NO_CHANGE | {"mix": 0.5, "scale": 0.5}},
+    "regdb_rle:base": {"rle.channels": NO_CHANGE | {"grey": 0.5}},
     "sysu_two_stream:batch32": PAIRS
     | {
         "two_stream.networks.head.dropout": 0.0,

@@ -14,6 +14,7 @@ from rgbir_jax import stages
 from rgbir_jax.errors import UserError
 from rgbir_jax.training import parallel
 from tests.losses.test_expansion import slow_pair_mining
+from tests.stages.steps import reached
 from tests.tiny import TWO_STEM, drawn_batch, tiny_two_stem_config
 from tests.untrained import random_state
 
@@ -219,6 +220,23 @@ def test_each_term_reaches_the_networks_it_should_and_no_other():
         "L_tri": below,
         "L_tri_part": below,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "ranking"), [("agw", {"L_wrt"}), ("caj", {"L_esd"}), ("deen", {"L_tri", "L_cpm", "L_ort"})]
+)
+def test_terms_on_pooled_features_do_not_reach_the_neck(name, ranking):
+    _, stage, state, batch = system(name)
+    x = batch["image"].astype(jnp.float32) / 128 - 1
+    rgb = jnp.concatenate([x[:, 0]] * (2 if name == "caj" else 1), axis=1)  # CAJ sees each RGB image twice
+
+    def terms(params, rgb, ir, label):
+        pooled, logits, _ = stage.forward(params, state.batch_stats, stages.two_stem.ChannelViews(rgb, ir, label), KEY)
+        return stage.terms(pooled, logits, label)
+
+    below = {"rgb", "ir", "body"}
+    expected = {"L_id": below | {"neck"}} | dict.fromkeys(ranking, below)
+    assert reached(terms, state.params, rgb, x[:, 1], batch["label"]) == expected
 
 
 def test_an_image_depends_on_the_stem_of_its_modality_only():

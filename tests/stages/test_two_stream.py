@@ -11,7 +11,7 @@ from configs import sysu_two_stream
 from rgbir_jax import stages
 from rgbir_jax.stages.two_stream import TwoStream
 from rgbir_jax.training import parallel
-from tests.stages.steps import full_size, reached
+from tests.stages.steps import check_lowers, full_size, reached
 from tests.tiny import drawn_batch, tiny_two_stream_config
 
 CLASSES = 4
@@ -182,6 +182,12 @@ def test_the_full_size_step_fits_together():
     images, modality = jax.ShapeDtypeStruct((5, 256, 128, 3), jnp.float32), jax.ShapeDtypeStruct((5,), jnp.int32)
     features = jax.eval_shape(stage.features, after, images, modality)
     assert (features.shape, features.dtype) == ((5, 512), jnp.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["bdtr", "batch32"])
+def test_full_size_steps_lower(preset):
+    check_lowers(sysu_two_stream.get_config(preset), "two_stream")
 
 
 def test_the_ranking_loss_of_constant_infrared_embeddings_reaches_the_rest():
