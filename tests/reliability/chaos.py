@@ -26,6 +26,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.machine import keep, machine, versions
+from rgbir_jax.commands import STOPPED
 from tests.reliability.ends import differences, end_of
 from tests.reliability.faults import DAMAGES, Disk, small_disk
 from tests.reliability.program import Program, newest
@@ -37,6 +38,8 @@ PEOPLE = ["--train", "6", "--val", "4", "--test", "5", "--images", "2", "--size"
 EACH = {"starting": 1, "training": 2, "saving": 2, "stopping": 1, "full": 1}  # faults of each stage
 ONCE = ("preparing memory", "two", "preparing tf_data")  # faults of each recipe: at the start, amid it, at the end
 MOST_LOST = 2  # save intervals: that since the last checkpoint, and one more if that was still being written
+STOPPING = "Ctrl-C or SIGTERM in training"
+EXIT_STATUS = {STOPPING: STOPPED}  # exit status of a program that ends with one sentence, if it is not 1
 DAMAGED = 0.5  # the share of faults after which something is also damaged
 
 
@@ -115,7 +118,7 @@ class Journey:
         program = self.start()
         self.wait_for_iteration(program, stage)
         number = self.random.choice((signal.SIGINT, signal.SIGTERM))
-        return self.killed("Ctrl-C or SIGTERM in training", program, number)
+        return self.killed(STOPPING, program, number)
 
     def full(self, stage: str) -> bool:
         """Lets the disk be full, from the start or at any moment."""
@@ -184,7 +187,7 @@ class Journey:
         if "Traceback" in program.text():
             row.tracebacks += 1
             self.tally.fail(f"{kind}: a traceback: {program.text()[-2000:]}")
-        elif code not in (0, -signal.SIGKILL) and (code != 1 or len(program.sentences()) != 1):
+        elif code not in (0, -signal.SIGKILL) and (code, len(program.sentences())) != (EXIT_STATUS.get(kind, 1), 1):
             self.tally.fail(
                 f"{kind}: exit code {code}, and {len(program.sentences())} sentences: {program.text()[-2000:]}"
             )

@@ -19,8 +19,8 @@ from tests.reliability.tally import Tally
 
 @pytest.mark.slow
 def test_chaos(tmp_path):
-    """Kills while people are drawn, while images are prepared and while a checkpoint is saved, and fills a disk."""
-    only = ["preparing", "saving", "full"]
+    """Kills while people are drawn, while images are prepared and while a checkpoint is saved; stops; fills a disk."""
+    only = ["preparing", "saving", "stopping", "full"]
     arguments = ["--seed=5", "--systems=teacher", "--only", *only, "--drawing=1", f"--json={tmp_path}/tally.json"]
     assert chaos.main(arguments) == 0
     tally = json.loads((tmp_path / "tally.json").read_text())
@@ -29,6 +29,7 @@ def test_chaos(tmp_path):
         row = tally["faults"][f"SIGKILL {kind}"]
         assert row["faults"] == row["recovered"] > 0
         assert row["tracebacks"] == 0
+    assert tally["faults"][chaos.STOPPING]["faults"] == 1
 
 
 @pytest.mark.slow
