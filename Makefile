@@ -194,6 +194,7 @@ soak: $(VENV)/test.stamp
 benchmarks: $(VENV)/parity.stamp drawn
 	mkdir -p runs/benchmarks
 	$(BIN)/python -m benchmarks.arithmetic --preset paper --json runs/benchmarks/arithmetic.json
+	$(BIN)/python -m benchmarks.compilation --json runs/benchmarks/compilation.json
 	$(BIN)/python -m benchmarks.training_step $(STEP_FLAGS) --json runs/benchmarks/step.json
 	$(BIN)/python -m benchmarks.features $(STEP_FLAGS) --json runs/benchmarks/features.json
 	$(BIN)/python -m benchmarks.input --data_dir $(DRAWN) --json runs/benchmarks/input.json
