@@ -81,7 +81,7 @@ RUN_BY = {
     "benchmarks.quantization data_dir": "make benchmarks",
 } | {
     f"benchmarks.{name}": "make benchmarks"
-    for name in ("training_step", "features", "scoring", "search", "pairs", "start_up", "growth")
+    for name in ("training_step", "features", "scoring", "search", "pairs", "start_up", "growth", "compilation")
 }
 
 
