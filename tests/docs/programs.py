@@ -71,6 +71,8 @@ RUN_BY = {
     "tests.datasets.test_broken_trees": "tests/datasets/test_broken_trees.py::test_the_page_has_these_messages",
     "benchmarks.seeds": "tests/benchmarks/test_seeds.py::test_every_seed_is_trained_then_scored_and_not_a_second_time",
     "benchmarks.ablations": "tests/benchmarks/test_ablations.py::test_the_table",
+    "benchmarks.ablations cells": "tests/benchmarks/test_ablations.py::"
+    "test_figures_are_kept_and_their_runs_are_not_trained_again",
     "benchmarks.rows": "tests/benchmarks/test_rows.py::test_rows_start_from_earlier_ones_of_their_seed",
     "benchmarks.costs": "tests/benchmarks/test_costs.py::test_parameters_and_speed_of_a_run",
     "benchmarks.activation_maps": "make benchmarks",
