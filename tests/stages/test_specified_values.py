@@ -158,6 +158,10 @@ SPECIFIED = {
     },
     "sysu_rle": RLE | {"rle.channels": NO_CHANGE | {"mix": 0.5, "scale": 0.5}},
     "regdb_rle:base": {"rle.channels": NO_CHANGE | {"grey": 0.5}},
+    "regdb_two_stream:batch32": {"two_stream.steps": 61 * 65, "two_stream.decay.at": (30 * 65, 60 * 65)},
+    "llcm_two_stream:batch32": {"two_stream.steps": 61 * 530, "two_stream.decay.at": (30 * 530, 60 * 530)},
+    "regdb_sdl": {"dataset": "regdb", "sdl.steps": 61 * 65, "batch.identities": 32, "batch.shots": 1},
+    "regdb_cmpig": {"dataset": "regdb", "generation.steps": 20_000, "cmpig.steps": 10_000},
     "sysu_two_stream:batch32": PAIRS
     | {
         "two_stream.networks.head.dropout": 0.0,
