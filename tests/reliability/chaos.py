@@ -35,6 +35,7 @@ from tests.reliability.tally import Tally
 
 RECIPE = "tests/reliability/recipe.py"
 PEOPLE = ["--train", "6", "--val", "4", "--test", "5", "--images", "2", "--size", "64", "32"]
+PICTURES = 156  # of these people
 EACH = {"starting": 1, "training": 2, "saving": 2, "stopping": 1, "full": 1}  # faults of each stage
 ONCE = ("preparing memory", "two", "preparing tf_data")  # faults of each recipe: at the start, amid it, at the end
 MOST_LOST = 2  # save intervals: that since the last checkpoint, and one more if that was still being written
@@ -255,15 +256,23 @@ def travel(journey: Journey, faults: list[tuple[str, str]], reference: dict) -> 
 
 
 def draw(tree: Path, kills: int, random: Random, tally: Tally, scratch: Path) -> dict[str, bytes]:
-    """Draws the people, with SIGKILLs at random moments. Returns the content of all files."""
+    """Draws the people, with SIGKILLs after random numbers of pictures. Returns the content of all files."""
 
     def start() -> Program:
         return Program(["-m", "rgbir_jax.synthetic", f"--out={tree}", *PEOPLE], tree, (), scratch / "drawing.txt", {})
 
-    for _ in range(kills):
+    def drawn() -> int:
+        return len(list(tree.glob("cam*/*/*.jpg")))
+
+    def kill_after(pictures: int) -> bool:
         program = start()
-        if program.wait_until(partial(program.ran, random.uniform(0.3, 2))):
-            program.kill()
+        in_time = program.wait_until(lambda: tree.is_dir() and drawn() >= pictures)
+        program.kill()
+        return in_time
+
+    for _ in range(kills):
+        before = drawn()
+        if kill_after(before + random.randrange((PICTURES - before) // 2)):
             tally.fault("SIGKILL while people are drawn")
     program = start()
     if program.end():
