@@ -2,24 +2,26 @@
 
     python -m benchmarks.ablations
 
-trains, for each of the seeds 0, 1 and 2, the quickstart's teacher and its control (the teacher, trained on for as many
-iterations as both image stages by L_id only), and from the same teacher the image stages of each cell of the table. A
-cell that changes a loss starts from the `drawing` of its preset, so that only the stage `image` is without the loss; a
-cell that changes a network or a preset has a `drawing` of its own. All in `runs/ablations` (`--workdir`).
-`--cells NAME...` takes some of the cells. If the command is repeated, it resumes what was interrupted and skips what is
-finished.
+trains, for each of the seeds 0, 1 and 2, the quickstart's teacher and its control (the teacher, trained further with
+L_id only, for as many iterations as both image stages), and from the same teacher the image stages of each cell of the
+table. A cell that changes only what the stage `image` does starts from the `drawing` of its preset; the others have a
+`drawing` of their own. All in `runs/ablations` (`--workdir`). `--cells NAME...` takes some of the cells. If the command
+is repeated, it resumes what was interrupted and skips what is finished.
 
-The grid takes hours: about 5 minutes of one core for each cell and seed. `--json FILE` keeps the figures of each run as
-soon as it is scored (in benchmarks/results/ablations.json, if not given). A run with figures there is not trained
-again, even if its folder is gone, so several machines can train the grid one after the other.
+The grid takes hours: on one core 4 minutes for each cell and seed, and 12 for a cell with a `drawing` of its own.
+`--json FILE` keeps the figures of each run as soon as it is scored (in runs/ablations.json, if not given). A run with
+figures there is not trained again, even if its folder is gone, so several machines can train the grid one after the
+other. Figures of another recipe than today's are refused.
 
 It prints Markdown: rank-1 and mAP (all-search, single-shot on SYSU-MM01's tree) as mean ± standard deviation over the
-seeds, and how far each cell is ahead of the control of the same seed, with a paired bootstrap over probes: persons are
-drawn with replacement, all probes of a person together, and the differences of their average precisions are averaged
-over the seeds.
+seeds, and how far each row is ahead in mAP of the control of the same seed, and of the preset that its cell changes.
+The intervals are of a paired bootstrap over probes: persons are drawn with replacement, all probes of a person
+together, and the differences of their average precisions are averaged over the seeds. So they say nothing about other
+seeds.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import shlex
@@ -31,45 +33,62 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.machine import keep, machine, versions
-from benchmarks.seeds import grid, plus_minus, run, summary
+from benchmarks.seeds import config_of, grid, plus_minus, run, summary
 from rgbir_jax.evaluation.bootstrap import interval
 from rgbir_jax.files import write_json
 
-RESULTS = Path(__file__).parent / "results" / "ablations.json"
 FIGURES = "ablation.json"  # of one run, in its folder
 BASE = "base"
 SYSTEMS_OF_BASE = ("teacher", "control")
 OWN = "trained"
+PLACES = ("data_dir", "prepared_dir", "from_run")  # where a run finds things, which may be anywhere
 
 
 class Cell(NamedTuple):
-    """Image stages: a preset of the quickstart and further options of train.py."""
+    """Image stages: a preset of the quickstart and further options of train.py.
+
+    Attributes:
+        preset: the preset.
+        options: the options.
+        drawing: the cell from whose stage `drawing` this one starts; empty: it trains one.
+        than: the cell that it is compared with; empty: that of its preset.
+    """
 
     preset: str = "paper"
     options: tuple[str, ...] = ()
-    drawing: str = ""  # the cell from whose stage `drawing` this one starts; empty: it trains one
+    drawing: str = ""
+    than: str = ""
 
 
 def changed(*options, preset="paper"):
     return Cell(preset, tuple(f"--config.image.{option}" for option in options), drawing=preset)
 
 
-def without(*terms):
-    return changed(*(f"weights.{term}=0.0" for term in terms))
-
-
 def in_both(option):
     return tuple(f"--config.{stage}.{option}" for stage in ("drawing", "image"))
 
 
+def without(*terms):
+    """Leaves out terms of the stage `image`."""
+    return changed(*(f"weights.{term}=0.0" for term in terms))
+
+
+def never(term):
+    """Leaves out a term that the stage `drawing` has too."""
+    return Cell(options=in_both(f"weights.{term}=0.0"))
+
+
 OF_SWAPS = ("L_id_recon", "L_code_s", "L_code_a", "L_dis", "L_adv_D", "L_adv_G")
-NOTHING_DRAWN = (*in_both("weights.L_cross=0.0"), *(f"--config.image.weights.{term}=0.0" for term in OF_SWAPS))
+NO_SWAPS = tuple(f"--config.image.weights.{term}=0.0" for term in ("L_cross", *OF_SWAPS))
+NOTHING_DRAWN = ("--config.drawing.weights.L_cross=0.0", *NO_SWAPS)
+RATES_OF_DRAWING = ("optimizers.trunk.learning_rate=5e-4", "optimizers.head.learning_rate=1e-3")
+LONGER = changed("steps=2000", "evaluate_every=2000", "decay.at=(1600,)", *RATES_OF_DRAWING, preset="best")
 CELLS = {
     "paper": Cell(),
     "best": Cell("best"),
     "dgnet": Cell("dgnet"),
-    **{f"without {term}": without(term) for term in ("L_simple", "L_cross", "L_id_orig", "L_id_recon")},
-    **{f"without {term}": without(term) for term in ("L_code_s", "L_code_a", "L_dis")},
+    **{f"without {term}": never(term) for term in ("L_simple", "L_cross", "L_id_orig")},
+    **{f"without {term}": without(term) for term in ("L_id_recon", "L_code_s", "L_code_a", "L_dis")},
     "without L_adv": without("L_adv_D", "L_adv_G"),
     "without L_id_recon and L_dis": without("L_id_recon", "L_dis"),
     "detached appearance code": changed("detach_appearance=True"),
@@ -77,18 +96,19 @@ CELLS = {
     "swaps within a modality": changed("swaps=within"),
     "swaps across modalities": changed("swaps=across"),
     "a fixed copy of E_a judges swaps": changed("freeze_appearance=True"),
-    "E_a's rate as in drawing": changed("optimizers.trunk.learning_rate=5e-4", "optimizers.head.learning_rate=1e-3"),
+    "E_a's rate as in drawing": changed(*RATES_OF_DRAWING),
     "best, with grey tones": Cell("best", in_both("networks.E_s.sees=grey")),
     "best, without L_triplet": Cell("best", in_both("weights.L_triplet=0.0")),
     # What the image system adds: the same batches, rates and schedules without a generated image.
     "best, L_id_orig and L_triplet only": Cell("best", NOTHING_DRAWN),
     "best, L_id_orig only": Cell("best", (*NOTHING_DRAWN, *in_both("weights.L_triplet=0.0"))),
+    # Does E_a learn from swaps if it has the time and the rate to?
+    "best, 2,000 iterations without swaps": LONGER._replace(options=(*LONGER.options, *NO_SWAPS)),
+    "best, 2,000 iterations with swaps": LONGER._replace(than="best, 2,000 iterations without swaps"),
     "three scales of D": Cell(options=in_both("networks.D.num_scales=3")),
 }
-BASE_CELL = Cell(options=("--config.recipe=('teacher','control')",))
-CODES = {
-    f"{cell}, by {title}": (cell, code) for cell in ("paper", "best") for title, code in (("a", "a"), ("pooled s", "s"))
-}
+SYSTEMS = {"by a": "a", "by pooled s": "s", "after drawing": "drawing"}  # further rows of the two cells below
+WITH_SYSTEMS = ("paper", "best")
 
 
 def main(argv=None):
@@ -104,9 +124,11 @@ def main(argv=None):
     }
     runs = json.loads(arguments.json.read_text())["runs"] if arguments.json.is_file() else {}
     for seed, name in itertools.product(arguments.seeds, (BASE, *arguments.cells)):
-        if str(seed) not in runs.setdefault(name, {}):
-            runs[name][str(seed)] = figures_of(name, seed, arguments.workdir)
+        of_seeds = runs.setdefault(name, {})
+        if str(seed) not in of_seeds:
+            of_seeds[str(seed)] = figures_of(name, seed, arguments.workdir)
             keep(arguments.json, figures | {"runs": runs})
+        check_recipe(of_seeds[str(seed)], name, seed, arguments)
     rows = tabulate(runs, arguments.seeds, arguments.cells)
     print(markdown(rows, len(arguments.seeds)))
     keep(arguments.json, figures | {"rows": rows, "runs": runs})
@@ -119,42 +141,79 @@ def parse(argv):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="Two at least.")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), metavar="NAME")
     parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"), help="Folder of the runs.")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="The figures of each run.")
+    parser.add_argument("--json", type=Path, default=Path("runs/ablations.json"), metavar="FILE", help="The figures.")
     parser.add_argument("--score", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    wanted = {*arguments.cells, *(CELLS[name].drawing for name in arguments.cells)}
+    wanted = {*arguments.cells, *itertools.chain(*map(needed, arguments.cells))}
     arguments.cells = [name for name in CELLS if name in wanted]
     if len(set(arguments.seeds)) < 2:
         parser.error("one seed gives no spread; choose 2 or more.")
     return arguments
 
 
+def needed(name):
+    """Returns the cells that a cell is compared with or starts from."""
+    cell = CELLS[name]
+    return {cell.preset, compared_with(name), cell.drawing} & CELLS.keys()
+
+
+def compared_with(name):
+    return CELLS[name].than or CELLS[name].preset
+
+
 def figures_of(name, seed, workdir):
     """Trains and scores a run of the grid, and first the runs that it starts from, unless that is done."""
     folder = workdir / str(seed) / folder_name(name)
     if not (folder / FIGURES).is_file():
-        train(folder, seed, BASE_CELL if name == BASE else started(name, seed, workdir))
+        for earlier in starts_from(name):
+            figures_of(earlier, seed, workdir)
+        config, options = command(name, seed, workdir)
+        run("train.py", f"--config={config}", f"--workdir={folder}", *options)
         # A process of its own: on a GPU, this one must not hold the memory that train.py needs.
         subprocess.run([sys.executable, "-m", "benchmarks.ablations", f"--score={folder}"], check=True)
     return json.loads((folder / FIGURES).read_text())
 
 
-def started(name, seed, workdir):
-    """Returns a cell with the options that name the runs which it starts from; trains these if they are not there."""
+def starts_from(name):
+    """Returns the cells from which a cell takes stages."""
+    if name == BASE:
+        return ()
+    return (BASE, CELLS[name].drawing) if CELLS[name].drawing else (BASE,)
+
+
+def command(name, seed, workdir):
+    """Returns the recipe of a run and the options of train.py, which name the runs that it starts from."""
+    options = [f"--config.seed={seed}"]
+    if name == BASE:
+        return "quickstart:paper", [*options, "--config.recipe=('teacher','control')"]
     cell = CELLS[name]
-    figures_of(BASE, seed, workdir)
-    options = [
+    options += [
         "--config.recipe=('teacher','drawing','image')",
         f"--config.teacher.from_run={workdir / str(seed) / BASE}",
     ]
     if cell.drawing:
-        figures_of(cell.drawing, seed, workdir)
         options.append(f"--config.drawing.from_run={workdir / str(seed) / folder_name(cell.drawing)}")
-    return Cell(cell.preset, (*options, *cell.options))
+    return f"quickstart:{cell.preset}", [*options, *cell.options]
 
 
-def train(folder, seed, cell):
-    run("train.py", f"--config=quickstart:{cell.preset}", f"--config.seed={seed}", f"--workdir={folder}", *cell.options)
+def check_recipe(figures, name, seed, arguments):
+    """Ends the program if figures were kept that a run of another recipe has."""
+    if figures["recipe"] != recipe(config_of(*command(name, seed, arguments.workdir))):
+        sys.exit(
+            f"ablations: the figures of {name}, seed {seed}, are of another recipe than today's; "
+            f"choose another --json and another --workdir than {arguments.json} and {arguments.workdir}."
+        )
+
+
+def recipe(config):
+    """Returns twelve hexadecimal digits of a config, wherever its dataset and earlier runs lie."""
+
+    def without_places(value):
+        if not isinstance(value, dict):
+            return value
+        return {key: without_places(inner) for key, inner in sorted(value.items()) if key not in PLACES}
+
+    return hashlib.sha256(json.dumps(without_places(config)).encode()).hexdigest()[:12]
 
 
 def folder_name(cell):
@@ -186,7 +245,8 @@ def score(folder):
         probes = averaged(ranked(features, records, [search])[search.name], search.ap)
         figures[name] = by_person(person, **probes)
     drawn = {"reconstruction": float(reconstruction(last, state, source, benchmark.rows).l1)} if last.renders else {}
-    write_json(folder / FIGURES, {"systems": figures} | drawn)
+    digest = recipe(json.loads((folder / "config.json").read_text()))
+    write_json(folder / FIGURES, {"recipe": digest, "systems": figures} | drawn)
 
 
 def by_person(person, rank1, AP):
@@ -209,30 +269,47 @@ def tabulate(runs, seeds, cells):
     Args:
         runs: what `score` writes, by cell and seed.
         seeds: the seeds.
-        cells: the rows, besides teacher and control.
+        cells: the cells whose rows follow those of teacher and control.
     """
     rng = np.random.default_rng(0)
     rows = {name: (BASE, name) for name in SYSTEMS_OF_BASE}
     for name in cells:
-        rows |= {name: (name, OWN)} | {row: (name, code) for row, (cell, code) in CODES.items() if cell == name}
-    control = [runs[BASE][str(seed)]["systems"]["control"] for seed in seeds]
-    probes = np.array(list(control[0]["probes"].values()))
-    person = np.repeat(np.arange(len(probes)), probes)
+        rows[name] = name, OWN
+        rows |= {f"{name}, {row}": (name, system) for row, system in SYSTEMS.items() if name in WITH_SYSTEMS}
+
+    def scored(cell, system):
+        return [runs[cell][str(seed)]["systems"][system] for seed in seeds]
+
     figures = {}
     for name, (cell, system) in rows.items():
-        of_seeds = [runs[cell][str(seed)] for seed in seeds]
-        scored = [run["systems"][system] for run in of_seeds]
-        figures[name] = summary(100 * np.array([(one["rank-1"], one["mAP"]) for one in scored]))
-        if name == "control":
-            continue
-        ahead = 100 * np.array(
-            [precisions(one) - precisions(other) for one, other in zip(scored, control, strict=True)]
-        )
-        figures[name]["ahead"] = interval(np.repeat(ahead.mean(axis=0), probes), person, rng)._asdict()
-        figures[name]["ahead"]["seeds"] = (ahead @ probes / probes.sum()).tolist()
-        if system == OWN and "reconstruction" in of_seeds[0]:
-            figures[name]["reconstruction"] = float(np.mean([run["reconstruction"] for run in of_seeds]))
+        own = scored(cell, system)
+        figures[name] = summary(100 * np.array([(one["rank-1"], one["mAP"]) for one in own]))
+        if name != "control":
+            figures[name]["than control"] = ahead(own, scored(BASE, "control"), rng)
+        other = (cell, OWN) if name not in CELLS else (compared_with(name), OWN)
+        if cell != BASE and other != (cell, system):
+            figures[name]["than"] = other[0]
+            figures[name]["than cell"] = ahead(own, scored(*other), rng)
+        if system == OWN and all("reconstruction" in runs[cell][str(seed)] for seed in seeds) and draws(cell):
+            figures[name]["reconstruction"] = float(
+                np.mean([runs[cell][str(seed)]["reconstruction"] for seed in seeds])
+            )
     return figures
+
+
+def draws(cell):
+    """Says whether the generator of a cell is trained."""
+    return not set(NOTHING_DRAWN) <= set(CELLS[cell].options)
+
+
+def ahead(own, others, rng):
+    """Compares the mAP of each seed with that of another system: the mean, its interval, and the seeds, in percent."""
+    probes = np.array(list(own[0]["probes"].values()))
+    person = np.repeat(np.arange(len(probes)), probes)
+    differences = 100 * np.array([precisions(one) - precisions(other) for one, other in zip(own, others, strict=True)])
+    return interval(np.repeat(differences.mean(axis=0), probes), person, rng)._asdict() | {
+        "seeds": (differences @ probes / probes.sum()).tolist()
+    }
 
 
 def precisions(scored):
@@ -243,20 +320,22 @@ def markdown(rows, seeds):
     """Writes what `tabulate` returns as a table."""
     lines = {}
     for name, row in rows.items():
-        cells = [plus_minus(row["rank-1"]), plus_minus(row["mAP"]), "", "", ""]
-        if "ahead" in row:
-            ahead = row["ahead"]
-            cells[2] = f"{ahead['mean']:+.2f} ({ahead['low']:+.2f} to {ahead['high']:+.2f})"
-            cells[3] = f"{sum(value > 0 for value in ahead['seeds'])} of {seeds}"
-        if "reconstruction" in row:
-            cells[4] = f"{row['reconstruction']:.3f}"
+        cells = [plus_minus(row["rank-1"]), plus_minus(row["mAP"])]
+        cells += [difference(row["than control"], seeds) if "than control" in row else ""]
+        cells += [f"{difference(row['than cell'], seeds)} than {row['than']}" if "than" in row else ""]
+        cells += [f"{row['reconstruction']:.3f}" if "reconstruction" in row else ""]
         lines[name] = cells
-    head = ["system", "rank-1", "mAP", "mAP - control (95%)", "seeds ahead", "reconstruction L1"]
+    head = ["system", "rank-1", "mAP", "mAP more than control", "mAP more than another cell", "reconstruction L1"]
     return "\n\n".join([
-        f"All-search, single-shot, in %; {seeds} seeds, mean ± sample standard deviation; the interval is a paired "
-        "bootstrap over persons.",
+        f"All-search, single-shot, in %; {seeds} seeds, mean ± sample standard deviation. Differences: mean of the "
+        "seeds, 95% interval of a paired bootstrap over persons, and in how many seeds it is positive.",
         grid(head, lines),
     ])  # fmt: skip
+
+
+def difference(ahead, seeds):
+    positive = sum(value > 0 for value in ahead["seeds"])
+    return f"{ahead['mean']:+.2f} ({ahead['low']:+.2f} to {ahead['high']:+.2f}), {positive} of {seeds}"
 
 
 if __name__ == "__main__":

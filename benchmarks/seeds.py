@@ -96,23 +96,33 @@ def is_done(folder, config, changes):
     """
     if not ((folder / "config.json").is_file() and (folder / "scores.json").is_file()):
         return False
-    name, colon, preset = config.partition(":")
-    path = config_file(name)
-    make_importable(str(SHIPPED.parent))  # as in train.py
-    use_config_folder(str(path.parent.resolve()))
-    values, argv = flags.FlagValues(), ["train.py", f"--config={path}{colon}{preset}", *changes]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
-        values(argv, known_only=True)
+        selected = config_of(config, changes)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError):
         return False  # train.py prints what is wrong
-    selected = json.loads(json.dumps(values.config.to_dict()))
     if selected != json.loads((folder / "config.json").read_text()):
         return False
     trained_here = [name for name in selected["recipe"] if not selected[name]["from_run"]]
     last = [folder / name / "checkpoints" / str(selected[name]["steps"]) for name in trained_here]
     scored = (folder / "scores.json").stat().st_mtime
     return all(checkpoint.is_dir() and checkpoint.stat().st_mtime <= scored for checkpoint in last)
+
+
+def config_of(config, changes):
+    """Returns the config that a command selects, with the types of JSON, as config.json has it.
+
+    Args:
+        config: a file, or the name of a shipped recipe, with :PRESET.
+        changes: the other options of train.py.
+    """
+    name, colon, preset = config.partition(":")
+    path = config_file(name)
+    make_importable(str(SHIPPED.parent))  # as in train.py
+    use_config_folder(str(path.parent.resolve()))
+    values, argv = flags.FlagValues(), ["train.py", f"--config={path}{colon}{preset}", *changes]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    values(argv, known_only=True)
+    return json.loads(json.dumps(values.config.to_dict()))
 
 
 def run(program, *options, log=None):

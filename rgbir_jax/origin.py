@@ -18,7 +18,8 @@ from rgbir_jax.data.augment import MEAN, STD
 from rgbir_jax.data.contents import Contents
 from rgbir_jax.errors import MissingKeyError, UserError
 from rgbir_jax.files import read_json, write_json
-from rgbir_jax.lookup import CONFIG_FOLDER, either, named_keys
+from rgbir_jax.lookup import CONFIG_FOLDER, either, expanded, named_keys
+from rgbir_jax.synthetic.writing import drawn_with
 from rgbir_jax.training.checkpoints import Checkpoints, fingerprint, has_checkpoint
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
@@ -44,6 +45,8 @@ class Facts(Contents):
         std: the standard deviation that they are divided by.
         dataset: the dataset's name in tables; drawn people are named as such.
         fingerprint: the dataset's fingerprint, `data.sources.fingerprint`.
+        drawn_with: what drawn people were drawn with, `synthetic.writing.drawn_with`; empty for real images, and in
+            runs of older versions.
         config_folder: the folder of the config file, from which values that the config names can be imported.
         command: the command line.
         commit: the Git commit of the code; empty if it was not run from a checkout.
@@ -61,6 +64,7 @@ class Facts(Contents):
     commit: str
     started: str
     versions: Mapping[str, str]
+    drawn_with: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def now(cls, contents: Contents, config: ConfigDict, dataset: str, fingerprint: str) -> "Facts":
@@ -72,6 +76,7 @@ class Facts(Contents):
             std=STD.tolist(),
             dataset=dataset,
             fingerprint=fingerprint,
+            drawn_with=drawn_with(expanded(config.data_dir)),
             config_folder=os.environ.get(CONFIG_FOLDER, ""),
             command=" ".join(sys.orig_argv[1:]),  # sys.argv has the config by its full path
             commit=_commit(),
@@ -99,7 +104,8 @@ class Facts(Contents):
             raise UserError(f"{path} is missing; the command that trained the run writes it again.")
         values = read_json(path)
         kinds = {name: get_origin(kind) or kind for name, kind in get_type_hints(cls).items()}
-        later = {field.name for field in dataclasses.fields(Contents)} - {"people"}  # older versions did not note them
+        # Older versions did not note what has a default.
+        later = {it.name for it in dataclasses.fields(cls) if it.default_factory is not dataclasses.MISSING}
         if not (
             kinds.keys() - later <= values.keys() <= kinds.keys()
             and all(isinstance(value, kinds[name]) for name, value in values.items())

@@ -16,10 +16,12 @@ Score: see docs/results.md.
 from ml_collections import ConfigDict
 
 from configs import quickstart
+from configs.common import check_preset
 
 
 def get_config(preset: str = "best") -> ConfigDict:
     """Returns the recipe of `configs/quickstart/__init__.py` without the control, with more steps."""
+    check_preset(preset, ("best", "paper", "dgnet"))
     config = quickstart.small(preset)
     config.data_dir = "data/showcase"
     _teacher(config.teacher)

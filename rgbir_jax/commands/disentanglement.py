@@ -43,17 +43,18 @@ def check(run: Run, judge: str | None) -> Run | None:
         The judge; None for a run on real images, which its own teacher judges.
 
     Raises:
-        UserError: if the run generates no images, or for a judge that is missing or was trained on the same images.
+        UserError: if the run generates no images, or for a judge that is missing or was trained on the same people.
     """
     if not run.stages[run.last].renders:
         raise UserError(f"--disentanglement measures generated images, and the stage {run.last} generates none.")
     if not has_factors(run):
         return None
     opened = load(judge or JUDGE)
-    if opened.facts.fingerprint == run.facts.fingerprint:
+    seed = open_drawn(run.config.data_dir).seed
+    if opened.facts.drawn_with.get("seed") == seed:
         raise UserError(
-            f"the judge {opened.name} was trained on the images that {run.folder} was; --judge takes a run on other "
-            f"drawn people: make judge trains runs/judge."
+            f"the judge {opened.name} was trained on people drawn with seed {seed}, as were those of {run.folder}; "
+            f"--judge takes a run on people of another seed: make judge trains runs/judge."
         )
     return opened
 
@@ -83,8 +84,8 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         images, records = source.read(rows), source.records.select(rows)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
         teacher = run.config[run.last].get("teacher") or run.last
-        found = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher), count=CHOSEN)
-        result = {"judge": f"its own stage {teacher}", **found}
+        blocks = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher), count=CHOSEN)
+        result = {"judge": f"its own stage {teacher}", **blocks}
         result["probes"] = probes(codes, label_factors(records), records.person_id)
     else:
         drawn = open_drawn(run.config.data_dir)

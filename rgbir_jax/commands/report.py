@@ -99,8 +99,8 @@ def _notes(scored: Scored) -> list[str]:
     notes = [SEEDS]
     if "control" in scored.run.stages:
         notes.append(
-            "control: the teacher, trained for as many more iterations as the image stages, with the same batches and "
-            "learning rates, by its identification loss only."
+            "control: the teacher, trained further with its identification loss only, for as many iterations as the "
+            "image stages, in the same batches and at the rates of the first of them."
         )
     if "(drawn)" in scored.scores["dataset"]:
         notes.append("The people in this dataset are drawn by a program: its scores say nothing about real cameras.")

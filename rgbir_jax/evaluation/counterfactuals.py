@@ -29,6 +29,8 @@ from rgbir_jax.synthetic import DrawnDataset
 from rgbir_jax.training.stage import Stage
 from rgbir_jax.training.state import State
 
+NOT_SWAPPED = ("image_i", "image_j", "mean")  # what a swap must be nearer to the truth than
+
 Normalised = Float[np.ndarray, "_ h w 3"]
 Pixels = UInt8[np.ndarray, "_ h w 3"]
 Rows = Int[np.ndarray, "_"]
@@ -60,7 +62,7 @@ def counterfactuals(
     """Compares swapped images with the drawn truth, for pairs (i, j) of images that show different persons.
 
     A block has the modality of the structure image i and then that of the appearance image j: `rgb_rgb`, `ir_ir`,
-    `rgb_ir`, `ir_rgb`. A block without images is left out.
+    `rgb_ir`, `ir_rgb`. A block without pairs is left out.
 
     Args:
         drawn: the dataset.
@@ -79,10 +81,12 @@ def counterfactuals(
             G(a_i, s_i) with image i. L1 is that of normalised images; `l1_person` is that of the pixels at which person
             i is visible in image i or person j in the truth. Most other pixels are background, which a copy of image i
             has right if the modalities are the same.
+        `margin`: by `l1` and `ssim`, how much nearer to the truth a swap is than `image_i`, `image_j` and `mean`: the
+            mean difference of the pairs, positive if the swap is better.
         `recogniser`: `rank1_j` and `rank1_i`, the shares of swaps that are nearest to person j and to person i;
-            `rank_j`, the mean rank of j, from 1; `chance` of a random ranking to have j first. The gallery of a pair
-            shows every person of `rows` in the pose of i, before i's camera, in the modality of j. `image_i`,
-            `image_j` and `reconstruction` (of i) have the same figures of these images in place of the swap.
+            `rank_j` and `rank_i`, their mean ranks, from 1; `chance` of a random ranking to have j first. The gallery
+            of a pair shows every person of `rows` in the pose of i, before i's camera, in the modality of j.
+            `image_i`, `image_j` and `reconstruction` (of i) have the same figures of these images in place of the swap.
         `standard_error`: the standard errors of all of these, over the choice of structures and appearances.
         `pairs`: the number of pairs.
 
@@ -97,7 +101,10 @@ def counterfactuals(
         )
         for modality in np.unique(source.records.modality[rows]).tolist()
     }
-    pairs = sorted(((m_i, m_j) for m_i in chosen for m_j in chosen), key=lambda pair: pair[0] != pair[1])
+    pairs = sorted(
+        ((m_i, m_j) for m_i in chosen for m_j in chosen if len(test.persons(chosen[m_i][0], chosen[m_j][1])) > 1),
+        key=lambda pair: pair[0] != pair[1],
+    )
     with tqdm(total=sum(len(chosen[m_i][0]) for m_i, _ in pairs), desc="swaps", unit="structure", leave=False) as bar:
         return {
             f"{MODALITIES[m_i]}_{MODALITIES[m_j]}": test.block(chosen[m_i][0], chosen[m_j][1], bar.update)
@@ -122,20 +129,23 @@ def found_by_recogniser(
         By block, as `counterfactuals`: `recogniser` with `rank1_j` and `rank1_i`, the shares of swaps whose nearest
         image, among those of `rows` with the modality of j but i and j themselves, shows person j and person i; and
         `chance`, the mean share of person j's images in this gallery. `pairs` is the number of pairs.
+
+    Raises:
+        UserError: if `rows` show fewer than two persons.
     """
     records, rng = source.records, np.random.default_rng(seed)
     person = dict(zip(rows.tolist(), records.person_id[rows].tolist(), strict=True))
-    found = {}
+    _check_persons(len(set(person.values())))
+    blocks = {}
     for m_i, m_j in itertools.product(np.unique(records.modality[rows]).tolist(), repeat=2):
         gallery = _of(source, rows, m_j)
         vectors = recogniser(source.read(gallery), records.modality[gallery])
-        pairs = [
-            (i, j)
-            for i in _choose(_of(source, rows, m_i), person, count, rng).tolist()
-            for j in _choose(gallery, person, count, rng).tolist()
-            if person[i] != person[j]
-        ]
-        i, j = np.array(pairs).T
+        chosen = (_choose(of_modality, person, count, rng) for of_modality in (_of(source, rows, m_i), gallery))
+        i, j = (both.ravel() for both in np.meshgrid(*chosen, indexing="ij"))
+        different = records.person_id[i] != records.person_id[j]
+        i, j = i[different], j[different]
+        if not len(i):
+            continue
         images = np.concatenate(
             [swap(i[part], j[part]) for part in np.array_split(np.arange(len(i)), -(-len(i) // 64))]
         )
@@ -143,15 +153,20 @@ def found_by_recogniser(
         similarity[(gallery == i[:, None]) | (gallery == j[:, None])] = -np.inf
         nearest = records.person_id[gallery[similarity.argmax(axis=1)]]
         others = (records.person_id[gallery] == records.person_id[j][:, None]).sum(axis=1) - 1
-        found[f"{MODALITIES[m_i]}_{MODALITIES[m_j]}"] = {
+        blocks[f"{MODALITIES[m_i]}_{MODALITIES[m_j]}"] = {
             "recogniser": {
                 "rank1_j": float(np.mean(nearest == records.person_id[j])),
                 "rank1_i": float(np.mean(nearest == records.person_id[i])),
                 "chance": float(np.mean(others / (np.isfinite(similarity).sum(axis=1)))),
             },
-            "pairs": len(pairs),
+            "pairs": len(i),
         }
-    return found
+    return blocks
+
+
+def _check_persons(count: int) -> None:
+    if count < 2:
+        raise UserError(f"swaps need two persons, and the images show {count}; add test identities.")
 
 
 def _of(source: ImageSource, rows: Rows, modality: int) -> Rows:
@@ -215,10 +230,13 @@ class _Test:
     def of(cls, drawn: DrawnDataset, source: ImageSource, rows: Rows, swap: Swap, recogniser: Recogniser) -> "_Test":
         number = {row: drawn.person(str(source.records.path[row])) for row in rows.tolist()}
         people = sorted(set(number.values()))
-        if len(people) < 2:
-            raise UserError(f"swaps need two persons, and the images show {len(people)}; draw more test identities.")
+        _check_persons(len(people))
         place = {person: place for place, person in enumerate(people)}
         return cls(drawn, source, rows, swap, recogniser, {row: place[number[row]] for row in number}, people)
+
+    def persons(self, *rows: Rows) -> set[int]:
+        """Returns the places of all persons that rows show."""
+        return {self.person[row] for row in np.concatenate(rows).tolist()}
 
     def truths(self, i: int, modality: int) -> Pixels:
         """Draws all persons in the pose of image i, before its camera, as the source would decode them."""
@@ -253,7 +271,7 @@ class _Test:
         person_i, person_j = ([self.person[row] for row in rows.tolist()] for rows in (structures, appearances))
         modality = int(self.source.records.modality[appearances[0]])
         mean = self.mean_image(modality)
-        found = []
+        of_structure = []
         for n, i in enumerate(structures.tolist()):
             truths = self.truths(i, modality)
             gallery = self.see(truths, np.resize(appearances, len(truths)))
@@ -268,17 +286,23 @@ class _Test:
                 name: _ranks(images.vector, gallery.vector, person_i[n], person_j)
                 for name, images in ({"swap": swapped} | copies).items()
             }
-            found.append(
+            l1 = {name: _l1(*pair, np.ones_like(person)) for name, pair in compared.items()}
+            similarity = {name: _ssim(*pair, len(truth)) for name, pair in compared.items()}
+            of_structure.append(
                 {
-                    "l1": {name: _l1(*pair, np.ones_like(person)) for name, pair in compared.items()},
+                    "l1": l1,
                     "l1_person": {name: _l1(*pair, person) for name, pair in compared.items()},
-                    "ssim": {name: _ssim(*pair, len(truth)) for name, pair in compared.items()},
+                    "ssim": similarity,
+                    "margin": {
+                        "l1": {name: l1[name] - l1["swap"] for name in NOT_SWAPPED},
+                        "ssim": {name: similarity["swap"] - similarity[name] for name in NOT_SWAPPED},
+                    },
                     "recogniser": ranks.pop("swap") | ranks,
                 }
             )
             progress()
         different = np.not_equal.outer(person_i, person_j)
-        pairs = jax.tree.map(lambda *values: np.stack(values), *found)
+        pairs = jax.tree.map(lambda *values: np.stack(values), *of_structure)
         scores = jax.tree.map(lambda values: float(values[different].mean()), pairs)
         scores["recogniser"]["chance"] = 1 / len(self.people)
         error = jax.tree.map(lambda values: _standard_error(values, different), pairs)
@@ -311,9 +335,17 @@ def _ranks(
     first = similarity == similarity.max(axis=1, keepdims=True)
     share = first / first.sum(axis=1, keepdims=True)
     pairs = np.arange(len(person_j))
-    own = similarity[pairs, person_j][:, None]
-    rank = (similarity > own).sum(axis=1) + (1 + (similarity == own).sum(axis=1)) / 2
-    return {"rank1_j": share[pairs, person_j], "rank1_i": share[:, person_i], "rank_j": rank}
+
+    def rank(own):
+        nearer, as_near = similarity > own[:, None], similarity == own[:, None]
+        return nearer.sum(axis=1) + (1 + as_near.sum(axis=1)) / 2
+
+    return {
+        "rank1_j": share[pairs, person_j],
+        "rank1_i": share[:, person_i],
+        "rank_j": rank(similarity[pairs, person_j]),
+        "rank_i": rank(similarity[:, person_i]),
+    }
 
 
 def _standard_error(

@@ -48,53 +48,79 @@ def tables(measured: Mapping) -> list[Table]:
         measured: the content of disentanglement.json.
     """
     blocks = {name: title for name, title in BLOCKS.items() if name in measured}
-    made = [_identities(measured, blocks)]
-    if "dci" in measured:
-        made = [_errors(measured[name], title) for name, title in blocks.items()] + made
-        made += [_table_1(measured["table_1"]), _dci(measured["dci"])]
-    return [*made, _probes(measured["probes"])]
+    if "dci" not in measured:
+        return [_identities(measured, blocks), _probes(measured["probes"])]
+    return [
+        *(_errors(measured[name], title) for name, title in blocks.items()),
+        _identities(measured, blocks),
+        _table_1(measured["table_1"]),
+        _dci(measured["dci"]),
+        _probes(measured["probes"]),
+    ]
 
 
 def sentences(measured: Mapping) -> list[str]:
     """Says in words, from the figures, what swapped images are worth."""
-    verdicts = []
-    for name, title in BLOCKS.items():
-        if name not in measured:
-            continue
-        found = measured[name]["recogniser"]
-        sentence = (
-            f"{title}: a swapped image shows the person of the appearance in {found['rank1_j']:.0%} of the cases and "
-            f"the person of the structure in {found['rank1_i']:.0%}, by the judge (chance {found['chance']:.0%})."
-        )
-        if "l1" in measured[name]:
-            l1 = measured[name]["l1"]
-            others = ("image_i", "image_j", "mean")
-            better = [COMPARED[other] for other in others if l1["swap"] < l1[other]]
-            worse = [COMPARED[other] for other in others if l1["swap"] >= l1[other]]
-            sentence += f" Its L1 error, {l1['swap']:.2f}, is below that of {_listed(better)}"
-            sentence += f" and not below that of {_listed(worse)}." if worse else "."
-        verdicts.append(sentence)
-    return verdicts
+    return [_verdict(measured[name], title) for name, title in BLOCKS.items() if name in measured]
+
+
+def _verdict(block: Mapping, title: str) -> str:
+    recognised = block["recogniser"]
+    sentence = (
+        f"{title}: the judge finds the person of the appearance first in {recognised['rank1_j']:.0%} of the swapped "
+        f"images and the person of the structure in {recognised['rank1_i']:.0%} (chance {recognised['chance']:.0%})."
+    )
+    if "margin" in block:
+        sentence += "".join(_nearer(block, *measure) for measure in (("l1", "L1"), ("ssim", "SSIM")))
+    return sentence
+
+
+def _nearer(block: Mapping, measure: str, title: str) -> str:
+    """Says which images swaps are nearer to the truth than, and by how much, plus or minus one standard error."""
+    margins = block["margin"][measure]
+    by = {
+        name: f"the {COMPARED[name]} ({margin:+.3f} ± {block['standard_error']['margin'][measure][name]:.3f})"
+        for name, margin in margins.items()
+    }
+    better = [text for name, text in by.items() if margins[name] > 0]
+    worse = [text for name, text in by.items() if margins[name] <= 0]
+    verdict = (
+        f"nearer to the truth than {_listed(better)}" if better else f"not nearer to the truth than {_listed(worse)}"
+    )
+    rest = f", not than {_listed(worse)}" if better and worse else ""
+    return f" By {title} ({block[measure]['swap']:.3f}) they are {verdict}{rest}."
 
 
 def _listed(names: list[str]) -> str:
-    return " and ".join(f"the {name}" for name in names) or "none of the copies"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _errors(block: Mapping, title: str) -> Table:
+    margins, error = block["margin"], block["standard_error"]["margin"]
+
+    def margin(measure, name):
+        values = margins[measure]
+        return f"{values[name]:+.3f} ± {error[measure][name]:.3f}" if name in values else ""
+
     rows = [
-        [shown, *(f"{block[measure][name]:.3f}" for measure in ("l1", "l1_person", "ssim"))]
+        [shown]
+        + [f"{block[measure][name]:.3f}" for measure in ("l1", "l1_person", "ssim")]
+        + [margin(measure, name) for measure in ("l1", "ssim")]
         for name, shown in COMPARED.items()
     ]
-    caption = f"{title}: difference from the true drawing of person j in the pose of i ({block['pairs']} pairs)"
-    return Table(caption, ["", "L1", "at the persons", "SSIM"], rows)
+    caption = (
+        f"{title}: difference from the true drawing of person j in the pose of i ({block['pairs']} pairs), and how "
+        "much nearer swapped images are, ± one standard error"
+    )
+    head = ["", "L1", "at the persons", "SSIM", "swap is nearer by L1", "by SSIM"]
+    return Table(caption, head, rows)
 
 
 def _identities(measured: Mapping, blocks: Mapping[str, str]) -> Table:
     rows = []
     for name, title in blocks.items():
-        found = measured[name]["recogniser"]
-        rows.append([title, *(f"{100 * found[key]:.1f}" for key in ("rank1_j", "rank1_i", "chance"))])
+        recognised = measured[name]["recogniser"]
+        rows.append([title, *(f"{100 * recognised[key]:.1f}" for key in ("rank1_j", "rank1_i", "chance"))])
     caption = (
         f"Whom the judge ({measured['judge']}) finds first: the person of the appearance (j) or the structure (i), in %"
     )
@@ -123,5 +149,8 @@ def _probes(probes: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
         + [f"{code[factor]['score']:.2f} / {code[factor]['mlp']:.2f}" for code in probes.values()]
         for factor in factors
     ]
-    caption = "Probes, linear / small MLP: balanced accuracy of kinds, R² of numbers, on persons that they never saw"
+    caption = (
+        "Probes, linear / small MLP: balanced accuracy of kinds, R² of numbers, on persons that they never saw. A "
+        "score below chance: what the probe has learnt does not hold for other persons"
+    )
     return Table(caption, ["factor", "chance", *probes], rows)

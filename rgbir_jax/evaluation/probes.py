@@ -74,7 +74,8 @@ def probes(
 
 
 def position_means(s: Float[np.ndarray, "n h w c"], rows: int = 4, columns: int = 2) -> Float[np.ndarray, "n d"]:
-    """Averages a structure code over the cells of a grid: d = rows * columns * c."""
+    """Averages a structure code over the cells of a grid: d = rows * columns * c, or h * w * c if that is less."""
+    rows, columns = min(rows, s.shape[1]), min(columns, s.shape[2])
     cells = [
         cell.mean(axis=(1, 2)) for band in np.array_split(s, rows, axis=1) for cell in np.array_split(band, columns, 2)
     ]

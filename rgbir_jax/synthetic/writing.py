@@ -55,6 +55,17 @@ def write(plan: Plan, root: str | Path, *, seed: int, size: tuple[int, int], arg
     shutil.rmtree(root / _UNFINISHED, ignore_errors=True)
 
 
+def drawn_with(root: str | Path) -> dict:
+    """Returns what a dataset was drawn with: version, seed, size and the arguments of its plan.
+
+    It is empty if this program did not draw the dataset, or if the file that says so is damaged.
+    """
+    try:
+        return dict(json.loads((Path(root) / MANIFEST).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def encode(picture: Image.Image, path: str) -> bytes:
     """Returns the content of a picture's file, marked as drawn: a BMP if the path ends with .bmp, otherwise a JPEG."""
     file = io.BytesIO()

@@ -159,7 +159,8 @@ def test_disentanglement_of_drawn_people(run, measured):
     text = "\n".join(map(str, tables(content)))
     assert "Table 1 of the paper" in text
     for sentence in sentences(content):
-        assert "by the judge (chance 20%)" in sentence
+        assert "(chance 20%). By L1 (" in sentence
+        assert "By SSIM (" in sentence
     assert disentanglement.kept(scored) == json.loads(json.dumps(content))
     assert disentanglement.kept(scored._replace(scores=scored.scores | {"steps": 99})) is None
     page = Path(report.write(scored, content)).read_text()
@@ -210,7 +211,11 @@ def test_scores_can_be_written_without_a_report(run, capsys):
 
 def test_who_cannot_judge(run, measured):
     workdir, scored = run
-    with pytest.raises(UserError, match=r"was trained on the images that .* was; --judge takes a run on other"):
+    assert scored.run.facts.drawn_with["seed"] == 0
+    with pytest.raises(
+        UserError,
+        match=r"trained on people drawn with seed \d+, as were those of .*; --judge takes a run on people of another",
+    ):
         disentanglement.check(scored.run, workdir)
 
 

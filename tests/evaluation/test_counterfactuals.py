@@ -10,7 +10,7 @@ from rgbir_jax.data.decoding import decode
 from rgbir_jax.datasets.market1501 import MARKET1501
 from rgbir_jax.datasets.sysu_mm01 import SYSU_MM01
 from rgbir_jax.errors import UserError
-from rgbir_jax.evaluation.counterfactuals import counterfactuals
+from rgbir_jax.evaluation.counterfactuals import counterfactuals, found_by_recogniser
 from rgbir_jax.synthetic import market_plan, open_drawn, write
 
 BLOCKS = ("rgb_rgb", "ir_ir", "rgb_ir", "ir_rgb")
@@ -79,6 +79,24 @@ def copy_of_j(world):
     return lambda i, j: normalised(world[1].read(j))
 
 
+@pytest.fixture(scope="module")
+def knowing(world):
+    """Returns a recogniser that knows who is in every image of the tree and in every true swap."""
+    dataset, source, rows = world
+    people = sorted({dataset.person(source.records.path[row]) for row in rows})
+    known = {source.images[row].tobytes(): dataset.person(source.records.path[row]) for row in rows}
+    for row in rows:
+        for person in people:
+            for infrared in (False, True):
+                content = dataset.counterfactual(str(source.records.path[row]), person, infrared)
+                known[decode(io.BytesIO(content), source.image_size).tobytes()] = person
+
+    def recognise(images, modality):
+        return np.eye(len(people))[[people.index(known[image.tobytes()]) for image in images]]
+
+    return recognise
+
+
 def test_the_truth_scores_what_is_perfect(world):
     scores = counterfactuals(*world, oracle(world), pixels, **COUNTS)
     assert tuple(scores) == BLOCKS
@@ -119,6 +137,24 @@ def test_a_generator_that_ignores_the_structure(world):
             assert block[measure]["swap"] == pytest.approx(block[measure]["image_j"], abs=1e-6)
         found = block["recogniser"]
         assert {key: found[key] for key in found["image_j"]} == pytest.approx(found["image_j"])
+
+
+def test_a_recogniser_that_knows_everybody(world, knowing):
+    for swap, first in ((copy_of_j(world), "j"), (copy_of_i(world), "i")):
+        for block in counterfactuals(*world, swap, knowing, **COUNTS).values():
+            found = block["recogniser"]
+            assert (found["rank1_j"], found["rank1_i"]) == ((1, 0) if first == "j" else (0, 1))
+            # The four others are equally far: their ranks are 2 to 5.
+            assert (found["rank_j"], found["rank_i"]) == ((1, 3.5) if first == "j" else (3.5, 1))
+
+
+def test_the_margin_is_what_a_copy_is_worse_by(world):
+    for block in counterfactuals(*world, copy_of_j(world), pixels, **COUNTS).values():
+        for name in ("image_i", "image_j", "mean"):
+            assert block["margin"]["l1"][name] == pytest.approx(block["l1"][name] - block["l1"]["swap"], abs=1e-6)
+            assert block["margin"]["ssim"][name] == pytest.approx(block["ssim"]["swap"] - block["ssim"][name], abs=1e-6)
+        assert block["standard_error"]["margin"]["l1"]["image_j"] == pytest.approx(0, abs=1e-6)
+        assert block["standard_error"]["margin"]["l1"]["mean"] > 0
 
 
 def test_the_mean_image_is_that_of_the_modality_of_j(world):
@@ -179,5 +215,37 @@ def test_a_tree_of_one_modality_has_one_block(tmp_path):
 def test_one_person_is_too_few(world):
     dataset, source, rows = world
     rows = rows[source.records.person_id[rows] == source.records.person_id[rows[0]]]
-    with pytest.raises(UserError, match="swaps need two persons, and the images show 1; draw more test identities"):
+    with pytest.raises(UserError, match="swaps need two persons, and the images show 1; add test identities"):
         counterfactuals(dataset, source, rows, copy_of_i(world), pixels)
+
+
+@pytest.mark.parametrize("first", ["j", "i"])
+def test_whom_a_recogniser_finds_in_any_dataset(first, world, knowing):
+    """Four images of each modality show four persons: twelve pairs or more, with the same appearances throughout."""
+    _, source, rows = world
+    person, modality = source.records.person_id, source.records.modality
+    pairs = []
+
+    def swap(i, j):
+        pairs.extend(zip(i.tolist(), j.tolist(), strict=True))
+        return normalised(source.read(j if first == "j" else i))
+
+    blocks = found_by_recogniser(source, rows, swap, knowing, count=4)
+    assert set(blocks) == set(BLOCKS)
+    for name, block in blocks.items():
+        found = block["recogniser"]
+        assert (found["rank1_j"], found["rank1_i"]) == ((1, 0) if first == "j" else (0, 1))
+        m_i, m_j = (int(part == "ir") for part in name.split("_"))
+        of_block = [(i, j) for i, j in pairs if (modality[i], modality[j]) == (m_i, m_j)]
+        assert 12 <= len(of_block) == block["pairs"] <= 16
+        assert len({j for _, j in of_block}) == 4
+        galleries = [[row for row in rows if modality[row] == m_j and row not in pair] for pair in of_block]
+        shares = [np.mean(person[gallery] == person[j]) for gallery, (_, j) in zip(galleries, of_block, strict=True)]
+        assert found["chance"] == pytest.approx(np.mean(shares))
+
+
+def test_one_person_is_too_few_for_a_recogniser_too(world, knowing):
+    _, source, rows = world
+    rows = rows[source.records.person_id[rows] == source.records.person_id[rows[0]]]
+    with pytest.raises(UserError, match="swaps need two persons, and the images show 1; add test identities"):
+        found_by_recogniser(source, rows, copy_of_i(world), knowing)

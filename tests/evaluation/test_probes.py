@@ -118,6 +118,8 @@ def test_position_means():
     assert means.shape == (3, 40)
     np.testing.assert_allclose(means[:, :5], s[:, :2, :2].mean(axis=(1, 2)))
     np.testing.assert_allclose(means[:, -5:], s[:, -2:, -2:].mean(axis=(1, 2)))
+    # A code smaller than the grid keeps all of its positions.
+    np.testing.assert_array_equal(position_means(s, rows=16, columns=8), s.reshape(3, -1))
 
 
 def test_dci_of_codes_that_are_disentangled():

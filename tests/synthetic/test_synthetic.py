@@ -24,6 +24,7 @@ from rgbir_jax.datasets.sysu_mm01 import read as read_sysu_mm01
 from rgbir_jax.synthetic import draw
 from rgbir_jax.synthetic.__main__ import main
 from rgbir_jax.synthetic.shot import identity_of, pose_of
+from rgbir_jax.synthetic.writing import drawn_with
 
 SMALL = ["--train", "4", "--val", "2", "--test", "3", "--images", "3", "--size", "48", "24", "--seed", "7"]
 
@@ -169,6 +170,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=r"rgbir-draw: .*file cannot be written \(Not a directory\); make room"):
         main(["--out", str(tmp_path / "file"), *SMALL, "--workers", "1"])
+
+
+def test_what_a_dataset_was_drawn_with(sysu, tmp_path):
+    assert drawn_with(sysu).items() >= {"seed": 7, "layout": "sysu_mm01"}.items()
+    assert drawn_with(tmp_path) == {}  # not drawn by this program
+    for damaged in ("", "{", "3", "null", '"seed"'):
+        (tmp_path / "drawn.json").write_text(damaged)
+        assert drawn_with(tmp_path) == {}
 
 
 def test_damaged_notes_of_a_dataset_are_named(sysu, tmp_path):
