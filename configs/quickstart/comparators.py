@@ -9,7 +9,7 @@ or one of them, after `make drawn`:
 
 Presets, as `quickstart/comparators:NAME`:
 
-    best, paper                the image system; `best` trains the control too, which is the teacher trained on by L_id
+    best, paper                the image system; `best` trains the control too: the teacher, trained further with L_id
     bdtr                       M_bdtr
     base, agw, caj, rle, deen  the two-stem systems (the default: agw)
     sdl, cmpig, hicmd, cmgan   as in configs/sysu_NAME.py

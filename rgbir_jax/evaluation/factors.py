@@ -49,10 +49,12 @@ def label_factors(records: Records) -> dict[str, Factor]:
 
 
 def drawn_factors(drawn: DrawnDataset, records: Records) -> dict[str, Factor]:
-    """Returns the factors of drawn images: those of `label_factors`, and everything below that factors.csv describes.
+    """Returns the factors of drawn images: those of `label_factors`, and what factors.csv says of a picture.
 
     `phase` is circular and is given by its sine and cosine. A colour is looked for in RGB images only, and a
-    reflectance in near infrared in IR images only.
+    reflectance in near infrared in IR images only. Details that small images hardly show are left out: the hair's
+    colour, a pattern's second colour, period and figure, the lengths of hem, skirt and legs, the sizes of head and bag
+    and the bag's side, the hidden share of a person, and a camera's light, blur and noise, which `camera` stands for.
 
     Args:
         drawn: the dataset.

@@ -61,16 +61,16 @@ def probes(
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     usable = {name: factor for name, factor in factors.items() if _varies(factor, person)}
-    found = {}
+    scores = {}
     bar = tqdm(total=len(codes) * len(usable), desc="probes", unit="factor", leave=False)
     with bar, threadpool_limits(1):  # the matrices are too small for several threads
         for code, values in codes.items():
             components = principal_components(values)
-            found[code] = {}
+            scores[code] = {}
             for name, factor in usable.items():
-                found[code][name] = _probe(components[factor.shown], factor, person[factor.shown])
+                scores[code][name] = _probe(components[factor.shown], factor, person[factor.shown])
                 bar.update()
-    return found
+    return scores
 
 
 def position_means(s: Float[np.ndarray, "n h w c"], rows: int = 4, columns: int = 2) -> Float[np.ndarray, "n d"]:

@@ -9,7 +9,7 @@ C1, C2 = 0.01**2, 0.03**2  # for a dynamic range of 1
 
 
 def ssim(x: Float[np.ndarray, "n h w c"], y: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n"]:
-    """Computes the mean SSIM of pairs of images, each channel for itself.
+    """Computes the mean SSIM of pairs of images, channel by channel.
 
     Means, variances and covariance are weighted by a Gaussian window. As in the authors' program, only windows that lie
     inside the image count.
