@@ -324,7 +324,7 @@ def markdown(rows, seeds):
         cells += [difference(row["than control"], seeds) if "than control" in row else ""]
         cells += [f"{difference(row['than cell'], seeds)} than {row['than']}" if "than" in row else ""]
         cells += [f"{row['reconstruction']:.3f}" if "reconstruction" in row else ""]
-        lines[name] = cells
+        lines[name.replace("|", r"\|")] = cells
     head = ["system", "rank-1", "mAP", "mAP more than control", "mAP more than another cell", "reconstruction L1"]
     return "\n\n".join([
         f"All-search, single-shot, in %; {seeds} seeds, mean ± sample standard deviation. Differences: mean of the "

@@ -64,6 +64,7 @@ def test_a_cell_is_compared_with_its_preset_and_a_code_with_its_cell(runs):
         )
     text = ablations.markdown(rows, 3)
     assert "| without L_dis | " in text
+    assert r"| KL(q\|\|p) | " in ablations.markdown({"KL(q||p)": rows["without L_dis"]}, 3)
     assert "| -10.00 (-10.00 to -10.00), 0 of 3 than paper | 0.200 |" in text
 
 
