@@ -61,7 +61,8 @@ def test_shuffled_codes_score_chance():
     shuffled = {"a": CODES["a"][RNG.permutation(N)]}
     for name, scores in probes(shuffled, FACTORS, PERSON)["a"].items():
         for probe in ("score", "mlp"):
-            assert scores[probe] < CHANCE[name] + 0.12
+            below = 0.15 if FACTORS[name].is_class else 0.5  # what was learnt may hold for the training persons only
+            assert CHANCE[name] - below < scores[probe] < CHANCE[name] + 0.12
 
 
 def test_a_constant_code_scores_what_a_constant_prediction_does():
