@@ -221,7 +221,10 @@ def folder_name(cell):
 
 
 def score(folder):
-    """Writes the figures of a run into its folder: the persons, and by system rank-1, mAP and the persons' AP."""
+    """Writes the figures of a run into its folder: by system rank-1, mAP and the AP of each person.
+
+    `persons` has the number of probes of each.
+    """
     from rgbir_jax import load
     from rgbir_jax.data.sources import open_source
     from rgbir_jax.evaluation.benchmark import Benchmark
@@ -239,28 +242,28 @@ def score(folder):
     systems |= {OWN: (last, state)} | {code: (stage, state) for code, stage in last.controls.items()}
     records = benchmark.records
     person = records.person_id[probes_of(records, search)]
-    figures = {}
+    persons, figures = {}, {}
     for name, (stage, state_of) in systems.items():
         features = extractor((stage,))((state_of,), *of_rows(source, benchmark.rows))
         probes = averaged(ranked(features, records, [search])[search.name], search.ap)
-        figures[name] = by_person(person, **probes)
+        persons, figures[name] = by_person(person, **probes)
     drawn = {"reconstruction": float(reconstruction(last, state, source, benchmark.rows).l1)} if last.renders else {}
     digest = recipe(json.loads((folder / "config.json").read_text()))
-    write_json(folder / FIGURES, {"recipe": digest, "systems": figures} | drawn)
+    write_json(folder / FIGURES, {"recipe": digest, "persons": persons, "systems": figures} | drawn)
 
 
 def by_person(person, rank1, AP):
-    """Returns the means over all probes, and over the probes of each person; probes without a match do not count."""
+    """Averages over all probes, and over those of each person; probes without a match do not count.
+
+    Returns:
+        The number of probes by person, and the figures.
+    """
     counts_for = ~np.isnan(AP)
     people, place, probes = np.unique(person[counts_for], return_inverse=True, return_counts=True)
     means = np.bincount(place, AP[counts_for]) / probes
     names = [int(person_id) for person_id in people]
-    return {
-        "rank-1": float(np.nanmean(rank1)),
-        "mAP": float(np.nanmean(AP)),
-        "AP": dict(zip(names, means.round(5).tolist(), strict=True)),
-        "probes": dict(zip(names, probes.tolist(), strict=True)),
-    }
+    figures = {"rank-1": float(np.nanmean(rank1)), "mAP": float(np.nanmean(AP)), "AP": means.round(5).tolist()}
+    return dict(zip(names, probes.tolist(), strict=True)), figures
 
 
 def tabulate(runs, seeds, cells):
@@ -272,6 +275,7 @@ def tabulate(runs, seeds, cells):
         cells: the cells whose rows follow those of teacher and control.
     """
     rng = np.random.default_rng(0)
+    probes = np.array(list(runs[BASE][str(seeds[0])]["persons"].values()))
     rows = {name: (BASE, name) for name in SYSTEMS_OF_BASE}
     for name in cells:
         rows[name] = name, OWN
@@ -285,11 +289,11 @@ def tabulate(runs, seeds, cells):
         own = scored(cell, system)
         figures[name] = summary(100 * np.array([(one["rank-1"], one["mAP"]) for one in own]))
         if name != "control":
-            figures[name]["than control"] = ahead(own, scored(BASE, "control"), rng)
+            figures[name]["than control"] = ahead(own, scored(BASE, "control"), probes, rng)
         other = (cell, OWN) if name not in CELLS else (compared_with(name), OWN)
         if cell != BASE and other != (cell, system):
             figures[name]["than"] = other[0]
-            figures[name]["than cell"] = ahead(own, scored(*other), rng)
+            figures[name]["than cell"] = ahead(own, scored(*other), probes, rng)
         if system == OWN and all("reconstruction" in runs[cell][str(seed)] for seed in seeds) and draws(cell):
             figures[name]["reconstruction"] = float(
                 np.mean([runs[cell][str(seed)]["reconstruction"] for seed in seeds])
@@ -302,18 +306,23 @@ def draws(cell):
     return not set(NOTHING_DRAWN) <= set(CELLS[cell].options)
 
 
-def ahead(own, others, rng):
-    """Compares the mAP of each seed with that of another system: the mean, its interval, and the seeds, in percent."""
-    probes = np.array(list(own[0]["probes"].values()))
+def ahead(own, others, probes, rng):
+    """Compares the mAP of each seed with that of another system, in percent.
+
+    Args:
+        own: the figures of a system by seed.
+        others: those of another one.
+        probes: the number of probes of each person.
+        rng: draws the persons.
+
+    Returns:
+        The mean over the seeds, its interval, and the difference of each seed.
+    """
+    pairs = zip(own, others, strict=True)
+    differences = 100 * np.array([np.subtract(one["AP"], other["AP"]) for one, other in pairs])
     person = np.repeat(np.arange(len(probes)), probes)
-    differences = 100 * np.array([precisions(one) - precisions(other) for one, other in zip(own, others, strict=True)])
-    return interval(np.repeat(differences.mean(axis=0), probes), person, rng)._asdict() | {
-        "seeds": (differences @ probes / probes.sum()).tolist()
-    }
-
-
-def precisions(scored):
-    return np.array(list(scored["AP"].values()))
+    mean = interval(np.repeat(differences.mean(axis=0), probes), person, rng)
+    return mean._asdict() | {"seeds": (differences @ probes / probes.sum()).tolist()}
 
 
 def markdown(rows, seeds):

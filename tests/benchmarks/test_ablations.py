@@ -15,11 +15,12 @@ SEEDS = (0, 1, 2)
 
 
 def run_of(**precision):
-    systems = {
+    figures = {
         system: ablations.by_person(PERSON, (values > 0.5).astype(float), values)
         for system, values in precision.items()
     }
-    return {"systems": systems}
+    persons, _ = next(iter(figures.values()))
+    return {"persons": persons, "systems": {system: figure for system, (_, figure) in figures.items()}}
 
 
 @pytest.fixture
@@ -85,8 +86,9 @@ def test_means_are_over_probes_and_not_over_persons(runs):
 
 def test_probes_without_a_match_do_not_count():
     values = np.array([0.5, np.nan, 1.0])
-    figures = ablations.by_person(np.array([7, 7, 9]), np.array([0.0, np.nan, 1.0]), values)
-    assert figures == {"rank-1": 0.5, "mAP": 0.75, "AP": {7: 0.5, 9: 1.0}, "probes": {7: 1, 9: 1}}
+    persons, figures = ablations.by_person(np.array([7, 7, 9]), np.array([0.0, np.nan, 1.0]), values)
+    assert persons == {7: 1, 9: 1}
+    assert figures == {"rank-1": 0.5, "mAP": 0.75, "AP": [0.5, 1.0]}
 
 
 def test_the_table(runs):
