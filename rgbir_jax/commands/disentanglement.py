@@ -51,7 +51,8 @@ def check(run: Run, judge: str | None) -> Run | None:
         return None
     opened = load(judge or JUDGE)
     seed = open_drawn(run.config.data_dir).seed
-    if opened.facts.drawn_with.get("seed") == seed:
+    # Runs of older versions did not note the seed.
+    if opened.facts.fingerprint == run.facts.fingerprint or opened.facts.drawn_with.get("seed") == seed:
         raise UserError(
             f"the judge {opened.name} was trained on people drawn with seed {seed}, as were those of {run.folder}; "
             f"--judge takes a run on people of another seed: make judge trains runs/judge."

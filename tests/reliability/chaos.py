@@ -277,6 +277,8 @@ def draw(tree: Path, kills: int, random: Random, tally: Tally, scratch: Path) ->
     program = start()
     if program.end():
         tally.fail(f"people cannot be drawn: {program.text()[-1000:]}")
+    elif drawn() != PICTURES:
+        tally.fail(f"{drawn()} pictures were drawn, not {PICTURES}")
     tally.recovered()
     return {str(path.relative_to(tree)): path.read_bytes() for path in sorted(tree.rglob("*")) if path.is_file()}
 
