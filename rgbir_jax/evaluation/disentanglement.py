@@ -72,6 +72,7 @@ def _verdict(block: Mapping, title: str) -> str:
     )
     if "margin" in block:
         sentence += "".join(_nearer(block, *measure) for measure in (("l1", "L1"), ("ssim", "SSIM")))
+        sentence += " ± is one standard error."
     return sentence
 
 

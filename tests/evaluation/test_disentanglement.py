@@ -29,7 +29,7 @@ def test_a_sentence_names_what_swaps_are_nearer_than_and_by_how_much():
         "images and the person of the structure in 2% (chance 2%). By L1 (0.300) they are nearer to the truth than the "
         "copy of image i (+0.005 ± 0.004), the copy of image j (+0.367 ± 0.004) and the mean image (+0.246 ± 0.004). "
         "By SSIM (0.300) they are nearer to the truth than the copy of image j (+0.100 ± 0.004) and the mean image "
-        "(+0.200 ± 0.004), not than the copy of image i (-0.023 ± 0.004)."
+        "(+0.200 ± 0.004), not than the copy of image i (-0.023 ± 0.004). ± is one standard error."
     )
     assert "By L1 (0.300) they are not nearer to the truth than the copy of image i (-0.100 ± 0.004), the" in second
 
