@@ -274,7 +274,6 @@ def tabulate(runs, seeds, cells):
         seeds: the seeds.
         cells: the cells whose rows follow those of teacher and control.
     """
-    rng = np.random.default_rng(0)
     probes = np.array(list(runs[BASE][str(seeds[0])]["persons"].values()))
     rows = {name: (BASE, name) for name in SYSTEMS_OF_BASE}
     for name in cells:
@@ -289,11 +288,11 @@ def tabulate(runs, seeds, cells):
         own = scored(cell, system)
         figures[name] = summary(100 * np.array([(one["rank-1"], one["mAP"]) for one in own]))
         if name != "control":
-            figures[name]["than control"] = ahead(own, scored(BASE, "control"), probes, rng)
+            figures[name]["than control"] = ahead(own, scored(BASE, "control"), probes)
         other = (cell, OWN) if name not in CELLS else (compared_with(name), OWN)
         if cell != BASE and other != (cell, system):
             figures[name]["than"] = other[0]
-            figures[name]["than cell"] = ahead(own, scored(*other), probes, rng)
+            figures[name]["than cell"] = ahead(own, scored(*other), probes)
         if system == OWN and all("reconstruction" in runs[cell][str(seed)] for seed in seeds) and draws(cell):
             figures[name]["reconstruction"] = float(
                 np.mean([runs[cell][str(seed)]["reconstruction"] for seed in seeds])
@@ -306,14 +305,13 @@ def draws(cell):
     return not set(NOTHING_DRAWN) <= set(CELLS[cell].options)
 
 
-def ahead(own, others, probes, rng):
+def ahead(own, others, probes):
     """Compares the mAP of each seed with that of another system, in percent.
 
     Args:
         own: the figures of a system by seed.
         others: those of another one.
         probes: the number of probes of each person.
-        rng: draws the persons.
 
     Returns:
         The mean over the seeds, its interval, and the difference of each seed.
@@ -321,7 +319,7 @@ def ahead(own, others, probes, rng):
     pairs = zip(own, others, strict=True)
     differences = 100 * np.array([np.subtract(one["AP"], other["AP"]) for one, other in pairs])
     person = np.repeat(np.arange(len(probes)), probes)
-    mean = interval(np.repeat(differences.mean(axis=0), probes), person, rng)
+    mean = interval(np.repeat(differences.mean(axis=0), probes), person)
     return mean._asdict() | {"seeds": (differences @ probes / probes.sum()).tolist()}
 
 
