@@ -7,8 +7,8 @@ or, after it has drawn the dataset:
     python train.py --config quickstart --workdir runs/quickstart
     python eval.py --workdir runs/quickstart
 
-Presets, as `quickstart:NAME`, are those of configs/sysu_image.py: best (the default), paper, dgnet and released, which
-has neither teacher nor control.
+Presets, as `quickstart:NAME`, are those of configs/sysu_image.py: best (the default; its weight of L_id_recon is 0.2
+here and 0.5 there), paper, dgnet and released, which has neither teacher nor control.
 
 Hardware: two CPU cores are enough. 2,400 steps of the teacher, 2,700 of `drawing` (the image system without the terms
 of swapped images), 400 of the whole system, and 3,100 of the control.
