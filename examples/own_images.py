@@ -17,23 +17,23 @@ import rgbir_jax
 from rgbir_jax.synthetic import SYSU_CAMERAS, Identity, Pose, draw
 
 PEOPLE = 12
-RGB, OTHER_RGB = SYSU_CAMERAS[0], SYSU_CAMERAS[3]
+RGB, INFRARED = SYSU_CAMERAS[0], SYSU_CAMERAS[2]
 
 
 def main(people="people", query="query.png", run="drawn"):
     model = rgbir_jax.load(run)
     gallery = model.features(people)  # a folder, a file, a pattern, a list, arrays or Pillow images
-    ranking = rgbir_jax.rank(model.features(query, modality="rgb"), gallery, top=5)
+    ranking = rgbir_jax.rank(model.features(query, modality="ir"), gallery, top=5)
     print(ranking)
     model.swap(appearance=query, structure=ranking.paths[0][0]).save("swapped.png")
 
 
 def draw_people():
-    """Writes a picture of each person into the folder `people`, and another one of the third as query.png."""
+    """Writes a picture of each person into the folder `people`, and an infrared one of the third as query.png."""
     Path("people").mkdir(exist_ok=True)
     for number in range(PEOPLE):
         Image.fromarray(picture(number, RGB)).save(f"people/{number:02d}.png")
-    Image.fromarray(picture(2, OTHER_RGB)).save("query.png")
+    Image.fromarray(picture(2, INFRARED)).save("query.png")
 
 
 def picture(number, camera):

@@ -59,7 +59,7 @@ def test_a_person_is_found_in_own_images(tmp_path):
     process = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    assert lines[0] == "query.png (RGB)"
+    assert lines[0] == "query.png (IR)"
     assert len(lines) == 6
     assert lines[1].split()[0] == "1"
     assert lines[1].endswith("people/02.png")
