@@ -83,7 +83,7 @@ showcase: judge
 	$(BIN)/python -m rgbir_jax.commands.draw --seed 7 --size 128 64 --images 4 --out data/showcase \
 	  --train 1000 --val 32 --test 48
 	$(BIN)/python train.py --config quickstart/showcase --workdir runs/showcase
-	$(BIN)/python eval.py --workdir runs/showcase --disentanglement --judge runs/judge
+	$(BIN)/python eval.py --workdir runs/showcase --disentanglement --judge runs/judge --swap_images 96
 
 # Two seeds at a time, each on half of the cores.
 quickstart-comparators: drawn

@@ -5,7 +5,7 @@
 or, after it has drawn the dataset and trained the judge:
 
     python train.py --config quickstart/showcase --workdir runs/showcase
-    python eval.py --workdir runs/showcase --disentanglement --judge runs/judge
+    python eval.py --workdir runs/showcase --disentanglement --judge runs/judge --swap_images 96
 
 Presets, as `quickstart/showcase:NAME`: best (the default), paper and dgnet.
 

@@ -25,7 +25,7 @@ from rgbir_jax.synthetic.writing import MANIFEST
 
 FILE = "disentanglement.json"
 NEW_PEOPLE = 250  # drawn for the probes: the attributes of persons cannot be learnt from the few of a test set
-CHOSEN = 24  # structure images and appearance images of each modality
+CHOSEN = 24  # structure images and appearance images of each modality, if not given
 PROBED = 1_500  # images that probes see at most
 BATCH = 50
 MAP = 4  # axes of a structure code that is a map
@@ -65,12 +65,13 @@ def has_factors(run: Run) -> bool:
     return (Path(run.config.data_dir) / MANIFEST).is_file()
 
 
-def measure(scored: Scored, judge: Run | None) -> dict:
+def measure(scored: Scored, judge: Run | None, chosen: int) -> dict:
     """Measures disentanglement.
 
     Args:
         scored: a scored run.
         judge: what `check` gives.
+        chosen: the number of structure images and of appearance images of each modality.
 
     Returns:
         The content of disentanglement.json. `steps` is the scored iteration, and `judge` names the recogniser. Of drawn
@@ -85,13 +86,13 @@ def measure(scored: Scored, judge: Run | None) -> dict:
         images, records = source.read(rows), source.records.select(rows)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}
         teacher = run.config[run.last].get("teacher") or run.last
-        blocks = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher), count=CHOSEN)
+        blocks = found_by_recogniser(source, scored.benchmark.rows, swap, _features_of(run, teacher), count=chosen)
         result = {"judge": f"its own stage {teacher}", **blocks}
         result["probes"] = probes(codes, label_factors(records), records.person_id)
     else:
         drawn = open_drawn(run.config.data_dir)
         recogniser = _resizing(judge)
-        swaps = counterfactuals(drawn, source, rows, swap, recogniser, structures=CHOSEN, appearances=CHOSEN)
+        swaps = counterfactuals(drawn, source, rows, swap, recogniser, structures=chosen, appearances=chosen)
         result = {"judge": judge.name, **swaps}
         images, records, factors = new_people(drawn, NEW_PEOPLE, source.image_size)
         codes = _codes(run, images) | {"feature": run.features(images, records.modality)}

@@ -47,6 +47,13 @@ JUDGE = flags.DEFINE_string(
     "With --disentanglement: a run on other drawn people, which says whom an image shows; without it the model `drawn` "
     "that comes with the package.",
 )
+SWAP_IMAGES = flags.DEFINE_integer(
+    "swap_images",
+    None,
+    "With --disentanglement: the number of structure images and of appearance images of each modality, all of which "
+    "are combined; 24 if not given. With more of them the standard errors are smaller.",
+    lower_bound=2,
+)
 FEATURES = flags.DEFINE_string("features", None, "Features to score, an .npz file.")
 RAND_PERM = flags.DEFINE_string("rand_perm", None, "The file that draws the galleries: SYSU-MM01's rand_perm_cam.mat.")
 TEST_IDS = flags.DEFINE_string("test_ids", None, "With --features: SYSU-MM01's test_id.mat or .txt; all if not given.")
@@ -80,6 +87,7 @@ MODES = {
         "protocol",
         "disentanglement",
         "judge",
+        "swap_images",
         "rerank",
         "report",
     ),
@@ -137,8 +145,9 @@ def _check_flags() -> None:
         if name not in MODES[modes[0]]:
             others = " or ".join(f"--{mode}" for mode, names in MODES.items() if name in names)
             raise UserError(f"--{name} belongs to {others} and is not used with --{modes[0]}; leave it out.")
-    if _given("judge") and not DISENTANGLEMENT.value:
-        raise UserError("--judge belongs to --disentanglement; add it, or leave --judge out.")
+    for name in ("judge", "swap_images"):
+        if _given(name) and not DISENTANGLEMENT.value:
+            raise UserError(f"--{name} belongs to --disentanglement; add it, or leave --{name} out.")
     if COMPARE.value and len(COMPARE.value) < 2:
         raise UserError(f"--compare takes two runs or more; {COMPARE.value[0]} is one.")
 
@@ -168,7 +177,7 @@ def _score(workdir: str) -> None:
         scoring.write_features(scored, FEATURES_OUT.value)
     measured = disentanglement.kept(scored)
     if DISENTANGLEMENT.value:
-        measured = disentanglement.measure(scored, judge)
+        measured = disentanglement.measure(scored, judge, SWAP_IMAGES.value or disentanglement.CHOSEN)
         print("", *tables(measured), sep="\n\n", flush=True)
         disentanglement.write(scored, measured)
     if REPORT.value is False:

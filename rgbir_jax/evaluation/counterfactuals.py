@@ -81,8 +81,8 @@ def counterfactuals(
             G(a_i, s_i) with image i. L1 is that of normalised images; `l1_person` is that of the pixels at which person
             i is visible in image i or person j in the truth. Most other pixels are background, which a copy of image i
             has right if the modalities are the same.
-        `margin`: by `l1` and `ssim`, how much nearer to the truth a swap is than `image_i`, `image_j` and `mean`: the
-            mean difference of the pairs, positive if the swap is better.
+        `margin`: by `l1`, `l1_person` and `ssim`, how much nearer to the truth a swap is than `image_i`,
+            `image_j` and `mean`: the mean difference of the pairs, positive if the swap is better.
         `recogniser`: `rank1_j` and `rank1_i`, the shares of swaps that are nearest to person j and to person i;
             `rank_j` and `rank_i`, their mean ranks, from 1; `chance` of a random ranking to have j first. The gallery
             of a pair shows every person of `rows` in the pose of i, before i's camera, in the modality of j.
@@ -287,14 +287,16 @@ class _Test:
                 for name, images in ({"swap": swapped} | copies).items()
             }
             l1 = {name: _l1(*pair, np.ones_like(person)) for name, pair in compared.items()}
+            l1_person = {name: _l1(*pair, person) for name, pair in compared.items()}
             similarity = {name: _ssim(*pair, len(truth)) for name, pair in compared.items()}
             of_structure.append(
                 {
                     "l1": l1,
-                    "l1_person": {name: _l1(*pair, person) for name, pair in compared.items()},
+                    "l1_person": l1_person,
                     "ssim": similarity,
                     "margin": {
                         "l1": {name: l1[name] - l1["swap"] for name in NOT_SWAPPED},
+                        "l1_person": {name: l1_person[name] - l1_person["swap"] for name in NOT_SWAPPED},
                         "ssim": {name: similarity["swap"] - similarity[name] for name in NOT_SWAPPED},
                     },
                     "recogniser": ranks.pop("swap") | ranks,

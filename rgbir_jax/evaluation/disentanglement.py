@@ -16,6 +16,7 @@ COMPARED = {
     "mean": "mean image",
     "reconstruction": "reconstruction G(a_i, s_i) of i",
 }
+MEASURES = {"l1": "L1", "l1_person": "L1 at the persons", "ssim": "SSIM"}
 
 
 class Table(NamedTuple):
@@ -71,7 +72,7 @@ def _verdict(block: Mapping, title: str) -> str:
         f"images and the person of the structure in {recognised['rank1_i']:.0%} (chance {recognised['chance']:.0%})."
     )
     if "margin" in block:
-        sentence += "".join(_nearer(block, *measure) for measure in (("l1", "L1"), ("ssim", "SSIM")))
+        sentence += "".join(_nearer(block, *measure) for measure in MEASURES.items())
         sentence += " ± is one standard error."
     return sentence
 
@@ -105,15 +106,15 @@ def _errors(block: Mapping, title: str) -> Table:
 
     rows = [
         [shown]
-        + [f"{block[measure][name]:.3f}" for measure in ("l1", "l1_person", "ssim")]
-        + [margin(measure, name) for measure in ("l1", "ssim")]
+        + [f"{block[measure][name]:.3f}" for measure in MEASURES]
+        + [margin(measure, name) for measure in MEASURES]
         for name, shown in COMPARED.items()
     ]
     caption = (
         f"{title}: difference from the true drawing of person j in the pose of i ({block['pairs']} pairs), and how "
         "much nearer swapped images are, ± one standard error"
     )
-    head = ["", "L1", "at the persons", "SSIM", "swap is nearer by L1", "by SSIM"]
+    head = ["", "L1", "at the persons", "SSIM", "swap is nearer by L1", "at the persons", "by SSIM"]
     return Table(caption, head, rows)
 
 

@@ -63,6 +63,16 @@ def test_a_folder_without_permission_is_refused(tmp_path):
     assert "cannot be written: permission denied" in refusal("--table=6", f"--json={tmp_path / 'out'}")
 
 
+@pytest.mark.parametrize("flag", ["--judge=runs/judge", "--swap_images=96"])
+def test_what_belongs_to_disentanglement_is_refused_without_it(flag):
+    name = flag.partition("=")[0]
+    assert refusal("--workdir=x", flag) == f"{name} belongs to --disentanglement; add it, or leave {name} out."
+
+
+def test_one_image_is_not_swapped():
+    assert "swap_images" in refusal("--workdir=x", "--disentanglement", "--swap_images=1")
+
+
 @pytest.mark.parametrize("mode", ["table", "compare"])
 def test_only_features_are_reranked(mode):
     sentence = f"--rerank belongs to --workdir or --features and is not used with --{mode}; leave it out."

@@ -33,7 +33,7 @@ RUN_BY = {
     "train.py help": "tests/test_start_up.py::test_help_imports_neither_jax_nor_tensorflow",
     "eval.py workdir": "make quickstart-table6",
     "eval.py workdir disentanglement": "make quickstart",
-    "eval.py workdir disentanglement judge": "make showcase",
+    "eval.py workdir disentanglement judge swap_images": "make showcase",
     "eval.py workdir features_out": "tests/end_to_end/test_wheel.py::test_it_draws_trains_scores_and_opens_a_run",
     "eval.py workdir data_dir": "tests/test_origin.py::test_scores_of_other_data_do_not_replace_those_of_the_run",
     "eval.py workdir protocol": "tests/end_to_end/test_recipe.py::test_a_changed_protocol_needs_no_training",

@@ -138,8 +138,7 @@ def measured(run):
     _, scored = run
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disentanglement, "NEW_PEOPLE", 10)
-        patch.setattr(disentanglement, "CHOSEN", 3)
-        content = disentanglement.measure(scored, disentanglement.check(scored.run, None))
+        content = disentanglement.measure(scored, disentanglement.check(scored.run, None), 3)
         disentanglement.write(scored, content)
         return scored, content
 
@@ -173,14 +172,15 @@ def test_the_command_measures_and_reports(run, monkeypatch, capsys):
     file = Path(workdir, "disentanglement.json")
     file.unlink(missing_ok=True)
     monkeypatch.setattr(disentanglement, "NEW_PEOPLE", 10)
-    monkeypatch.setattr(disentanglement, "CHOSEN", 3)
     flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(workdir=workdir, disentanglement=True, rerank=True):
+    with flagsaver.flagsaver(workdir=workdir, disentanglement=True, swap_images=3, rerank=True):
         evaluate.evaluate()
     printed = capsys.readouterr().out
     assert "all-search, single-shot" in printed
     assert "Table 1 of the paper" in printed
-    assert json.loads(file.read_text())["steps"] == scored.scores["steps"]
+    content = json.loads(file.read_text())
+    assert content["steps"] == scored.scores["steps"]
+    assert 3 <= content["rgb_ir"]["pairs"] <= 9
     page = Path(workdir, "report.html").read_text()
     assert "<h2>Disentanglement</h2>" in page
     # Re-ranked scores are apart from the others, with their label.
@@ -226,9 +226,8 @@ def test_disentanglement_of_images_whose_factors_are_unknown(run, drawn, tmp_pat
     shutil.copytree(workdir, tmp_path / "run")
     real = load(tmp_path / "run")
     real.config.data_dir = str(tmp_path / "tree")
-    monkeypatch.setattr(disentanglement, "CHOSEN", 3)
     assert disentanglement.check(real, None) is None
-    content = disentanglement.measure(scoring.score(real), None)
+    content = disentanglement.measure(scoring.score(real), None, 3)
     assert content["rgb_ir"]["recogniser"].keys() == {"rank1_j", "rank1_i", "chance"}
     assert 0 < content["rgb_ir"]["recogniser"]["chance"] < 1
     assert content["probes"].keys() == {"a", "s", "s_parts", "s_pooled", "feature"}  # five people are too few for more

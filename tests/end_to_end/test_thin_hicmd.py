@@ -29,8 +29,7 @@ def test_scores_and_the_report(run, monkeypatch):
     _, scored = run
     assert set(systems(scored.scores)) == {"chance", "raw_pixels", "untrained", "trained", "p", "t", "e"}
     monkeypatch.setattr(disentanglement, "NEW_PEOPLE", 10)
-    monkeypatch.setattr(disentanglement, "CHOSEN", 3)
-    measured = disentanglement.measure(scored, disentanglement.check(scored.run, None))
+    measured = disentanglement.measure(scored, disentanglement.check(scored.run, None), 3)
     assert measured["probes"].keys() == {"a", "s", "feature"}
     page = Path(report.write(scored, measured)).read_text()
     for heading in ("Disentanglement", "Swapped images and the truth", "Between two appearances", "Swapped images"):

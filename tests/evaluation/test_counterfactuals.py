@@ -151,7 +151,8 @@ def test_a_recogniser_that_knows_everybody(world, knowing):
 def test_the_margin_is_what_a_copy_is_worse_by(world):
     for block in counterfactuals(*world, copy_of_j(world), pixels, **COUNTS).values():
         for name in ("image_i", "image_j", "mean"):
-            assert block["margin"]["l1"][name] == pytest.approx(block["l1"][name] - block["l1"]["swap"], abs=1e-6)
+            for l1 in ("l1", "l1_person"):
+                assert block["margin"][l1][name] == pytest.approx(block[l1][name] - block[l1]["swap"], abs=1e-6)
             assert block["margin"]["ssim"][name] == pytest.approx(block["ssim"]["swap"] - block["ssim"][name], abs=1e-6)
         assert block["standard_error"]["margin"]["l1"]["image_j"] == pytest.approx(0, abs=1e-6)
         assert block["standard_error"]["margin"]["l1"]["mean"] > 0
