@@ -67,10 +67,10 @@ drawn: $(VENV)/run.stamp
 drawn_market: $(VENV)/run.stamp
 	$(DRAW) --out data/drawn_market --layout market1501 --train 96 --test 16
 
-# Other people than the quickstart's, and more of them: it has to tell apart people whom it has never seen.
+# Other people than the quickstart's and the showcase's: it has to tell apart people whom it has never seen.
 judge: $(VENV)/run.stamp
-	$(BIN)/python -m rgbir_jax.commands.draw --seed 1 --size 128 64 --images 3 --out data/drawn_judge \
-	  --train 320 --val 0 --test 8
+	$(BIN)/python -m rgbir_jax.commands.draw --seed 1 --size 128 64 --images 4 --out data/drawn_judge \
+	  --train 1000 --val 0 --test 8
 	$(BIN)/python train.py --config quickstart/judge --workdir runs/judge
 
 quickstart: drawn
