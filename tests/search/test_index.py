@@ -88,10 +88,17 @@ def test_only_what_is_new_or_changed_is_read(model, gallery, query, read):
     assert_same_lists(done.index, model, gallery, query)
 
 
-def test_equal_images_keep_the_order_of_their_paths(model, gallery, query):
+def test_equal_images_keep_the_order_of_their_paths(model, gallery, query, monkeypatch):
+    """The last bits of an image's features depend on its place in the batch, so they are rounded here."""
+
+    def rounded(*arguments):
+        return of_any_number(*arguments).round(3)
+
+    of_any_number = image_features._of_any_number
+    monkeypatch.setattr(image_features, "_of_any_number", rounded)
     for name in ("z.png", "a.png"):
         shutil.copy(gallery / "02.png", gallery / name)
-    done = update(gallery.parent / "index", str(gallery), model)  # all at once: rounding depends on the batch
+    done = update(gallery.parent / "index", str(gallery), model)
     assert done.index.search(query[2:3], top=3).paths == [["02.png", "a.png", "z.png"]]
     assert_same_lists(done.index, model, gallery, query)
 
