@@ -78,7 +78,7 @@ quickstart: drawn
 	$(BIN)/python eval.py --workdir runs/quickstart --disentanglement
 	@echo "The report is runs/quickstart/report.html"
 
-# An hour or more on two cores; the same command resumes it.
+# An hour and a half on one core; the same command resumes it.
 showcase: judge
 	$(BIN)/python -m rgbir_jax.commands.draw --seed 7 --size 128 64 --images 4 --out data/showcase \
 	  --train 1000 --val 32 --test 48
