@@ -98,6 +98,7 @@ def test_a_program_on_a_full_disk_ends_with_one_sentence_and_resumes(drawn, tmp_
     workdir = tmp_path / "run"
     command = (f"--config={RECIPE}:teacher", f"--workdir={workdir}", f"--config.data_dir={drawn}",
                "--config.teacher.evaluate_every=0", "--config.teacher.steps=4")  # fmt: skip
+    recipe.open_source(_config(drawn))  # if no test before has prepared the images
     with file_size(20_000):
         code, _, err = run("train.py", *command)
     assert code == 1
