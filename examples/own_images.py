@@ -1,7 +1,7 @@
 """Finds people in a folder of one's own images, and exchanges how two of them look, with the model that comes along.
 
     python examples/own_images.py                        # draws the folder people and query.png first
-    python examples/own_images.py PEOPLE QUERY [RUN]     # your own folder, image and run
+    python examples/own_images.py PEOPLE QUERY [RUN]     # your own folder, infrared image and run
 
 It prints the images of the folder that are nearest to the query, and writes swapped.png: the person of the query in the
 pose and place of the first of them.
