@@ -286,19 +286,20 @@ class _Test:
                 name: _ranks(images.vector, gallery.vector, person_i[n], person_j)
                 for name, images in ({"swap": swapped} | copies).items()
             }
-            l1 = {name: _l1(*pair, np.ones_like(person)) for name, pair in compared.items()}
-            l1_person = {name: _l1(*pair, person) for name, pair in compared.items()}
+            errors = {
+                measure: {name: _l1(*pair, weight) for name, pair in compared.items()}
+                for measure, weight in (("l1", np.ones_like(person)), ("l1_person", person))
+            }
             similarity = {name: _ssim(*pair, len(truth)) for name, pair in compared.items()}
             of_structure.append(
                 {
-                    "l1": l1,
-                    "l1_person": l1_person,
+                    **errors,
                     "ssim": similarity,
                     "margin": {
-                        "l1": {name: l1[name] - l1["swap"] for name in NOT_SWAPPED},
-                        "l1_person": {name: l1_person[name] - l1_person["swap"] for name in NOT_SWAPPED},
-                        "ssim": {name: similarity["swap"] - similarity[name] for name in NOT_SWAPPED},
-                    },
+                        measure: {name: error[name] - error["swap"] for name in NOT_SWAPPED}
+                        for measure, error in errors.items()
+                    }
+                    | {"ssim": {name: similarity["swap"] - similarity[name] for name in NOT_SWAPPED}},
                     "recogniser": ranks.pop("swap") | ranks,
                 }
             )
