@@ -31,7 +31,7 @@ def get_config(preset: str = "best") -> ConfigDict:
         config.image.update({"steps": 400, "evaluate_every": 400})
         config.image.decay.at = (320,)
         add_drawing(config, steps=2_700)
-        if preset == "best":  # so soon, the whole weight would move swaps further from the truth than image i is
+        if preset == "best":  # the whole weight would move swaps further from the truth in so few steps
             config.image.weights.L_id_recon = 0.2
         add_control(config)
     return config
