@@ -11,7 +11,8 @@ is repeated, it resumes what was interrupted and skips what is finished.
 The grid takes hours: on one core 4 minutes for each cell and seed, and 12 for a cell with a `drawing` of its own.
 `--json FILE` keeps the figures of each run as soon as it is scored (in runs/ablations.json, if not given). A run with
 figures there is not trained again, even if its folder is gone, so several machines can train the grid one after the
-other. Figures of another recipe than today's are refused.
+other. Figures of another recipe than today's are refused. `--data_dir DIR` scores the same runs on the test persons of
+another drawn tree, whom no choice was made on, and keeps these figures in files of their own.
 
 It prints Markdown: rank-1 and mAP (all-search, single-shot on SYSU-MM01's tree) as mean ± standard deviation over the
 seeds, and how far each row is ahead in mAP of the control of the same seed, and of the preset that its cell changes.
@@ -37,7 +38,7 @@ from benchmarks.seeds import config_of, grid, plus_minus, run, summary
 from rgbir_jax.evaluation.bootstrap import interval
 from rgbir_jax.files import write_json
 
-FIGURES = "ablation.json"  # of one run, in its folder
+FIGURES = "ablation"  # the file of one run, in its folder
 BASE = "base"
 SYSTEMS_OF_BASE = ("teacher", "control")
 OWN = "trained"
@@ -115,7 +116,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     arguments = parse(argv)
     if arguments.score:
-        score(arguments.score)
+        score(arguments.score, arguments.data_dir)
         return
     figures = {
         "command": shlex.join(["python", "-m", "benchmarks.ablations", *argv]),
@@ -126,7 +127,7 @@ def main(argv=None):
     for seed, name in itertools.product(arguments.seeds, (BASE, *arguments.cells)):
         of_seeds = runs.setdefault(name, {})
         if str(seed) not in of_seeds:
-            of_seeds[str(seed)] = figures_of(name, seed, arguments.workdir)
+            of_seeds[str(seed)] = figures_of(name, seed, arguments.workdir, arguments.data_dir)
             keep(arguments.json, figures | {"runs": runs})
         check_recipe(of_seeds[str(seed)], name, seed, arguments)
     rows = tabulate(runs, arguments.seeds, arguments.cells)
@@ -141,9 +142,11 @@ def parse(argv):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="Two at least.")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), metavar="NAME")
     parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"), help="Folder of the runs.")
-    parser.add_argument("--json", type=Path, default=Path("runs/ablations.json"), metavar="FILE", help="The figures.")
+    parser.add_argument("--data_dir", type=Path, help="The tree with the test persons; if not given, that of training.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="The figures; if not given, in runs.")
     parser.add_argument("--score", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    arguments.json = arguments.json or Path("runs", figures_file("ablations", arguments.data_dir))
     wanted = {*arguments.cells, *itertools.chain(*map(needed, arguments.cells))}
     arguments.cells = [name for name in CELLS if name in wanted]
     if len(set(arguments.seeds)) < 2:
@@ -161,17 +164,27 @@ def compared_with(name):
     return CELLS[name].than or CELLS[name].preset
 
 
-def figures_of(name, seed, workdir):
+def figures_file(stem, data_dir=None):
+    """Returns the name of a file of figures, which are of the test persons of a tree; None: of that of training."""
+    return f"{stem}_{data_dir.name}.json" if data_dir else f"{stem}.json"
+
+
+def figures_of(name, seed, workdir, data_dir=None):
     """Trains and scores a run of the grid, and first the runs that it starts from, unless that is done."""
     folder = workdir / str(seed) / folder_name(name)
-    if not (folder / FIGURES).is_file():
-        for earlier in starts_from(name):
-            figures_of(earlier, seed, workdir)
-        config, options = command(name, seed, workdir)
-        run("train.py", f"--config={config}", f"--workdir={folder}", *options)
+    file = folder / figures_file(FIGURES, data_dir)
+    if not file.is_file():
+        if data_dir:
+            figures_of(name, seed, workdir)
+        else:
+            for earlier in starts_from(name):
+                figures_of(earlier, seed, workdir)
+            config, options = command(name, seed, workdir)
+            run("train.py", f"--config={config}", f"--workdir={folder}", *options)
         # A process of its own: on a GPU, this one must not hold the memory that train.py needs.
-        subprocess.run([sys.executable, "-m", "benchmarks.ablations", f"--score={folder}"], check=True)
-    return json.loads((folder / FIGURES).read_text())
+        scored_on = [f"--data_dir={data_dir}"] if data_dir else []
+        subprocess.run([sys.executable, "-m", "benchmarks.ablations", *scored_on, f"--score={folder}"], check=True)
+    return json.loads(file.read_text())
 
 
 def starts_from(name):
@@ -220,7 +233,7 @@ def folder_name(cell):
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in cell)
 
 
-def score(folder):
+def score(folder, data_dir=None):
     """Writes the figures of a run into its folder: by system rank-1, mAP and the AP of each person.
 
     `persons` has the number of probes of each.
@@ -234,8 +247,10 @@ def score(folder):
     from rgbir_jax.inference.features import extractor, of_rows
 
     trained = load(folder)
-    source = open_source(trained.config)
-    benchmark = Benchmark.of(trained.config, source.records)
+    config = trained.config.copy_and_resolve_references()
+    config.data_dir = str(data_dir or config.data_dir)
+    source = open_source(config)
+    benchmark = Benchmark.of(config, source.records)
     search = benchmark.searches[0]
     last, state = trained.stages[trained.last], trained.states[trained.last]
     systems = {name: (stage, trained.states[name]) for name, stage in trained.stages.items()}
@@ -249,7 +264,9 @@ def score(folder):
         persons, figures[name] = by_person(person, **probes)
     drawn = {"reconstruction": float(reconstruction(last, state, source, benchmark.rows).l1)} if last.renders else {}
     digest = recipe(json.loads((folder / "config.json").read_text()))
-    write_json(folder / FIGURES, {"recipe": digest, "persons": persons, "systems": figures} | drawn)
+    write_json(
+        folder / figures_file(FIGURES, data_dir), {"recipe": digest, "persons": persons, "systems": figures} | drawn
+    )
 
 
 def by_person(person, rank1, AP):

@@ -101,8 +101,8 @@ def test_figures_are_kept_and_their_runs_are_not_trained_again(runs, tmp_path, m
     command = ["--cells", "paper", "--json", str(file), "--workdir", str(tmp_path / "runs")]
     trained = []
 
-    def figures_of(name, seed, workdir):
-        assert workdir == tmp_path / "runs"
+    def figures_of(name, seed, workdir, data_dir):
+        assert (workdir, data_dir) == (tmp_path / "runs", None)
         if len(trained) == 4:
             raise KeyboardInterrupt
         trained.append((name, seed))
@@ -135,7 +135,9 @@ def test_a_cell_names_the_runs_that_it_starts_from_and_trains_them_first(tmp_pat
         trained.append((str(folder.relative_to(tmp_path)), config, options))
 
     def score(command, check):
-        (Path(command[-1].removeprefix("--score=")) / ablations.FIGURES).write_text("{}")
+        *scored_on, folder = [option.partition("=")[2] for option in command[3:]]
+        name = f"ablation_{Path(*scored_on).name}.json" if scored_on else "ablation.json"
+        (Path(folder) / name).write_text(json.dumps(scored_on))
 
     monkeypatch.setattr(ablations, "run", train)
     monkeypatch.setattr(ablations.subprocess, "run", score)
@@ -147,6 +149,10 @@ def test_a_cell_names_the_runs_that_it_starts_from_and_trains_them_first(tmp_pat
     assert f"--config.drawing.from_run={tmp_path}/1/paper" in options
     assert options[-1] == "--config.image.weights.L_dis=0.0"
     ablations.figures_of("without L_dis", 1, tmp_path)
+    assert len(trained) == 3
+    others = tmp_path / "people"
+    assert ablations.figures_of("without L_dis", 1, tmp_path, others) == [str(others)]
+    assert ablations.figures_of("without L_dis", 1, tmp_path) == []
     assert len(trained) == 3
 
 
@@ -171,6 +177,8 @@ def test_cells_have_folders_of_their_own():
 
 def test_a_cell_comes_after_those_that_it_needs():
     assert ablations.parse(["--cells", "without L_dis", "dgnet"]).cells == ["paper", "dgnet", "without L_dis"]
+    assert ablations.parse([]).json == Path("runs/ablations.json")
+    assert ablations.parse(["--data_dir", "data/people"]).json == Path("runs/ablations_people.json")
     names = list(ablations.CELLS)
     for name, cell in ablations.CELLS.items():
         assert all(names.index(other) <= names.index(name) for other in ablations.needed(name))

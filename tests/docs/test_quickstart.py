@@ -40,7 +40,11 @@ def test_three_seeds(block):
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_how_much_nearer_swaps_are_with_three_seeds(block):
-    columns = [("l1", "image_i"), ("l1_person", "image_i"), ("l1_person", "mean"), ("ssim", "image_i")]
+    columns = [
+        ("l1", "image_i"),
+        *(("l1_person", copy) for copy in ("image_i", "image_j", "mean")),
+        ("ssim", "image_i"),
+    ]
     margins = [[seed[block]["margin"][by][name] for seed in SEEDS] for by, name in columns]
     errors = [[seed[block]["standard_error"]["margin"][by][name] for seed in SEEDS] for by, name in columns]
     cells = [spread(margin, "+.3f") for margin in margins]
