@@ -121,7 +121,8 @@ def test_the_readme_and_the_card_have_the_same_shares():
     ) in readme
     limit = [f"{100 * found[block]['image_j']['rank1_j']:.0f}%" for block in ("rgb_rgb", "ir_ir", "rgb_ir", "ir_rgb")]
     assert (
-        f"first in {own['rgb_rgb']} of the swaps among RGB images and {own['ir_ir']} among infrared images. With an RGB "
-        f"structure and an infrared appearance it is {own['rgb_ir']}, the other way round {own['ir_rgb']}. For the "
-        f"appearance's own image, which is the most that can be expected, these are {', '.join(limit[:3])} and {limit[3]}."
+        f"first in {own['rgb_rgb']} of the swaps among RGB images and {own['ir_ir']} among infrared images. "
+        f"With an RGB structure and an infrared appearance it is {own['rgb_ir']}, the other way round {own['ir_rgb']}. "
+        "For the appearance's own image, which is the most that can be expected, these are "
+        f"{', '.join(limit[:3])} and {limit[3]}."
     ) in card
