@@ -86,7 +86,7 @@ def _image(image: ConfigDict) -> None:
     image.optimizers.trunk.update(_ADAM | {"learning_rate": 5e-4})
     image.optimizers.head.update(_ADAM | {"learning_rate": 1e-3})
     image.optimizers.generation.update(_ADAM | {"b1": 0.5, "learning_rate": 1e-3})
-    # A tenth of G's rate: at 4e-4, D tells every image after 1,800 iterations, and reconstruction gets worse.
+    # A tenth of G's rate: at 4e-4, L_adv_D fell and L_cross rose (docs/results.md, Trials).
     image.optimizers.discrimination.update(_ADAM | {"b1": 0.5, "learning_rate": 1e-4})
 
 

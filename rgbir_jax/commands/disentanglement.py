@@ -104,7 +104,7 @@ def measure(scored: Scored, judge: Run | None, chosen: int) -> dict:
 
 
 def write(scored: Scored, measured: dict) -> None:
-    """Writes `disentanglement.json` beside the scores.
+    """Writes `disentanglement.json` next to the scores.
 
     Raises:
         UserError: if it cannot be written.

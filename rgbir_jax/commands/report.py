@@ -28,7 +28,7 @@ PEOPLE = 10
 
 
 def write(scored: Scored, measured: Mapping | None = None) -> str:
-    """Writes `report.html` and its figures beside the scores.
+    """Writes `report.html` and its figures next to the scores.
 
     Args:
         scored: a scored run.
@@ -66,7 +66,7 @@ def write(scored: Scored, measured: Mapping | None = None) -> str:
 
 
 def _headline(scored: Scored, notes: Sequence[str]) -> report.Headline:
-    """Puts rank-1 and mAP of the first search beside those of what the run is compared with."""
+    """Puts rank-1 and mAP of the first search next to those of what the run is compared with."""
     scores, search = scored.scores, scored.benchmark.searches[0]
     own = scores["trained"][search.name]
     people = len(np.unique(scored.benchmark.records.person_id[search.probes]))
@@ -219,7 +219,7 @@ def _tsne(scored: Scored, people: np.ndarray, shown: np.ndarray) -> report.Shown
 
 
 def _truth(scored: Scored) -> report.Shown:
-    """Draws swapped images of the first test people beside the drawings that they should be."""
+    """Draws swapped images of the first test people next to the drawings that they should be."""
     run, source = scored.run, scored.source
     drawn = open_drawn(run.config.data_dir)
     rows = sample_rows(run.config, source.records)

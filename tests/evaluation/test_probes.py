@@ -89,7 +89,7 @@ def test_what_does_not_vary_or_is_rare_is_left_out():
 
 
 def test_a_probe_is_scored_on_persons_that_it_has_not_seen():
-    """A code of the person alone says nothing about the attributes of other persons."""
+    """A code of the person only says nothing about the attributes of other persons."""
     found = probes({"code": one_hot(PERSON)}, FACTORS, PERSON)["code"]
     assert found["person"]["score"] > 0.97
     assert found["hat"]["score"] < 1 / 3 + 0.15
