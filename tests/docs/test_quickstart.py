@@ -10,6 +10,7 @@ from tests.docs.pages import ROOT
 
 RESULTS = (ROOT / "docs" / "results.md").read_text().partition("## The quickstart")[2].partition("\n## ")[0]
 ONE_RUN = json.loads((ROOT / "benchmarks" / "results" / "quickstart_disentanglement.json").read_text())
+SCORES = json.loads((ROOT / "benchmarks" / "results" / "quickstart_scores.json").read_text())
 SEEDS = json.loads((ROOT / "benchmarks" / "results" / "quickstart_swaps.json").read_text())["seeds"].values()
 TITLES = BLOCKS | {"rgb_rgb": "RGB, RGB", "ir_ir": "IR, IR"}
 
@@ -17,6 +18,12 @@ TITLES = BLOCKS | {"rgb_rgb": "RGB, RGB", "ir_ir": "IR, IR"}
 def spread(values, form):
     """Writes mean and sample standard deviation; `form` is that of the mean."""
     return f"{np.mean(values):{form}} ± {np.std(values, ddof=1):{form.lstrip('+')}}"
+
+
+def test_scores():
+    scores = [SCORES[system]["all_single"] for system in ("teacher", "control", "drawing", "trained")]
+    for name, figures in (("rank-1", [one["cmc"][0] for one in scores]), ("mAP", [one["mAP"] for one in scores])):
+        assert f"| {name} | {' | '.join(f'{100 * figure:.1f}' for figure in figures)} |" in RESULTS
 
 
 @pytest.mark.parametrize("block", BLOCKS)
