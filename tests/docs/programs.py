@@ -75,6 +75,8 @@ RUN_BY = {
     "benchmarks.ablations": "tests/benchmarks/test_ablations.py::test_the_table",
     "benchmarks.ablations cells": "tests/benchmarks/test_ablations.py::"
     "test_figures_are_kept_and_their_runs_are_not_trained_again",
+    "benchmarks.ablations cells data_dir": "tests/benchmarks/test_ablations.py::"
+    "test_a_cell_names_the_runs_that_it_starts_from_and_trains_them_first",
     "benchmarks.rows": "tests/benchmarks/test_rows.py::test_rows_start_from_earlier_ones_of_their_seed",
     "benchmarks.costs": "tests/benchmarks/test_costs.py::test_parameters_and_speed_of_a_run",
     "benchmarks.activation_maps": "make benchmarks",
