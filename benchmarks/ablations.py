@@ -52,17 +52,15 @@ class Cell(NamedTuple):
         preset: the preset.
         options: the options.
         drawing: the cell from whose stage `drawing` this one starts; empty: it trains one.
-        than: the cell that it is compared with; empty: that of its preset.
     """
 
     preset: str = "paper"
     options: tuple[str, ...] = ()
     drawing: str = ""
-    than: str = ""
 
 
-def changed(*options, preset="paper"):
-    return Cell(preset, tuple(f"--config.image.{option}" for option in options), drawing=preset)
+def changed(*options):
+    return Cell(options=tuple(f"--config.image.{option}" for option in options), drawing="paper")
 
 
 def in_both(option):
@@ -83,7 +81,6 @@ OF_SWAPS = ("L_id_recon", "L_code_s", "L_code_a", "L_dis", "L_adv_D", "L_adv_G")
 NO_SWAPS = tuple(f"--config.image.weights.{term}=0.0" for term in ("L_cross", *OF_SWAPS))
 NOTHING_DRAWN = ("--config.drawing.weights.L_cross=0.0", *NO_SWAPS)
 RATES_OF_DRAWING = ("optimizers.trunk.learning_rate=5e-4", "optimizers.head.learning_rate=1e-3")
-LONGER = changed("steps=2000", "evaluate_every=2000", "decay.at=(1600,)", *RATES_OF_DRAWING, preset="best")
 CELLS = {
     "paper": Cell(),
     "best": Cell("best"),
@@ -103,9 +100,6 @@ CELLS = {
     # What the image system adds: the same batches, rates and schedules without a generated image.
     "best, L_id_orig and L_triplet only": Cell("best", NOTHING_DRAWN),
     "best, L_id_orig only": Cell("best", (*NOTHING_DRAWN, *in_both("weights.L_triplet=0.0"))),
-    # Does E_a learn from swaps if it has the time and the rate to?
-    "best, 2,000 iterations without swaps": LONGER._replace(options=(*LONGER.options, *NO_SWAPS)),
-    "best, 2,000 iterations with swaps": LONGER._replace(than="best, 2,000 iterations without swaps"),
     "three scales of D": Cell(options=in_both("networks.D.num_scales=3")),
 }
 SYSTEMS = {"by a": "a", "by pooled s": "s", "after drawing": "drawing"}  # further rows of the two cells below
@@ -157,11 +151,7 @@ def parse(argv):
 def needed(name):
     """Returns the cells that a cell is compared with or starts from."""
     cell = CELLS[name]
-    return {cell.preset, compared_with(name), cell.drawing} & CELLS.keys()
-
-
-def compared_with(name):
-    return CELLS[name].than or CELLS[name].preset
+    return {cell.preset, cell.drawing} & CELLS.keys()
 
 
 def figures_file(stem, data_dir=None):
@@ -306,7 +296,7 @@ def tabulate(runs, seeds, cells):
         figures[name] = summary(100 * np.array([(one["rank-1"], one["mAP"]) for one in own]))
         if name != "control":
             figures[name]["than control"] = ahead(own, scored(BASE, "control"), probes)
-        other = (cell, OWN) if name not in CELLS else (compared_with(name), OWN)
+        other = (cell, OWN) if name not in CELLS else (CELLS[name].preset, OWN)
         if cell != BASE and other != (cell, system):
             figures[name]["than"] = other[0]
             figures[name]["than cell"] = ahead(own, scored(*other), probes)
