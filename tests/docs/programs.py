@@ -34,6 +34,8 @@ RUN_BY = {
     "eval.py workdir": "make quickstart-table6",
     "eval.py workdir disentanglement": "make quickstart",
     "eval.py workdir disentanglement judge swap_images": "make showcase",
+    "eval.py workdir data_dir disentanglement judge swap_images": "tests/end_to_end/test_recipe.py::"
+    "test_the_command_measures_and_reports",
     "eval.py workdir disentanglement swap_images": "tests/end_to_end/test_recipe.py::"
     "test_the_command_measures_and_reports",
     "eval.py workdir features_out": "tests/end_to_end/test_wheel.py::test_it_draws_trains_scores_and_opens_a_run",

@@ -9,6 +9,7 @@ from tests.docs.pages import ROOT
 
 RESULTS = (ROOT / "docs" / "results.md").read_text().partition("## The showcase")[2].partition("\n## ")[0]
 MEASURED = json.loads((ROOT / "benchmarks" / "results" / "showcase_disentanglement.json").read_text())
+OTHERS = json.loads((ROOT / "benchmarks" / "results" / "showcase_disentanglement_200.json").read_text())
 SCORES = json.loads((ROOT / "benchmarks" / "results" / "showcase_scores.json").read_text())
 TITLES = BLOCKS | {"rgb_rgb": "RGB, RGB", "ir_ir": "IR, IR"}
 COPIES = ("image_i", "image_j", "mean")
@@ -71,6 +72,17 @@ def test_distances_from_the_truth(block):
         for by, copy in (*columns, ("ssim", "image_i"), ("ssim", "mean"))
     ]
     assert in_results(TITLES[block], *margins)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_swaps_of_other_people(block):
+    measured, found = OTHERS[block], OTHERS[block]["recogniser"]
+    margins = [
+        f"{measured['margin'][by][copy]:+.3f} ± {measured['standard_error']['margin'][by][copy]:.3f}"
+        for by, copy in (("l1", "image_i"), *(("l1_person", copy) for copy in COPIES))
+    ]
+    shares = [f"{100 * share:.1f}" for share in (found["rank1_j"], found["image_j"]["rank1_j"])]
+    assert in_results(TITLES[block], f"{measured['l1']['swap']:.3f}", *margins, *shares)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
