@@ -8,11 +8,11 @@ table. A cell that changes only what the stage `image` does starts from the `dra
 `drawing` of their own. All in `runs/ablations` (`--workdir`). `--cells NAME...` takes some of the cells. If the command
 is repeated, it resumes what was interrupted and skips what is finished.
 
-The grid takes about seven hours on one core: 4 minutes for each cell and seed, and 10 for a cell with a `drawing` of its own.
-`--json FILE` keeps the figures of each run as soon as it is scored (in runs/ablations.json, if not given). A run with
-figures there is not trained again, even if its folder is gone, so several machines can train the grid one after the
-other. Figures of another recipe than today's are refused. `--data_dir DIR` scores the same runs on the test persons of
-another drawn tree, whom no choice was made on, and keeps these figures in files of their own.
+The grid takes about seven hours on one core: 4 minutes for each cell and seed, and 10 for a cell with a `drawing` of its
+own. `--json FILE` keeps the figures of each run as soon as it is scored (in runs/ablations.json, if not given). A run
+with figures there is not trained again, even if its folder is gone, so several machines can train the grid one after
+the other. Figures of another recipe than today's are refused. `--data_dir DIR` scores the same runs on the test persons
+of another drawn tree, on whom no choice was made, and keeps these figures in files of their own.
 
 It prints Markdown: rank-1 and mAP (all-search, single-shot on SYSU-MM01's tree) as mean ± standard deviation over the
 seeds, and how far each row is ahead in mAP of the control of the same seed, and of the preset that its cell changes.
