@@ -8,7 +8,7 @@ table. A cell that changes only what the stage `image` does starts from the `dra
 `drawing` of their own. All in `runs/ablations` (`--workdir`). `--cells NAME...` takes some of the cells. If the command
 is repeated, it resumes what was interrupted and skips what is finished.
 
-The grid takes about seven hours on one core: 4 minutes for each cell and seed, and 10 for a cell with a `drawing` of its
+The grid takes about seven hours on one core: 4 minutes for each cell and seed, and 10 for one with a `drawing` of its
 own. `--json FILE` keeps the figures of each run as soon as it is scored (in runs/ablations.json, if not given). A run
 with figures there is not trained again, even if its folder is gone, so several machines can train the grid one after
 the other. Figures of another recipe than today's are refused. `--data_dir DIR` scores the same runs on the test persons
